@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -105,31 +104,4 @@ func (ns *Namespace) setUp(name string) error {
 		return fmt.Errorf("set %s up: %w", name, err)
 	}
 	return nil
-}
-
-// errAbandoned is what onThread reports of a function that ended its goroutine.
-var errAbandoned = errors.New("the function left by runtime.Goexit")
-
-// onThread runs f on a locked OS thread and puts the thread's network namespace
-// back. A thread whose namespace cannot be put back is never unlocked: the
-// runtime ends it with its goroutine, so that no other code ever runs there.
-func onThread(f func() error) error {
-	done := make(chan error, 1)
-	go func() {
-		err := errAbandoned
-		defer func() { done <- err }()
-		runtime.LockOSThread()
-		home, openErr := os.Open(threadNetwork)
-		if openErr != nil {
-			runtime.UnlockOSThread()
-			err = fmt.Errorf("hold the thread's network namespace: %w", openErr)
-			return
-		}
-		defer home.Close()
-		err = f()
-		if unix.Setns(int(home.Fd()), unix.CLONE_NEWNET) == nil {
-			runtime.UnlockOSThread()
-		}
-	}()
-	return <-done
 }

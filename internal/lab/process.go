@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 
 	"golang.org/x/sys/unix"
 )
@@ -132,17 +131,4 @@ func coverFolder(source, path string) error {
 		return err
 	}
 	return os.WriteFile(path, content, 0o644)
-}
-
-// onLostThread runs f on an OS thread that ends with it: for what cannot be
-// undone on a thread.
-func onLostThread(f func() error) error {
-	done := make(chan error, 1)
-	go func() {
-		err := errAbandoned
-		defer func() { done <- err }()
-		runtime.LockOSThread()
-		err = f()
-	}()
-	return <-done
 }

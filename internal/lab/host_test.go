@@ -1,0 +1,103 @@
+package lab
+
+import (
+	"bytes"
+	"net"
+	"net/netip"
+	"os/exec"
+	"testing"
+	"time"
+)
+
+var (
+	gatewayMAC  = net.HardwareAddr{2, 0, 0, 0, 0, 1}
+	internetMAC = net.HardwareAddr{2, 0, 0, 0, 0, 0xff}
+)
+
+func prefixes(t *testing.T, list ...string) []netip.Prefix {
+	t.Helper()
+	var ps []netip.Prefix
+	for _, s := range list {
+		ps = append(ps, netip.MustParsePrefix(s))
+	}
+	return ps
+}
+
+// The hypervisor reaches a host on the LAN, and one behind the gateway, by
+// every service, in both families.
+func TestHostsAnswer(t *testing.T) {
+	n := newNetwork(t, Options{
+		Addresses: prefixes(t, "192.168.2.10/24", "2001:db8:2::10/64"),
+		Gateways:  []netip.Addr{netip.MustParseAddr("192.168.2.1"), netip.MustParseAddr("2001:db8:2::1")},
+	})
+	gateway, err := n.AddHost("gateway", gatewayMAC, prefixes(t, "192.168.2.1/24", "2001:db8:2::1/64", "fe80::1/64")...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	neighbour, err := n.AddHost("neighbour", lanMAC, prefixes(t, "192.168.2.77/24", "2001:db8:2::77/64")...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	internet, err := n.AddBehind(gateway, "internet", internetMAC, prefixes(t, "192.0.2.1/32", "2001:db8:ffff::1/128")...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hypervisor := &Host{Namespace: n.Hypervisor, Name: "hypervisor"}
+	for _, host := range []*Host{neighbour, internet} {
+		if err := host.EchoTCP(7); err != nil {
+			t.Fatal(err)
+		}
+		if err := host.EchoUDP(7); err != nil {
+			t.Fatal(err)
+		}
+		for _, family := range []int{4, 6} {
+			for _, network := range []string{"tcp", "udp"} {
+				to := netip.AddrPortFrom(host.Addr(family), 7)
+				t.Run(network+" "+to.String(), func(t *testing.T) { echo(t, hypervisor, network, to) })
+			}
+		}
+	}
+}
+
+func echo(t *testing.T, from *Host, network string, to netip.AddrPort) {
+	conn, err := from.Dial(network, to, 5*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(5 * time.Second))
+	if _, err := conn.Write([]byte("hello")); err != nil {
+		t.Fatal(err)
+	}
+	buf := make([]byte, 16)
+	k, err := conn.Read(buf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(buf[:k], []byte("hello")) {
+		t.Errorf("echo is %q", buf[:k])
+	}
+}
+
+// A process sees its namespace's devices and overlaid files; nobody else does.
+func TestProcessSeesOverlay(t *testing.T) {
+	n := newNetwork(t, Options{})
+	for path, content := range map[string]string{
+		"/etc/resolv.conf":       "nameserver 192.168.2.53\n",
+		"/nonexistent/elsewhere": "",
+	} {
+		err := n.Hypervisor.Overlay(path, []byte(content))
+		if (err == nil) != (content != "") {
+			t.Errorf("overlay %s: %v", path, err)
+		}
+	}
+	cmd := exec.Command("/bin/sh", "-c", "cat /etc/resolv.conf; ls /sys/class/net")
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := n.Hypervisor.Run(cmd); err != nil {
+		t.Fatalf("%v\n%s", err, out.String())
+	}
+	if want := "nameserver 192.168.2.53\nenp88s0\nlo\n"; out.String() != want {
+		t.Errorf("the process sees\n%s\nwant\n%s", out.String(), want)
+	}
+}
