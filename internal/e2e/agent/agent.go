@@ -1,0 +1,64 @@
+package main
+
+import (
+	"fmt"
+	"net"
+
+	"golang.org/x/sys/unix"
+
+	"macvtap-filter/internal/e2e/frames"
+	"macvtap-filter/internal/e2e/guestrpc"
+)
+
+// Agent is what the tests can call.
+type Agent struct {
+	captures map[string]*frames.Capture
+}
+
+// Hello returns once the guest's NICs are up and listened to.
+func (a *Agent) Hello(_ guestrpc.Nothing, _ *guestrpc.Nothing) error {
+	return nil
+}
+
+// Probe asks somebody on the network and tells whether the answer came.
+func (a *Agent) Probe(p guestrpc.Probe, answer *guestrpc.Answer) error {
+	ask, known := map[string]func(guestrpc.Probe) error{"udp": askUDP, "tcp": askTCP, "ping": ping}[p.Kind]
+	if !known {
+		return fmt.Errorf("probe of kind %q", p.Kind)
+	}
+	if err := ask(p); err != nil {
+		answer.Reason = err.Error()
+		return nil
+	}
+	answer.Answered = true
+	return nil
+}
+
+// Seen counts the frames that a NIC has received and that carry a token.
+func (a *Agent) Seen(s guestrpc.Sight, count *int) error {
+	capture, ok := a.captures[s.NIC]
+	if !ok {
+		return fmt.Errorf("no NIC %q", s.NIC)
+	}
+	*count = capture.Count(func(f frames.Frame) bool { return !f.Sent && f.Contains(s.Token) })
+	return nil
+}
+
+// Send puts frames on a NIC as they are.
+func (a *Agent) Send(r guestrpc.Raw, _ *guestrpc.Nothing) error {
+	nic, err := net.InterfaceByName(r.NIC)
+	if err != nil {
+		return err
+	}
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("packet socket: %w", err)
+	}
+	defer unix.Close(fd)
+	for i, frame := range r.Frames {
+		if err := unix.Sendto(fd, frame, 0, &unix.SockaddrLinklayer{Ifindex: nic.Index}); err != nil {
+			return fmt.Errorf("send frame %d on %s: %w", i, r.NIC, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,160 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"sync"
+	"testing"
+	"time"
+
+	"macvtap-filter/internal/e2e/frames"
+	"macvtap-filter/internal/e2e/guestrpc"
+	"macvtap-filter/internal/e2e/hypervisor"
+)
+
+// Who gets an answer: it should come at once, but the machine may be busy; and how long to ask whom nobody answers.
+const (
+	answerTime  = 15 * time.Second
+	silenceTime = time.Second
+)
+
+// expectOpen fails unless a guest and every peer reach each other, on each of its NICs.
+func (s *site) expectOpen(t *testing.T, vm *hypervisor.VM) {
+	t.Helper()
+	s.expect(t, vm, func(peer) bool { return true })
+}
+
+// expectShielded fails unless a guest and the peers that the default policy leaves open reach each other, and no frame
+// passes between it and the hidden ones, on each of its NICs.
+func (s *site) expectShielded(t *testing.T, vm *hypervisor.VM) {
+	t.Helper()
+	s.expect(t, vm, func(p peer) bool { return !p.hidden })
+}
+
+func (s *site) expect(t *testing.T, vm *hypervisor.VM, open func(peer) bool) {
+	t.Helper()
+	var all sync.WaitGroup
+	for _, nic := range vm.NICs {
+		for _, p := range s.peers {
+			for _, kind := range []string{"udp", "tcp", "ping"} {
+				all.Go(func() { s.expectOut(t, vm, nic, p, kind, open(p)) })
+			}
+			all.Go(func() { s.expectIn(t, vm, nic, p, open(p)) })
+		}
+	}
+	all.Wait()
+}
+
+// expectOut has the guest ask a peer.
+func (s *site) expectOut(t *testing.T, vm *hypervisor.VM, nic hypervisor.NIC, p peer, kind string, open bool) {
+	what := fmt.Sprintf("%s %s: %s to %s", vm.Name, nic.Name, kind, p)
+	probe := guestrpc.Probe{NIC: nic.Name, Kind: kind, To: netip.AddrPortFrom(p.addr, p.port), Token: token(),
+		Wait: patience(open)}
+	var answer guestrpc.Answer
+	if err := vm.Call(t.Context(), "Probe", probe, &answer); err != nil {
+		t.Errorf("%s: %v", what, err)
+		return
+	}
+	switch {
+	case open && !answer.Answered:
+		t.Errorf("%s: no answer: %s", what, answer.Reason)
+	case !open && answer.Answered:
+		t.Errorf("%s: answered", what)
+	}
+	if open {
+		return
+	}
+	s.fence(t, vm, nic)
+	leaked := s.wire.Count(func(f frames.Frame) bool {
+		_, dst, ok := f.Addrs()
+		return !f.Sent && f.From(nic.MAC) && (ok && dst == p.addr || f.Contains(probe.Token))
+	})
+	if leaked > 0 {
+		t.Errorf("%s: %d frames on the wire", what, leaked)
+	}
+}
+
+// expectIn has a peer ask the guest.
+func (s *site) expectIn(t *testing.T, vm *hypervisor.VM, nic hypervisor.NIC, p peer, open bool) {
+	what := fmt.Sprintf("%s %s: udp from %s", vm.Name, nic.Name, p)
+	text := token()
+	answered, err := p.ask(t.Context(), guestAddr(nic, p), text, patience(open))
+	if err != nil {
+		t.Errorf("%s: %v", what, err)
+		return
+	}
+	if answered != open {
+		t.Errorf("%s: answered: %t, want %t", what, answered, open)
+	}
+	if s.wire.Count(func(f frames.Frame) bool { return f.Sent && f.Contains(text) }) == 0 {
+		t.Errorf("%s: the question was never on the wire", what)
+	}
+	if open {
+		return
+	}
+	s.fence(t, vm, nic)
+	var seen int
+	if err := vm.Call(t.Context(), "Seen", guestrpc.Sight{NIC: nic.Name, Token: text}, &seen); err != nil {
+		t.Errorf("%s: %v", what, err)
+	}
+	if seen > 0 {
+		t.Errorf("%s: %d frames reached the guest", what, seen)
+	}
+}
+
+// fence returns when frames that were under way between the guest and the wire have arrived, if they ever do: one sent
+// after them has, and come back.
+func (s *site) fence(t *testing.T, vm *hypervisor.VM, nic hypervisor.NIC) {
+	gateway := s.peers[0]
+	probe := guestrpc.Probe{NIC: nic.Name, Kind: "udp", To: netip.AddrPortFrom(gateway.addr, gateway.port),
+		Token: token(), Wait: answerTime}
+	var answer guestrpc.Answer
+	if err := vm.Call(t.Context(), "Probe", probe, &answer); err != nil || !answer.Answered {
+		t.Errorf("%s %s: the gateway, asked for order's sake, does not answer: %s %v", vm.Name, nic.Name,
+			answer.Reason, err)
+	}
+}
+
+// ask sends a datagram to a guest until it comes back, and tells whether it did.
+func (p peer) ask(ctx context.Context, to netip.AddrPort, text string, wait time.Duration) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	conn, err := p.host.Dial("udp", to, wait)
+	if err != nil {
+		return false, err
+	}
+	defer conn.Close()
+	data := make([]byte, 2048)
+	for ctx.Err() == nil {
+		again := time.Now().Add(300 * time.Millisecond)
+		_, err := conn.Write([]byte(text))
+		if err == nil {
+			if err := conn.SetReadDeadline(again); err != nil {
+				return false, err
+			}
+			var n int
+			if n, err = conn.Read(data); err == nil && string(data[:n]) == text {
+				return true, nil
+			}
+		}
+		// An error is the network's word that nobody is there, which may be too early to believe.
+		time.Sleep(time.Until(again))
+	}
+	return false, nil
+}
+
+func patience(open bool) time.Duration {
+	if open {
+		return answerTime
+	}
+	return silenceTime
+}
+
+// token is text that no other frame carries.
+func token() string {
+	return fmt.Sprintf("token-%016x", rand.Uint64())
+}
