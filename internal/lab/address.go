@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -56,6 +57,32 @@ func (ns *Namespace) addDefaultRoute(device string, via netip.Addr) error {
 		all = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
 	}
 	return ns.addRoute(device, all, via)
+}
+
+// SetNeighbour tells the host for good which MAC an address on its link has, so
+// that it need not ask.
+func (h *Host) SetNeighbour(address netip.Addr, mac net.HardwareAddr) error {
+	link, err := h.links.LinkByName(hostNIC)
+	if err != nil {
+		return fmt.Errorf("host %s: find %s: %w", h.Name, hostNIC, err)
+	}
+	err = h.links.NeighSet(&netlink.Neigh{
+		LinkIndex:    link.Attrs().Index,
+		State:        netlink.NUD_PERMANENT,
+		IP:           address.AsSlice(),
+		HardwareAddr: mac,
+	})
+	if err != nil {
+		return fmt.Errorf("host %s: neighbour %s at %s: %w", h.Name, address, mac, err)
+	}
+	return nil
+}
+
+// HasIPv6 reports whether the kernel speaks IPv6. Without it no host can have
+// an address of that family.
+func HasIPv6() bool {
+	_, err := os.Stat("/proc/net/if_inet6")
+	return err == nil
 }
 
 func ipNet(prefix netip.Prefix) *net.IPNet {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"net"
 	"net/netip"
-	"os/exec"
 	"testing"
 	"time"
 )
@@ -51,6 +50,10 @@ func TestHostsAnswer(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, family := range []int{4, 6} {
+			t.Run("ping "+host.Addr(family).String(), func(t *testing.T) {
+				got, err := hypervisor.Ping(host.Addr(family), 5*time.Second)
+				check(t, "ping", got, err, true)
+			})
 			for _, network := range []string{"tcp", "udp"} {
 				to := netip.AddrPortFrom(host.Addr(family), 7)
 				t.Run(network+" "+to.String(), func(t *testing.T) { echo(t, hypervisor, network, to) })
@@ -76,28 +79,5 @@ func echo(t *testing.T, from *Host, network string, to netip.AddrPort) {
 	}
 	if !bytes.Equal(buf[:k], []byte("hello")) {
 		t.Errorf("echo is %q", buf[:k])
-	}
-}
-
-// A process sees its namespace's devices and overlaid files; nobody else does.
-func TestProcessSeesOverlay(t *testing.T) {
-	n := newNetwork(t, Options{})
-	for path, content := range map[string]string{
-		"/etc/resolv.conf":       "nameserver 192.168.2.53\n",
-		"/nonexistent/elsewhere": "",
-	} {
-		err := n.Hypervisor.Overlay(path, []byte(content))
-		if (err == nil) != (content != "") {
-			t.Errorf("overlay %s: %v", path, err)
-		}
-	}
-	cmd := exec.Command("/bin/sh", "-c", "cat /etc/resolv.conf; ls /sys/class/net")
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
-	if err := n.Hypervisor.Run(cmd); err != nil {
-		t.Fatalf("%v\n%s", err, out.String())
-	}
-	if want := "nameserver 192.168.2.53\nenp88s0\nlo\n"; out.String() != want {
-		t.Errorf("the process sees\n%s\nwant\n%s", out.String(), want)
 	}
 }

@@ -12,7 +12,7 @@ import (
 )
 
 // Start starts cmd as a process inside the namespace, and inside its mount
-// namespace when Overlay made one. The caller waits for it.
+// namespace when Overlay or Hide made one. The caller waits for it.
 func (ns *Namespace) Start(cmd *exec.Cmd) error {
 	if ns.mounts == nil {
 		return ns.Do(cmd.Start)
@@ -51,8 +51,7 @@ func (ns *Namespace) Run(cmd *exec.Cmd) error {
 
 // Overlay shows the namespace's processes a file of their own at path, an
 // absolute one, in place of what the machine has there. Nobody else sees it,
-// and nothing is left behind. The first call also gives those processes the
-// /sys that belongs to the namespace.
+// and nothing is left behind.
 //
 // Where the machine has no such file, its folder is covered by an empty one
 // that holds the file alone.
@@ -66,14 +65,33 @@ func (ns *Namespace) Overlay(path string, content []byte) error {
 	if err = errors.Join(err, source.Chmod(0o644), source.Close()); err != nil {
 		return err
 	}
-	err = onLostThread(func() error {
+	return ns.mount("overlay "+path, func() error { return bindFile(source.Name(), path) })
+}
+
+// Hide shows the namespace's processes an empty folder of their own in place of
+// one of the machine's, in which they may write. A folder that is not there is
+// no error.
+func (ns *Namespace) Hide(folder string) error {
+	return ns.mount("hide "+folder, func() error {
+		err := unix.Mount("tmpfs", folder, "tmpfs", 0, "mode=755")
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return err
+	})
+}
+
+// mount runs f in the mount namespace of the namespace's processes. The first
+// call makes it, with the /sys that belongs to the network namespace.
+func (ns *Namespace) mount(what string, f func() error) error {
+	err := onLostThread(func() error {
 		if err := ns.enterMounts(); err != nil {
 			return err
 		}
-		return bindFile(source.Name(), path)
+		return f()
 	})
 	if err != nil {
-		return fmt.Errorf("overlay %s: %w", path, err)
+		return fmt.Errorf("%s: %w", what, err)
 	}
 	return nil
 }
@@ -109,11 +127,7 @@ func (ns *Namespace) enterMounts() error {
 func bindFile(source, path string) error {
 	target, err := filepath.EvalSymlinks(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		target, err = path, coverFolder(source, path)
-		if err != nil {
-			return err
-		}
-		return nil
+		return coverFolder(source, path)
 	}
 	if err != nil {
 		return err

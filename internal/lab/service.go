@@ -14,7 +14,7 @@ func (h *Host) Listen(address netip.AddrPort) (net.Listener, error) {
 	var listener net.Listener
 	err := h.Do(func() error {
 		var err error
-		listener, err = net.Listen("tcp", address.String())
+		listener, err = net.Listen("tcp", onNIC(address).String())
 		return err
 	})
 	if err != nil {
@@ -29,7 +29,7 @@ func (h *Host) ListenPacket(address netip.AddrPort) (net.PacketConn, error) {
 	var conn net.PacketConn
 	err := h.Do(func() error {
 		var err error
-		conn, err = net.ListenPacket("udp", address.String())
+		conn, err = net.ListenPacket("udp", onNIC(address).String())
 		return err
 	})
 	if err != nil {
@@ -47,13 +47,21 @@ func (h *Host) Dial(network string, to netip.AddrPort, timeout time.Duration) (n
 		ctx, cancel := context.WithTimeout(context.Background(), timeout)
 		defer cancel()
 		var err error
-		conn, err = new(net.Dialer).DialContext(ctx, network, to.String())
+		conn, err = new(net.Dialer).DialContext(ctx, network, onNIC(to).String())
 		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("host %s: %w", h.Name, err)
 	}
 	return conn, nil
+}
+
+// onNIC adds to a link-local address the NIC that it is meant on.
+func onNIC(address netip.AddrPort) netip.AddrPort {
+	if addr := address.Addr(); addr.Is6() && addr.IsLinkLocalUnicast() && addr.Zone() == "" {
+		return netip.AddrPortFrom(addr.WithZone(hostNIC), address.Port())
+	}
+	return address
 }
 
 // EchoUDP has every address of the host answer each datagram to a port with

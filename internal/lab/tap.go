@@ -3,7 +3,6 @@ package lab
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"os"
 	"time"
@@ -27,6 +26,7 @@ type Tap struct {
 	hypervisor *Namespace
 	frames     *frameFile
 	header     int // bytes of virtio header before every frame
+	deleted    bool
 }
 
 // tapQueue is how many frames wait for a VM to receive them. The kernel's own
@@ -182,19 +182,22 @@ func (t *Tap) Close() error {
 // Delete closes the VM's side and removes the device. Removing it twice, or a
 // device that somebody else removed, is no error.
 func (t *Tap) Delete() error {
+	if t.deleted {
+		return nil // another tap may have its index by now
+	}
 	err := t.Close()
 	link, findErr := t.hypervisor.links.LinkByIndex(t.Index)
 	var missing netlink.LinkNotFoundError
-	if errors.As(findErr, &missing) {
-		freeIndex(t.Index)
-		return err
-	}
-	if findErr != nil {
+	switch {
+	case errors.As(findErr, &missing):
+	case findErr != nil:
 		return errors.Join(err, fmt.Errorf("find %s: %w", t.Name, findErr))
+	default:
+		if delErr := t.hypervisor.links.LinkDel(link); delErr != nil {
+			return errors.Join(err, fmt.Errorf("delete %s: %w", t.Name, delErr))
+		}
 	}
-	if delErr := t.hypervisor.links.LinkDel(link); delErr != nil && !errors.Is(delErr, fs.ErrNotExist) {
-		return errors.Join(err, fmt.Errorf("delete %s: %w", t.Name, delErr))
-	}
+	t.deleted = true
 	freeIndex(t.Index)
 	return err
 }
