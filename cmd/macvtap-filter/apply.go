@@ -1,0 +1,155 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"macvtap-filter/internal/config"
+	"macvtap-filter/internal/domain"
+	"macvtap-filter/internal/filter"
+	"macvtap-filter/internal/host"
+	"macvtap-filter/internal/kernel"
+	"macvtap-filter/internal/libvirt"
+	"macvtap-filter/internal/ruleset"
+)
+
+// apply programs the rules of running VMs again. One VM's failure does not keep
+// the others from theirs.
+func apply(ctx context.Context, std streams, o options, args []string) error {
+	if err := wantVMs(o, args); err != nil {
+		return err
+	}
+	c, err := config.Load(o.config)
+	if err != nil {
+		return badInput(err)
+	}
+	client, err := libvirt.Dial(ctx)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	names := args
+	if o.all {
+		if names, err = client.Running(); err != nil {
+			return err
+		}
+	}
+	failed := false
+	for _, name := range names {
+		if err := applyOne(ctx, std, o, c, client, name); err != nil {
+			errorf(std, "%v", err)
+			failed = true
+		}
+	}
+	if o.all {
+		if err := sweep(ctx, std, o); err != nil {
+			return err
+		}
+	}
+	if failed {
+		return errTold
+	}
+	return nil
+}
+
+func applyOne(ctx context.Context, std streams, o options, c *config.Config, client *libvirt.Client, name string) error {
+	xml, err := client.LiveXML(name)
+	if err != nil {
+		return err
+	}
+	d, err := domain.Parse(strings.NewReader(xml))
+	if err != nil {
+		return fmt.Errorf("VM %q: %w", name, err)
+	}
+	made, err := planLive(ctx, d, c, true)
+	if err != nil {
+		return err
+	}
+	for _, w := range made.Warnings {
+		warningf(std, "%s", w)
+	}
+	if o.dryRun {
+		fmt.Fprint(std.out, ruleset.Text(made.Tables))
+		return nil
+	}
+	if err := kernel.Replace(ctx, made.Tables, ownedBy(d)); err != nil {
+		return fmt.Errorf("VM %q: %w", name, err)
+	}
+	if len(made.Tables) == 0 {
+		notef(std, "VM %q has no direct interface on a configured parent", name)
+	}
+	for _, t := range made.Tables {
+		notef(std, "VM %q is protected by the table %s", name, t.Name)
+	}
+	return nil
+}
+
+// sweep removes the tables whose devices are gone. A device that comes back while
+// we look gets a new table from its VM's start, which is not the one we saw.
+func sweep(ctx context.Context, std streams, o options) error {
+	h, err := host.Open(ctx)
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	gone := func(s kernel.Standing) bool {
+		device, ok := ruleset.TableDevice(s.Name)
+		return ok && !h.Exists(device)
+	}
+	return removeTables(ctx, std, o, gone)
+}
+
+// remove removes the rules of VMs.
+func remove(ctx context.Context, std streams, o options, args []string) error {
+	if err := wantVMs(o, args); err != nil {
+		return err
+	}
+	found := map[string]bool{}
+	named := func(s kernel.Standing) bool {
+		for _, name := range args {
+			if filter.ParseOwner(s.Comment).Is(name) {
+				found[name] = true
+				return true
+			}
+		}
+		return o.all
+	}
+	if err := removeTables(ctx, std, o, named); err != nil {
+		return err
+	}
+	failed := false
+	for _, name := range args {
+		if !found[name] {
+			errorf(std, "VM %q has no rules; \"nft list tables netdev\" shows what there is", name)
+			failed = true
+		}
+	}
+	if failed {
+		return errTold
+	}
+	return nil
+}
+
+func removeTables(ctx context.Context, std streams, o options, which func(kernel.Standing) bool) error {
+	if o.dryRun {
+		tables, err := kernel.Tables(ctx)
+		if err != nil {
+			return err
+		}
+		for _, t := range tables {
+			if which(t) {
+				fmt.Fprintf(std.out, "delete table netdev %s\n", t.Name)
+			}
+		}
+		return nil
+	}
+	removed, err := kernel.Remove(ctx, which)
+	if err != nil {
+		return err
+	}
+	for _, t := range removed {
+		notef(std, "removed the table %s of the VM %q", t.Name, filter.ParseOwner(t.Comment).Name)
+	}
+	return nil
+}

@@ -1,0 +1,60 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"runtime/debug"
+)
+
+// commands lists the words of the command line.
+func commands() []command {
+	none := func(*flag.FlagSet, *options) {}
+	changes := func(f *flag.FlagSet, o *options) {
+		f.BoolVar(&o.dryRun, "dry-run", false, "")
+		f.BoolVar(&o.all, "all", false, "")
+	}
+	renders := func(f *flag.FlagSet, o *options) {
+		f.StringVar(&o.format, "format", "nft", "")
+		f.StringVar(&o.facts, "facts", "", "")
+	}
+	return []command{
+		{"apply", applyUsage, changes, apply},
+		{"remove", removeUsage, changes, remove},
+		{"render", renderUsage, renders, render},
+		{"facts", factsUsage, none, printFacts},
+		{"check", checkUsage, none, check},
+		{"version", versionUsage, none, version},
+	}
+}
+
+// wantVMs checks the arguments of commands that take VM… | --all.
+func wantVMs(o options, args []string) error {
+	switch {
+	case o.all && len(args) > 0:
+		return badInput(errors.New("give either VMs or --all"))
+	case !o.all && len(args) == 0:
+		return badInput(errors.New("name the VMs, or give --all"))
+	}
+	return nil
+}
+
+func wantNone(args []string) error {
+	if len(args) > 0 {
+		return badInput(fmt.Errorf("unexpected argument %q", args[0]))
+	}
+	return nil
+}
+
+func version(_ context.Context, std streams, _ options, args []string) error {
+	if err := wantNone(args); err != nil {
+		return err
+	}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return errors.New("the binary was built without its version")
+	}
+	fmt.Fprintf(std.out, "macvtap-filter %s (%s)\n", info.Main.Version, info.GoVersion)
+	return nil
+}

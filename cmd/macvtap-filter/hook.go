@@ -1,0 +1,159 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"macvtap-filter/internal/config"
+	"macvtap-filter/internal/domain"
+	"macvtap-filter/internal/filter"
+	"macvtap-filter/internal/hook"
+	"macvtap-filter/internal/host"
+	"macvtap-filter/internal/journal"
+	"macvtap-filter/internal/kernel"
+	"macvtap-filter/internal/plan"
+)
+
+// hookLimit bounds a hook call: libvirt itself waits for ever, and its other
+// clients with it.
+const hookLimit = 8 * time.Second
+
+// runHook does what a hook call asks for and gives the exit code. It never
+// writes to standard output, which libvirt may take for XML. Protecting a VM
+// that starts fails closed. A VM that runs already is never killed for a failure
+// of ours, unless the configuration asks for it; its old rules stand.
+func runHook(call hook.Call, std streams) int {
+	action := call.Action()
+	if action == hook.None {
+		return exitDone
+	}
+	err := within(hookLimit, func(ctx context.Context) error {
+		switch action {
+		case hook.Protect:
+			return protect(ctx, call, std, false)
+		case hook.Reprotect:
+			return protect(ctx, call, std, true)
+		default:
+			return release(ctx, call, std)
+		}
+	})
+	if err == nil {
+		return exitDone
+	}
+	code := exitCode(err, std)
+	journal.Error(fmt.Sprintf("%s %s: %v", call.Operation, call.Suboperation, err), journal.Fields{"VM": call.Domain})
+	if action == hook.Release || action == hook.Reprotect && !killOnReconnect() {
+		return exitDone
+	}
+	return code
+}
+
+// within does work, and gives up on it when the limit is over: even a read that
+// never returns must not keep libvirt waiting.
+func within(limit time.Duration, work func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- work(ctx) }()
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(limit + limit/10):
+		return fmt.Errorf("gave up after %s: the domain XML, the configuration or the kernel did not come", limit)
+	}
+}
+
+// killOnReconnect reads the one choice that a failed reconnect depends on. A
+// configuration that cannot be read asks for nothing.
+func killOnReconnect() bool {
+	c, err := config.Load(configFile())
+	return err == nil && c.KillOnReconnect
+}
+
+// protect programs the VM's interfaces. On a first start nothing stands yet; of
+// a running VM the tables of interfaces that it has no more are removed.
+func protect(ctx context.Context, call hook.Call, std streams, running bool) error {
+	d, err := readDomain(call.Domain, std)
+	if err != nil {
+		return badInput(err)
+	}
+	if len(d.Direct) == 0 && !running {
+		return nil
+	}
+	c, err := config.Load(configFile())
+	if err != nil {
+		return badInput(fmt.Errorf("VM %q: %w", d.Name, err))
+	}
+	made, err := planLive(ctx, d, c, running)
+	if err != nil {
+		return err
+	}
+	for _, w := range made.Warnings {
+		journal.Warning(w, fields(d))
+	}
+	if running {
+		err = kernel.Replace(ctx, made.Tables, ownedBy(d))
+	} else {
+		err = kernel.Create(ctx, made.Tables)
+	}
+	if err != nil {
+		return fmt.Errorf("VM %q: %w", d.Name, err)
+	}
+	for _, t := range made.Tables {
+		journal.Info(fmt.Sprintf("VM %q is protected by the table %s", d.Name, t.Name), fields(d))
+	}
+	return nil
+}
+
+// readDomain reads the XML that belongs to a hook call.
+func readDomain(name string, std streams) (*domain.Domain, error) {
+	d, err := domain.Parse(std.in)
+	if err != nil {
+		return nil, fmt.Errorf("VM %q: %w", name, err)
+	}
+	if d.Name != name {
+		// By hand only: libvirt gives both from one definition.
+		warningf(std, "the arguments name the VM %q, the domain XML %q: the XML counts", name, d.Name)
+	}
+	return d, nil
+}
+
+func planLive(ctx context.Context, d *domain.Domain, c *config.Config, running bool) (plan.Plan, error) {
+	h, err := host.Open(ctx)
+	if err != nil {
+		return plan.Plan{}, fmt.Errorf("VM %q: %w", d.Name, err)
+	}
+	defer h.Close()
+	return plan.Make(d, c, plan.Live{Host: h, Running: running})
+}
+
+// ownedBy finds the tables of a VM.
+func ownedBy(d *domain.Domain) func(kernel.Standing) bool {
+	return func(s kernel.Standing) bool { return d.UUID != "" && filter.ParseOwner(s.Comment).UUID == d.UUID }
+}
+
+func fields(d *domain.Domain) journal.Fields {
+	return journal.Fields{"VM": d.Name, "UUID": d.UUID}
+}
+
+// release removes the rules of a VM that is gone. Its XML names no devices any
+// more; the tables say whose they are.
+func release(ctx context.Context, call hook.Call, std streams) error {
+	d, err := readDomain(call.Domain, std)
+	if err != nil {
+		return badInput(err)
+	}
+	if d.UUID == "" {
+		return badInput(errors.New("the domain XML has no <uuid>, by which its rules would be found"))
+	}
+	removed, err := kernel.Remove(ctx, ownedBy(d))
+	if err != nil {
+		return fmt.Errorf("VM %q: %w", d.Name, err)
+	}
+	for _, t := range removed {
+		journal.Info(fmt.Sprintf("VM %q is gone: removed the table %s", d.Name, t.Name), fields(d))
+	}
+	return nil
+}

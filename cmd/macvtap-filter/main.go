@@ -1,0 +1,189 @@
+// Command macvtap-filter closes the local network to virtual machines on macvtap
+// devices. libvirt calls it as a hook; an administrator calls its commands.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"macvtap-filter/internal/config"
+	"macvtap-filter/internal/hook"
+)
+
+// Exit codes.
+const (
+	exitDone   = 0
+	exitFailed = 1
+	exitInput  = 2 // wrong usage, configuration or XML
+)
+
+// streams are where a command reads and writes: data to out, all else to err.
+type streams struct {
+	in       io.Reader
+	out, err io.Writer
+}
+
+func main() {
+	os.Exit(run(os.Args[1:], streams{os.Stdin, os.Stdout, os.Stderr}))
+}
+
+// run calls the hook or a command and gives the exit code.
+func run(args []string, std streams) int {
+	if call, ok := hook.Parse(args, isCommand); ok {
+		return runHook(call, std)
+	}
+	return exitCode(runCommand(args, std), std)
+}
+
+// errInput marks what the caller gave us wrong: exit code 2.
+type errInput struct{ error }
+
+func (e errInput) Unwrap() error { return e.error }
+
+// badInput marks an error as the caller's, nil stays nil.
+func badInput(err error) error {
+	if err == nil {
+		return nil
+	}
+	return errInput{err}
+}
+
+// errTold is a failure whose reasons were printed already.
+var errTold = errors.New("failed")
+
+// exitCode prints an error and gives its exit code.
+func exitCode(err error, std streams) int {
+	var input errInput
+	switch {
+	case err == nil, errors.Is(err, flag.ErrHelp):
+		return exitDone
+	case errors.As(err, &input):
+		errorf(std, "%v", err)
+		return exitInput
+	case !errors.Is(err, errTold):
+		errorf(std, "%v", err)
+	}
+	return exitFailed
+}
+
+// commandLimit bounds how long a command waits for libvirt and the kernel
+// altogether, for each VM it is asked about.
+const commandLimit = 10 * time.Second
+
+// options are the flags that commands share.
+type options struct {
+	config string
+	dryRun bool
+	all    bool
+	format string
+	facts  string
+}
+
+// A command is one word of the command line.
+type command struct {
+	name  string
+	usage string
+	flags func(*flag.FlagSet, *options)
+	run   func(ctx context.Context, std streams, o options, args []string) error
+}
+
+func isCommand(name string) bool {
+	_, ok := findCommand(name)
+	return ok
+}
+
+func findCommand(name string) (command, bool) {
+	for _, c := range commands() {
+		if c.name == name {
+			return c, true
+		}
+	}
+	return command{}, false
+}
+
+func runCommand(args []string, std streams) error {
+	o := options{config: configFile()}
+	global := newFlags("macvtap-filter", usage, std)
+	configFlag(global, &o)
+	if err := global.Parse(args); err != nil {
+		return flagError(err)
+	}
+	args = global.Args()
+	if len(args) == 0 {
+		fmt.Fprint(std.err, usage)
+		return badInput(errors.New("no command"))
+	}
+	if args[0] == "help" {
+		fmt.Fprint(std.out, usage)
+		return nil
+	}
+	c, ok := findCommand(args[0])
+	if !ok {
+		return badInput(fmt.Errorf("unknown command %q: \"macvtap-filter --help\" lists them", args[0]))
+	}
+	flags := newFlags("macvtap-filter "+c.name, c.usage, std)
+	configFlag(flags, &o)
+	c.flags(flags, &o)
+	rest, err := parseMixed(flags, args[1:])
+	if err != nil {
+		return flagError(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), commandLimit)
+	defer cancel()
+	return c.run(ctx, std, o, rest)
+}
+
+func newFlags(name, usage string, std streams) *flag.FlagSet {
+	flags := flag.NewFlagSet(name, flag.ContinueOnError)
+	flags.SetOutput(io.Discard) // flagError says it in our words
+	flags.Usage = func() {}
+	flags.BoolFunc("help", "", func(string) error {
+		fmt.Fprint(std.out, usage)
+		return flag.ErrHelp
+	})
+	return flags
+}
+
+func configFlag(flags *flag.FlagSet, o *options) {
+	flags.StringVar(&o.config, "config", o.config, "")
+}
+
+// configFile is the configuration file where no --config is given.
+func configFile() string {
+	if file := os.Getenv(config.Variable); file != "" {
+		return file
+	}
+	return config.DefaultFile
+}
+
+// parseMixed parses flags that stand before, between and after the arguments;
+// after "--" everything is an argument.
+func parseMixed(flags *flag.FlagSet, args []string) ([]string, error) {
+	var rest []string
+	for {
+		if err := flags.Parse(args); err != nil {
+			return nil, err
+		}
+		left := flags.Args()
+		if len(left) == 0 {
+			return rest, nil
+		}
+		if ended := len(args) > len(left) && args[len(args)-len(left)-1] == "--"; ended {
+			return append(rest, left...), nil
+		}
+		rest = append(rest, left[0])
+		args = left[1:]
+	}
+}
+
+func flagError(err error) error {
+	if errors.Is(err, flag.ErrHelp) {
+		return err
+	}
+	return badInput(fmt.Errorf("%w: see --help", err))
+}

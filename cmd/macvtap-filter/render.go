@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"macvtap-filter/internal/config"
+	"macvtap-filter/internal/domain"
+	"macvtap-filter/internal/facts"
+	"macvtap-filter/internal/host"
+	"macvtap-filter/internal/plan"
+	"macvtap-filter/internal/ruleset"
+)
+
+// noUUID stands for the UUID that libvirt gives a VM when it is defined.
+const noUUID = "00000000-0000-0000-0000-000000000000"
+
+// render prints the ruleset of a domain XML.
+func render(ctx context.Context, std streams, o options, args []string) error {
+	if o.format != "nft" && o.format != "json" {
+		return badInput(fmt.Errorf("--format %s: want nft or json", o.format))
+	}
+	d, err := renderDomain(std, args)
+	if err != nil {
+		return badInput(err)
+	}
+	c, err := config.Load(o.config)
+	if err != nil {
+		return badInput(err)
+	}
+	network, err := renderNetwork(ctx, o)
+	if err != nil {
+		return err
+	}
+	made, err := plan.Make(d, c, network)
+	if err != nil {
+		return badInput(err)
+	}
+	for _, w := range made.Warnings {
+		warningf(std, "%s", w)
+	}
+	if len(made.Tables) == 0 {
+		notef(std, "VM %q has no direct interface on a configured parent: nothing to filter", d.Name)
+	}
+	return printTables(std.out, o.format, made.Tables)
+}
+
+func printTables(w io.Writer, format string, tables []ruleset.Table) error {
+	for _, t := range tables {
+		if err := t.Validate(); err != nil {
+			return err
+		}
+	}
+	if format == "nft" {
+		_, err := io.WriteString(w, ruleset.Text(tables))
+		return err
+	}
+	text, err := ruleset.JSON(tables)
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(text)
+	return err
+}
+
+// renderDomain reads the domain, and fills in what only libvirt gives it: a UUID
+// when it is defined, devices when it starts.
+func renderDomain(std streams, args []string) (*domain.Domain, error) {
+	in := std.in
+	if len(args) > 1 {
+		return nil, errors.New("want one domain XML")
+	}
+	if len(args) == 1 && args[0] != "-" {
+		file, err := os.Open(args[0])
+		if err != nil {
+			return nil, err
+		}
+		defer file.Close()
+		in = file
+	}
+	d, err := domain.Parse(in)
+	if err != nil {
+		return nil, err
+	}
+	if d.UUID == "" {
+		d.UUID = noUUID
+		notef(std, "VM %q: the XML has no <uuid>: written as %s", d.Name, noUUID)
+	}
+	next := 0
+	for n := range d.Direct {
+		i := &d.Direct[n]
+		if i.Target != "" {
+			continue
+		}
+		i.Target = d.FreeTarget(&next)
+		notef(std, "VM %q: interface %d has no device while the VM is shut off: named %s", d.Name, i.Number, i.Target)
+	}
+	return d, nil
+}
+
+// renderNetwork is the host that facts were recorded on, or else this one.
+func renderNetwork(ctx context.Context, o options) (plan.Network, error) {
+	if o.facts == "" {
+		h, err := host.Open(ctx) // open until the process ends
+		return plan.Offline{Host: h}, err
+	}
+	file, err := os.Open(o.facts)
+	if err != nil {
+		return nil, badInput(err)
+	}
+	defer file.Close()
+	known, err := facts.Read(file)
+	if err != nil {
+		return nil, badInput(fmt.Errorf("%s: %w", o.facts, err))
+	}
+	return plan.Recorded(known), nil
+}
+
+// printFacts prints the facts of parents.
+func printFacts(ctx context.Context, std streams, _ options, args []string) error {
+	if len(args) == 0 {
+		return badInput(errors.New("name the parent, as in: macvtap-filter facts enp88s0"))
+	}
+	h, err := host.Open(ctx)
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	for _, parent := range args {
+		f, err := h.Facts(parent)
+		if err != nil {
+			return err
+		}
+		if err := f.Write(std.out); err != nil {
+			return err
+		}
+	}
+	return nil
+}

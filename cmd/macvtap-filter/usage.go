@@ -1,0 +1,94 @@
+package main
+
+import "fmt"
+
+// What the program says. Data goes to standard output; everything else goes to
+// standard error with the prefix "macvtap-filter: ", begins in lower case and has
+// no full stop.
+
+func errorf(std streams, format string, args ...any) {
+	fmt.Fprintf(std.err, "macvtap-filter: error: "+format+"\n", args...)
+}
+
+func warningf(std streams, format string, args ...any) {
+	fmt.Fprintf(std.err, "macvtap-filter: warning: "+format+"\n", args...)
+}
+
+func notef(std streams, format string, args ...any) {
+	fmt.Fprintf(std.err, "macvtap-filter: "+format+"\n", args...)
+}
+
+const usage = `macvtap-filter closes the local network to VMs on macvtap devices.
+
+usage: macvtap-filter [--config FILE] COMMAND …
+
+commands:
+  apply VM… | --all     program the rules of running VMs again
+  remove VM… | --all    remove the rules of VMs
+  render [FILE | -]     print the rules for a domain XML as nft text
+  facts PARENT…         print what the words of a policy stand for on this host
+  check                 say whether this host is ready, and what to mend
+  version               print the version
+
+Each command has --help. The configuration is /etc/macvtap-filter/config.toml;
+--config FILE or the variable MACVTAP_FILTER_CONFIG name another.
+
+libvirt calls the program by itself when it is in /etc/libvirt/hooks/qemu.d/:
+  macvtap-filter NAME start begin -  <domain.xml
+
+exit codes: 0 done; 1 failed; 2 wrong usage, configuration or XML
+`
+
+const applyUsage = `usage: macvtap-filter apply [--dry-run] VM… | --all
+
+Asks libvirt for the live XML of running VMs and programs their rules again, each
+VM's in one transaction. With --all, every running VM; rules of devices that are
+gone are removed, too.
+
+  --dry-run      print the rules instead, as nft text, and change nothing
+  --config FILE  another configuration
+
+example: macvtap-filter apply web-1 web-2
+`
+
+const removeUsage = `usage: macvtap-filter remove [--dry-run] VM… | --all
+
+Removes the rules of VMs: their interfaces are open to the local network then. It
+needs no libvirt; a VM is named as it was when its rules were made, or by its UUID.
+
+  --dry-run      say which tables would go, as nft commands, and change nothing
+`
+
+const renderUsage = `usage: macvtap-filter render [--format nft|json] [--facts FILE] [FILE | -]
+
+Prints the rules for a domain XML, from a file or standard input, as they would be
+programmed. It needs no privilege, no libvirt and none of the VM's devices. XML of
+a VM that is shut off names no devices: they are called macvtap0, macvtap1, …
+
+  --format nft   nft text that "nft -f" loads (the default)
+  --format json  nft's JSON that "nft -j -f" loads
+  --facts FILE   what "macvtap-filter facts PARENT" printed on the host; without
+                 it, this host is asked where the policy has words to resolve
+  --config FILE  another configuration
+
+example: virsh dumpxml web-1 | macvtap-filter render
+`
+
+const factsUsage = `usage: macvtap-filter facts PARENT…
+
+Prints, as JSON, what the words gateway, dns, broadcast and onlink stand for on a
+NIC of this host.
+
+example: macvtap-filter facts enp88s0 >facts.json
+`
+
+const checkUsage = `usage: macvtap-filter check
+
+Checks the configuration, the parents, the kernel, the hook and libvirt, one line
+each. Exits 1 when something must be mended.
+
+  --config FILE  another configuration
+`
+
+const versionUsage = `usage: macvtap-filter version
+`

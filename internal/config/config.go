@@ -1,0 +1,104 @@
+// Package config reads the configuration file: which NICs are guarded, which
+// policies there are, and which VM has which. It is strict: what it does not
+// understand is an error with its line, never a guess. It reads nothing off the
+// host; a policy's words stay words here.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"strings"
+)
+
+// DefaultFile is where the configuration is unless --config or Variable say
+// otherwise.
+const DefaultFile = "/etc/macvtap-filter/config.toml"
+
+// Variable is the environment variable that names another configuration file.
+const Variable = "MACVTAP_FILTER_CONFIG"
+
+// DefaultPolicy is the policy of a VM that no [[vm]] matches. It need not be
+// written: it has the safe defaults then.
+const DefaultPolicy = "default"
+
+// defaultDeny and defaultAllow stand in a policy that leaves out the key.
+var (
+	defaultDeny  = []string{"192.168.0.0/16", "onlink", "fe80::/10", "fc00::/7"}
+	defaultAllow = []string{"gateway", "dns", "broadcast"}
+)
+
+// A Config is a configuration file that was found right.
+type Config struct {
+	File    string   // for messages
+	Parents []string // names, alternative names or globs of NICs
+
+	// KillOnReconnect says that a hook failure while libvirtd reconnects to a
+	// running VM is reported to libvirtd, which then kills the VM.
+	KillOnReconnect bool
+
+	policies map[string]Policy
+	vms      []vm
+}
+
+// A Policy is what its [policy.NAME] section says.
+type Policy struct {
+	Name  string
+	Deny  []Entry
+	Allow []Entry
+}
+
+type vm struct {
+	name, uuid string // one of the two
+	policy     string
+}
+
+// Load reads and checks a configuration file. An error begins with the file's
+// name and, where there is one, the line.
+func Load(file string) (*Config, error) {
+	text, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("no configuration: write %s with at least a line like: parents = [\"eth0\"]", file)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("configuration: %w", err)
+	}
+	return Parse(file, text)
+}
+
+// Parse checks the text of a configuration file; file is its name in messages.
+func Parse(file string, text []byte) (*Config, error) {
+	raw, lines, err := decode(file, text)
+	if err != nil {
+		return nil, err
+	}
+	c := &Config{File: file, Parents: raw.Parents, policies: map[string]Policy{}}
+	check := newChecker(file, lines)
+	c.check(check, raw)
+	return c, check.first()
+}
+
+// Policy gives the policy of a VM: that of the first [[vm]] that matches its
+// name or UUID, or else the one named DefaultPolicy.
+func (c *Config) Policy(name, uuid string) Policy {
+	for _, v := range c.vms {
+		byName, _ := path.Match(v.name, name) // the pattern was checked
+		if v.name != "" && byName || v.uuid != "" && v.uuid == strings.ToLower(uuid) {
+			return c.policies[v.policy]
+		}
+	}
+	return c.policies[DefaultPolicy]
+}
+
+// GuardsParent reports whether one of a NIC's names is one of the parents.
+func (c *Config) GuardsParent(names ...string) bool {
+	return slices.ContainsFunc(c.Parents, func(pattern string) bool {
+		return slices.ContainsFunc(names, func(name string) bool {
+			matched, _ := path.Match(pattern, name) // the pattern was checked
+			return matched
+		})
+	})
+}

@@ -1,0 +1,140 @@
+package config
+
+import (
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"go4.org/netipx"
+)
+
+// A Word stands for addresses that are read off the host when the rules are
+// made.
+type Word string
+
+// The words of deny and allow entries.
+const (
+	Gateway   Word = "gateway"
+	DNS       Word = "dns"
+	Broadcast Word = "broadcast"
+	OnLink    Word = "onlink"
+)
+
+// An Entry of a deny or allow list: addresses or a word, all of their traffic or
+// only some services.
+type Entry struct {
+	Word     Word           // "" when Range says the addresses
+	Range    netipx.IPRange // one address, a prefix or a range
+	Services []Service      // empty: everything
+	text     string
+}
+
+// String gives the entry as it is written.
+func (e Entry) String() string { return e.text }
+
+// A Service is a protocol and the ports From to To at the peer.
+type Service struct {
+	Proto    byte // IANA's protocol number
+	From, To uint16
+}
+
+var protos = map[string]byte{"tcp": 6, "udp": 17, "sctp": 132}
+
+// ParseEntry reads an entry such as "192.168.2.1", "10.0.0.0/8",
+// "192.168.2.10-192.168.2.19", "gateway" or "192.168.2.53 udp/53 tcp/53".
+func ParseEntry(s string) (Entry, error) {
+	fields := strings.Fields(s)
+	if len(fields) == 0 {
+		return Entry{}, fmt.Errorf("%q: want an address, a prefix, a range or a word", s)
+	}
+	e := Entry{text: s}
+	switch w := Word(fields[0]); w {
+	case Gateway, DNS, Broadcast, OnLink:
+		e.Word = w
+	default:
+		r, err := parseRange(fields[0])
+		if err != nil {
+			return Entry{}, err
+		}
+		e.Range = r
+	}
+	for _, f := range fields[1:] {
+		service, err := parseService(f)
+		if err != nil {
+			return Entry{}, fmt.Errorf("%q: %w", s, err)
+		}
+		e.Services = append(e.Services, service)
+	}
+	return e, nil
+}
+
+func parseRange(s string) (netipx.IPRange, error) {
+	if strings.Contains(s, "/") {
+		return parsePrefix(s)
+	}
+	first, last, isRange := strings.Cut(s, "-")
+	if !isRange {
+		last = first
+	}
+	from, err := parseAddr(first)
+	if err != nil {
+		return netipx.IPRange{}, fmt.Errorf("%q: %w", s, err)
+	}
+	to, err := parseAddr(last)
+	if err != nil {
+		return netipx.IPRange{}, fmt.Errorf("%q: %w", s, err)
+	}
+	if from.Is4() != to.Is4() {
+		return netipx.IPRange{}, fmt.Errorf("%q: one end is IPv4, the other IPv6", s)
+	}
+	if to.Less(from) {
+		return netipx.IPRange{}, fmt.Errorf("%q: the range ends before it begins", s)
+	}
+	return netipx.IPRangeFrom(from, to), nil
+}
+
+func parsePrefix(s string) (netipx.IPRange, error) {
+	p, err := netip.ParsePrefix(s)
+	if err != nil {
+		return netipx.IPRange{}, fmt.Errorf("%q is no prefix such as 192.168.0.0/16 or fc00::/7", s)
+	}
+	if p.Addr().Is4In6() {
+		return netipx.IPRange{}, fmt.Errorf("%q: write IPv4 addresses as such", s)
+	}
+	if p != p.Masked() {
+		return netipx.IPRange{}, fmt.Errorf("%q has host bits: write %s, or %s for the one address", s, p.Masked(), p.Addr())
+	}
+	return netipx.RangeOfPrefix(p), nil
+}
+
+func parseAddr(s string) (netip.Addr, error) {
+	a, err := netip.ParseAddr(s)
+	switch {
+	case err != nil:
+		return a, fmt.Errorf("%q is no address, and no word (%s, %s, %s, %s)", s, Gateway, DNS, Broadcast, OnLink)
+	case a.Zone() != "":
+		return a, fmt.Errorf("%q: leave out the zone", s)
+	case a.Is4In6():
+		return a, fmt.Errorf("%q: write IPv4 addresses as such", s)
+	}
+	return a, nil
+}
+
+func parseService(s string) (Service, error) {
+	name, ports, ok := strings.Cut(s, "/")
+	proto, known := protos[name]
+	if !ok || !known {
+		return Service{}, fmt.Errorf("%q is no service: want tcp, udp or sctp, '/' and a port or a range of ports, as in tcp/443 or udp/5000-5010", s)
+	}
+	first, last, isRange := strings.Cut(ports, "-")
+	if !isRange {
+		last = first
+	}
+	from, errFrom := strconv.ParseUint(first, 10, 16)
+	to, errTo := strconv.ParseUint(last, 10, 16)
+	if errFrom != nil || errTo != nil || from == 0 || to < from {
+		return Service{}, fmt.Errorf("%q: want a port from 1 to 65535, or a range of them", s)
+	}
+	return Service{Proto: proto, From: uint16(from), To: uint16(to)}, nil
+}

@@ -1,0 +1,242 @@
+// Package domain reads libvirt's domain XML, as far as the filter needs it: who
+// the VM is and which direct interfaces it has.
+package domain
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"strings"
+
+	"github.com/beevik/etree"
+)
+
+// MaxSize bounds a domain XML in bytes. It is libvirt's own bound on a string it
+// sends over its socket (libvirt's src/remote/remote_protocol.x,
+// REMOTE_STRING_MAX), so no real domain's XML is larger.
+const MaxSize = 4 << 20
+
+// maxDepth bounds how deep elements nest; libvirt's own stay below 20.
+const maxDepth = 64
+
+// A Domain is a virtual machine as libvirt describes it.
+type Domain struct {
+	Name   string
+	UUID   string      // in lower case with hyphens; "" when the XML has none
+	Direct []Interface // its direct interfaces, in the XML's order
+}
+
+// An Interface is one <interface type='direct'>: a macvtap device.
+type Interface struct {
+	Number int              // its place among all of the domain's interfaces, from 1
+	Target string           // the macvtap device, "" while the VM is shut off
+	Parent string           // the NIC it sits on, <source dev>
+	MAC    net.HardwareAddr // nil when the XML has none
+
+	// TrustGuest is trustGuestRxFilters='yes': the guest may change the
+	// device's MAC address.
+	TrustGuest bool
+}
+
+// String names the interface as messages do: by its device, or else by its
+// place in the XML.
+func (i Interface) String() string {
+	if i.Target != "" {
+		return fmt.Sprintf("interface %q", i.Target)
+	}
+	return fmt.Sprintf("interface %d", i.Number)
+}
+
+// FreeTarget gives the first of the names macvtap0, macvtap1 … from number *next on
+// that no direct interface has, and moves next past it. libvirt names devices so
+// when a VM starts.
+func (d *Domain) FreeTarget(next *int) string {
+	for {
+		name := fmt.Sprintf("macvtap%d", *next)
+		*next++
+		taken := slices.ContainsFunc(d.Direct, func(i Interface) bool { return i.Target == name })
+		if !taken {
+			return name
+		}
+	}
+}
+
+// Parse reads one domain XML to its end. An error says what of it is wrong,
+// and names the VM and the interface as far as they were read.
+func Parse(r io.Reader) (*Domain, error) {
+	root, err := parseRoot(r)
+	if err != nil {
+		return nil, err
+	}
+	d := &Domain{Name: text(root, "name"), UUID: strings.ToLower(text(root, "uuid"))}
+	if d.Name == "" {
+		return nil, errors.New("domain XML: <domain> has no <name>")
+	}
+	if d.UUID != "" && !validUUID(d.UUID) {
+		return nil, fmt.Errorf("VM %q: domain XML: %q is no UUID", d.Name, d.UUID)
+	}
+	interfaces, err := parseInterfaces(root)
+	if err != nil {
+		return nil, fmt.Errorf("VM %q: %w", d.Name, err)
+	}
+	d.Direct = interfaces
+	return d, nil
+}
+
+func parseRoot(r io.Reader) (*etree.Element, error) {
+	doc := etree.NewDocument()
+	doc.ReadSettings.MaxDepth = maxDepth
+	limited := &io.LimitedReader{R: r, N: MaxSize + 1}
+	_, err := doc.ReadFrom(limited)
+	if limited.N <= 0 {
+		return nil, fmt.Errorf("domain XML: larger than %d MiB, which no libvirt sends", MaxSize>>20)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("domain XML: %w", err)
+	}
+	roots := doc.ChildElements()
+	switch {
+	case len(roots) == 0:
+		return nil, errors.New("domain XML: empty, want a <domain>")
+	case len(roots) > 1:
+		return nil, fmt.Errorf("domain XML: %d roots, want one <domain>", len(roots))
+	case !is(roots[0], "domain"):
+		return nil, fmt.Errorf("domain XML: the root is <%s>, want <domain>", roots[0].FullTag())
+	}
+	return roots[0], nil
+}
+
+// parseInterfaces looks only at /domain/devices/interface: what <metadata>
+// holds is somebody else's.
+func parseInterfaces(root *etree.Element) ([]Interface, error) {
+	var out []Interface
+	devices := map[string]int{}
+	number := 0
+	for _, list := range children(root, "devices") {
+		for _, e := range children(list, "interface") {
+			number++
+			i, direct, err := parseInterface(e, number)
+			if err != nil {
+				return nil, err
+			}
+			if !direct {
+				continue
+			}
+			if first := devices[i.Target]; first != 0 && i.Target != "" {
+				return nil, fmt.Errorf("interfaces %d and %d: both have the device %q", first, number, i.Target)
+			}
+			devices[i.Target] = number
+			out = append(out, i)
+		}
+	}
+	return out, nil
+}
+
+// parseInterface reports whether the interface is a direct one, and reads it.
+// One of type 'network' is direct when its source names a device and a mode:
+// so libvirt writes a network of macvtap kind in a running domain's XML.
+func parseInterface(e *etree.Element, number int) (Interface, bool, error) {
+	i := Interface{Number: number}
+	source, err := only(e, "source")
+	if err != nil {
+		return i, false, fmt.Errorf("interface %d: %w", number, err)
+	}
+	target, err := only(e, "target")
+	if err != nil {
+		return i, false, fmt.Errorf("interface %d: %w", number, err)
+	}
+	i.Parent = attribute(source, "dev")
+	i.Target = attribute(target, "dev")
+	switch attribute(e, "type") {
+	case "direct":
+	case "network":
+		if i.Parent == "" || attribute(source, "mode") == "" {
+			return i, false, nil
+		}
+	default:
+		return i, false, nil
+	}
+	if i.Parent == "" {
+		return i, false, fmt.Errorf("%s: type='direct' without <source dev='…'>", i)
+	}
+	i.TrustGuest = attribute(e, "trustGuestRxFilters") == "yes"
+	if i.MAC, err = parseMAC(e); err != nil {
+		return i, false, fmt.Errorf("%s: %w", i, err)
+	}
+	return i, true, nil
+}
+
+func parseMAC(e *etree.Element) (net.HardwareAddr, error) {
+	mac, err := only(e, "mac")
+	if err != nil || mac == nil {
+		return nil, err
+	}
+	address := attribute(mac, "address")
+	hw, err := net.ParseMAC(address)
+	if err != nil || len(hw) != 6 {
+		return nil, fmt.Errorf("%q is no MAC address", address)
+	}
+	return hw, nil
+}
+
+// is reports whether the element has that name in no namespace, where libvirt's
+// own elements are.
+func is(e *etree.Element, tag string) bool { return e.Space == "" && e.Tag == tag }
+
+func children(e *etree.Element, tag string) []*etree.Element {
+	var out []*etree.Element
+	for _, c := range e.ChildElements() {
+		if is(c, tag) {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// only gives the child of that name, nil when there is none.
+func only(e *etree.Element, tag string) (*etree.Element, error) {
+	all := children(e, tag)
+	switch len(all) {
+	case 0:
+		return nil, nil
+	case 1:
+		return all[0], nil
+	}
+	return nil, fmt.Errorf("%d <%s> elements, want one", len(all), tag)
+}
+
+func text(e *etree.Element, tag string) string {
+	all := children(e, tag)
+	if len(all) == 0 {
+		return ""
+	}
+	return all[0].Text()
+}
+
+func attribute(e *etree.Element, key string) string {
+	if e == nil {
+		return ""
+	}
+	for _, a := range e.Attr {
+		if a.Space == "" && a.Key == key {
+			return a.Value
+		}
+	}
+	return ""
+}
+
+func validUUID(s string) bool {
+	if len(s) != 36 {
+		return false
+	}
+	for i, c := range []byte(s) {
+		hyphen := i == 8 || i == 13 || i == 18 || i == 23
+		hex := c >= '0' && c <= '9' || c >= 'a' && c <= 'f'
+		if hyphen && c != '-' || !hyphen && !hex {
+			return false
+		}
+	}
+	return true
+}

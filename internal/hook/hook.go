@@ -1,0 +1,58 @@
+// Package hook tells libvirt's hook calls from an administrator's commands, and
+// what each call asks for (https://libvirt.org/hooks.html).
+package hook
+
+// Action is what a hook call asks of the filter.
+type Action int
+
+// The actions. None is for every operation that needs nothing of us, the ones
+// that later libvirts may add among them.
+const (
+	None Action = iota
+	Protect
+	Reprotect
+	Release
+)
+
+// A Call is a call by libvirt: NAME OPERATION SUBOPERATION EXTRA.
+type Call struct {
+	Domain       string // the VM's name
+	Operation    string // "start", "reconnect", "stopped" …
+	Suboperation string // "begin" or "end"
+}
+
+// operations are the qemu hook's operations
+// (libvirt's src/util/virhook.c, virHookQemuOp).
+var operations = map[string]bool{
+	"start": true, "stopped": true, "prepare": true, "release": true, "migrate": true,
+	"started": true, "reconnect": true, "attach": true, "restore": true,
+}
+
+// Parse reads the arguments that follow the program's name. It reports whether
+// they are a hook call: four of them, the third "begin" or "end". Arguments that
+// begin with the name of a command are one only when the second is an operation
+// that libvirt has: an operation that a later libvirt adds must do nothing, and
+// "apply a begin b" is three VMs.
+func Parse(args []string, isCommand func(string) bool) (Call, bool) {
+	if len(args) != 4 || args[2] != "begin" && args[2] != "end" {
+		return Call{}, false
+	}
+	if !operations[args[1]] && isCommand(args[0]) {
+		return Call{}, false
+	}
+	return Call{Domain: args[0], Operation: args[1], Suboperation: args[2]}, true
+}
+
+// Action gives what the call asks for. At "start" the macvtap devices exist and
+// the guest does not run yet; at "stopped" and "release" the guest is gone.
+func (c Call) Action() Action {
+	switch c.Operation + " " + c.Suboperation {
+	case "start begin":
+		return Protect
+	case "reconnect begin":
+		return Reprotect
+	case "stopped end", "release end":
+		return Release
+	}
+	return None
+}

@@ -1,0 +1,111 @@
+// Package host reads the host's NICs, addresses and routes over rtnetlink. It
+// changes nothing and needs no privilege.
+package host
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"macvtap-filter/internal/domain"
+)
+
+// A Host answers questions about the network namespace that the process is in.
+type Host struct {
+	handle *netlink.Handle
+}
+
+// Open opens a netlink socket for the questions; Close closes it. Each of its
+// answers is waited for no longer than ctx lasts.
+func Open(ctx context.Context) (*Host, error) {
+	handle, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, fmt.Errorf("open a netlink socket: %w", err)
+	}
+	if deadline, ok := ctx.Deadline(); ok {
+		if err := handle.SetSocketTimeout(max(time.Until(deadline), time.Millisecond)); err != nil {
+			handle.Close()
+			return nil, fmt.Errorf("netlink socket: %w", err)
+		}
+	}
+	// The kernel then filters dumps by itself (Linux 4.20), which matters
+	// where a host has a million routes. Older kernels dump everything.
+	_ = handle.SetStrictCheck(true)
+	return &Host{handle}, nil
+}
+
+// Close ends the use of the host.
+func (h *Host) Close() { h.handle.Close() }
+
+// A NIC is a network device of the host.
+type NIC struct {
+	Index int
+	Name  string
+	Names []string // Name and the alternative names
+}
+
+// NIC finds a device by its name or alternative name.
+func (h *Host) NIC(name string) (NIC, error) {
+	link, err := h.link(name)
+	if err != nil {
+		return NIC{}, err
+	}
+	a := link.Attrs()
+	return NIC{Index: a.Index, Name: a.Name, Names: append([]string{a.Name}, a.AltNames...)}, nil
+}
+
+func (h *Host) link(name string) (netlink.Link, error) {
+	link, err := h.handle.LinkByName(name)
+	var missing netlink.LinkNotFoundError
+	if errors.As(err, &missing) {
+		return nil, fmt.Errorf("no network device %q on this host", name)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("network device %q: %w", name, err)
+	}
+	return link, nil
+}
+
+// Exists reports whether there is a device of that very name. Where the kernel
+// does not say, it does: nothing is then done to what belongs to it.
+func (h *Host) Exists(name string) bool {
+	link, err := h.handle.LinkByName(name)
+	var missing netlink.LinkNotFoundError
+	if errors.As(err, &missing) {
+		return false
+	}
+	return err != nil || link.Attrs().Name == name
+}
+
+// Check holds an interface of a running domain against the kernel: its device
+// exists, is a macvtap, sits on that parent, and has the interface's MAC address.
+// The address may differ where the guest may change it and has run.
+func (h *Host) Check(i domain.Interface, parent NIC, running bool) error {
+	if i.Target == "" {
+		return errors.New("no <target dev='…'>: libvirt has made no device for it")
+	}
+	link, err := h.link(i.Target)
+	if err != nil {
+		return err
+	}
+	a := link.Attrs()
+	if link.Type() != "macvtap" {
+		return fmt.Errorf("device %q is of kind %q, not a macvtap", i.Target, link.Type())
+	}
+	if a.Name != i.Target {
+		return fmt.Errorf("%q is an alternative name of the device %q", i.Target, a.Name)
+	}
+	if a.ParentIndex != parent.Index {
+		return fmt.Errorf("device %q sits on another NIC than %q", i.Target, i.Parent)
+	}
+	if changeable := i.TrustGuest && running; !changeable && i.MAC != nil && !bytes.Equal(a.HardwareAddr, i.MAC) {
+		return fmt.Errorf("device %q has the MAC address %s, the domain XML says %s", i.Target, net.HardwareAddr(a.HardwareAddr), i.MAC)
+	}
+	return nil
+}

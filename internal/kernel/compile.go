@@ -1,0 +1,333 @@
+package kernel
+
+import (
+	"fmt"
+	"net/netip"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/binaryutil"
+	"github.com/google/nftables/expr"
+	"github.com/google/nftables/userdata"
+	"github.com/mdlayher/netlink"
+
+	"macvtap-filter/internal/ruleset"
+)
+
+// compile turns a table into the netlink messages that create all of it, the
+// table's own message first, in an order in which each message names only what
+// earlier ones made. The same table gives the same messages.
+func compile(t ruleset.Table) ([]netlink.Message, error) {
+	if err := t.Validate(); err != nil {
+		return nil, err
+	}
+	var batch []netlink.Message
+	conn, err := nftables.New(nftables.WithTestDial(func(req []netlink.Message) ([]netlink.Message, error) {
+		batch = append(batch, req...)
+		return nil, nil
+	}))
+	if err != nil {
+		return nil, err
+	}
+	if err := addTable(conn, t); err != nil {
+		return nil, fmt.Errorf("table %q: %w", t.Name, err)
+	}
+	if err := conn.Flush(); err != nil {
+		return nil, fmt.Errorf("table %q: %w", t.Name, err)
+	}
+	messages := batch[1 : len(batch)-1] // less the library's own batch begin and end
+	for i := range messages {
+		// Length, sequence and port are set when they are sent; nobody reads
+		// the copies that Echo asks for.
+		messages[i].Header = netlink.Header{Type: messages[i].Header.Type, Flags: messages[i].Header.Flags &^ netlink.Echo}
+	}
+	messages[0].Data = append(messages[0].Data, tableComment(t.Comment)...)
+	return messages, nil
+}
+
+func addTable(conn *nftables.Conn, t ruleset.Table) error {
+	table := conn.AddTable(&nftables.Table{Family: nftables.TableFamilyNetdev, Name: t.Name})
+	for _, c := range t.Counters {
+		conn.AddObj(&nftables.NamedObj{Table: table, Name: c, Type: nftables.ObjTypeCounter, Obj: &expr.Counter{}})
+	}
+	sets := map[string]*nftables.Set{}
+	for _, s := range t.Sets {
+		set, elements, err := compileSet(table, s)
+		if err != nil {
+			return fmt.Errorf("set %q: %w", s.Name, err)
+		}
+		if err := conn.AddSet(set, elements); err != nil {
+			return fmt.Errorf("set %q: %w", s.Name, err)
+		}
+		sets[s.Name] = set
+	}
+	chains := make([]*nftables.Chain, len(t.Chains))
+	for i, c := range t.Chains {
+		chains[i] = conn.AddChain(compileChain(table, c))
+	}
+	for i, c := range t.Chains {
+		for _, r := range c.Rules {
+			exprs, err := compileRule(r, sets)
+			if err != nil {
+				return fmt.Errorf("chain %q: rule %q: %w", c.Name, r, err)
+			}
+			rule := &nftables.Rule{Table: table, Chain: chains[i], Exprs: exprs}
+			if r.Comment != "" {
+				rule.UserData = userdata.AppendString(nil, userdata.TypeComment, r.Comment)
+			}
+			conn.AddRule(rule)
+		}
+	}
+	return nil
+}
+
+// tableComment is the attribute that nft writes for a table's comment
+// (libnftnl's include/libnftnl/udata.h, NFTNL_UDATA_TABLE_COMMENT).
+func tableComment(comment string) []byte {
+	if comment == "" {
+		return nil
+	}
+	b, err := netlink.MarshalAttributes([]netlink.Attribute{{
+		Type: nftaTableUserdata,
+		Data: userdata.AppendString(nil, udataTableComment, comment),
+	}})
+	if err != nil {
+		// Only a value over 64 KiB fails, and Validate bounds comments.
+		panic(err)
+	}
+	return b
+}
+
+func compileChain(table *nftables.Table, c ruleset.Chain) *nftables.Chain {
+	chain := &nftables.Chain{Table: table, Name: c.Name}
+	if c.Hook == nil {
+		return chain
+	}
+	policy := nftables.ChainPolicyDrop
+	chain.Type = nftables.ChainTypeFilter
+	chain.Hooknum = nftables.ChainHookIngress
+	if c.Hook.Type == ruleset.Egress {
+		chain.Hooknum = nftables.ChainHookEgress
+	}
+	chain.Priority = nftables.ChainPriorityFilter
+	chain.Policy = &policy
+	chain.Device = c.Hook.Device
+	return chain
+}
+
+var setTypes = map[ruleset.Type]nftables.SetDatatype{
+	ruleset.TypeEtherType:   nftables.TypeEtherType,
+	ruleset.TypeEtherAddr:   nftables.TypeEtherAddr,
+	ruleset.TypeIPv4:        nftables.TypeIPAddr,
+	ruleset.TypeIPv6:        nftables.TypeIP6Addr,
+	ruleset.TypeInetProto:   nftables.TypeInetProto,
+	ruleset.TypeInetService: nftables.TypeInetService,
+}
+
+func compileSet(table *nftables.Table, s ruleset.Set) (*nftables.Set, []nftables.SetElement, error) {
+	types := make([]nftables.SetDatatype, len(s.Key))
+	for i, t := range s.Key {
+		datatype, ok := setTypes[t]
+		if !ok {
+			return nil, nil, fmt.Errorf("no sets of type %q", t)
+		}
+		types[i] = datatype
+	}
+	set := &nftables.Set{Table: table, Name: s.Name, Interval: s.Interval, KeyType: types[0], KeyByteOrder: binaryutil.BigEndian}
+	if len(types) == 1 {
+		return set, keyElements(s), nil
+	}
+	concat, err := nftables.ConcatSetType(types...)
+	if err != nil {
+		return nil, nil, err
+	}
+	set.KeyType, set.Concatenation = concat, true
+	return set, concatElements(s), nil
+}
+
+// keyElements gives the elements of a set of single values. In an interval set
+// the kernel (net/netfilter/nft_set_rbtree.c) takes a range as two elements, its
+// start and, unless it runs to the last value there is, the value after its
+// end.
+func keyElements(s ruleset.Set) []nftables.SetElement {
+	var out []nftables.SetElement
+	for _, e := range s.Elements {
+		out = append(out, nftables.SetElement{Key: e.From[0]})
+		if !s.Interval {
+			continue
+		}
+		if end, ok := successor(e.To[0]); ok {
+			out = append(out, nftables.SetElement{Key: end, IntervalEnd: true})
+		}
+	}
+	return out
+}
+
+// concatElements gives the elements of a set of joined values, each value padded
+// to 32 bits (net/netfilter/nft_set_pipapo.c).
+func concatElements(s ruleset.Set) []nftables.SetElement {
+	var out []nftables.SetElement
+	for _, e := range s.Elements {
+		element := nftables.SetElement{Key: join(e.From)}
+		if s.Interval {
+			element.KeyEnd = join(e.To)
+		}
+		out = append(out, element)
+	}
+	return out
+}
+
+func join(values [][]byte) []byte {
+	var b []byte
+	for _, v := range values {
+		b = append(b, v...)
+		b = append(b, make([]byte, -len(v)&3)...)
+	}
+	return b
+}
+
+// successor gives the value after v, or false when v is the last one.
+func successor(v []byte) ([]byte, bool) {
+	next := append([]byte(nil), v...)
+	for i := len(next) - 1; i >= 0; i-- {
+		next[i]++
+		if next[i] != 0 {
+			return next, true
+		}
+	}
+	return nil, false
+}
+
+func compileRule(r ruleset.Rule, sets map[string]*nftables.Set) ([]expr.Any, error) {
+	var exprs []expr.Any
+	for _, m := range r.Dependencies() {
+		e, err := compileMatch(m, sets)
+		if err != nil {
+			return nil, err
+		}
+		exprs = append(exprs, e...)
+	}
+	if r.Counter != "" {
+		// counter name "…"
+		exprs = append(exprs, &expr.Objref{Type: int(nftables.ObjTypeCounter), Name: r.Counter})
+	}
+	return append(exprs, compileVerdict(r.Verdict)), nil
+}
+
+func compileVerdict(v ruleset.Verdict) expr.Any {
+	switch {
+	case v == ruleset.Accept:
+		return &expr.Verdict{Kind: expr.VerdictAccept}
+	case v.Chain() != "":
+		return &expr.Verdict{Kind: expr.VerdictGoto, Chain: v.Chain()}
+	default:
+		return &expr.Verdict{Kind: expr.VerdictDrop}
+	}
+}
+
+// register is the register that matches work in; fields of a concatenation
+// follow each other from it on, each padded to 32 bits.
+const register = 1
+
+var cmpOps = map[ruleset.Op]expr.CmpOp{
+	ruleset.Equal: expr.CmpOpEq, ruleset.NotEqual: expr.CmpOpNeq,
+	ruleset.Less: expr.CmpOpLt, ruleset.GreaterEqual: expr.CmpOpGte,
+}
+
+func compileMatch(m ruleset.Match, sets map[string]*nftables.Set) ([]expr.Any, error) {
+	switch m := m.(type) {
+	case ruleset.Compare:
+		// ip daddr 192.0.2.1
+		return compare(load(m.Field, m.Field.Size, register), m.Op, m.Value)
+	case ruleset.InPrefix:
+		return compilePrefix(m), nil
+	case ruleset.Masked:
+		// ip frag-off & 8191 == 0
+		mask := &expr.Bitwise{SourceRegister: register, DestRegister: register, Len: m.Field.Size, Mask: m.Mask, Xor: make([]byte, m.Field.Size)}
+		return compare([]expr.Any{load(m.Field, m.Field.Size, register)[0], mask}, m.Op, m.Value)
+	case ruleset.Between:
+		// th dport 80-90
+		return append(load(m.Field, m.Field.Size, register),
+			&expr.Cmp{Op: expr.CmpOpGte, Register: register, Data: m.From},
+			&expr.Cmp{Op: expr.CmpOpLte, Register: register, Data: m.To}), nil
+	case ruleset.Lookup:
+		return compileLookup(m, sets[m.Set]), nil
+	default:
+		return nil, fmt.Errorf("unknown kind of match %T", m)
+	}
+}
+
+func compare(loaded []expr.Any, op ruleset.Op, value []byte) ([]expr.Any, error) {
+	cmp, ok := cmpOps[op]
+	if !ok {
+		return nil, fmt.Errorf("unknown operator %q", op)
+	}
+	return append(loaded, &expr.Cmp{Op: cmp, Register: register, Data: value}), nil
+}
+
+// compilePrefix loads only the prefix's bytes when it ends at a byte, as nft
+// does (ip daddr 192.168.0.0/16), and masks otherwise (ip6 daddr fe80::/10).
+func compilePrefix(m ruleset.InPrefix) []expr.Any {
+	op := expr.CmpOpEq
+	if m.Not {
+		op = expr.CmpOpNeq
+	}
+	length := m.Prefix.Bits()
+	network := m.Prefix.Masked().Addr().AsSlice()
+	if length%8 == 0 {
+		size := uint32(length / 8)
+		return append(load(m.Field, size, register), &expr.Cmp{Op: op, Register: register, Data: network[:size]})
+	}
+	return append(load(m.Field, m.Field.Size, register),
+		&expr.Bitwise{SourceRegister: register, DestRegister: register, Len: m.Field.Size, Mask: netmask(m.Prefix), Xor: make([]byte, m.Field.Size)},
+		&expr.Cmp{Op: op, Register: register, Data: network})
+}
+
+func netmask(p netip.Prefix) []byte {
+	mask := make([]byte, p.Addr().BitLen()/8)
+	for i := range p.Bits() {
+		mask[i/8] |= 0x80 >> (i % 8)
+	}
+	return mask
+}
+
+// compileLookup joins the fields in consecutive registers and looks them up:
+// ip daddr . meta l4proto . th dport @services.
+func compileLookup(m ruleset.Lookup, set *nftables.Set) []expr.Any {
+	var exprs []expr.Any
+	next := uint32(register)
+	for _, f := range m.Fields {
+		exprs = append(exprs, load(f, f.Size, next)...)
+		next = following(next, f.Size)
+	}
+	return append(exprs, &expr.Lookup{SourceRegister: register, SetName: set.Name, SetID: set.ID, Invert: m.Not})
+}
+
+// following gives the 32-bit register after a value of that many bytes. Register
+// 1 is the first 16-byte register and begins where the 32-bit register 8 does
+// (include/uapi/linux/netfilter/nf_tables.h, enum nft_registers).
+func following(reg, size uint32) uint32 {
+	if reg == register {
+		reg = 8
+	}
+	return reg + (size+3)/4
+}
+
+var payloadBases = map[ruleset.Base]expr.PayloadBase{
+	ruleset.LinkHeader:      expr.PayloadBaseLLHeader,
+	ruleset.NetworkHeader:   expr.PayloadBaseNetworkHeader,
+	ruleset.TransportHeader: expr.PayloadBaseTransportHeader,
+}
+
+var metaKeys = map[string]expr.MetaKey{
+	"protocol": expr.MetaKeyPROTOCOL,
+	"l4proto":  expr.MetaKeyL4PROTO,
+	"iiftype":  expr.MetaKeyIIFTYPE,
+}
+
+// load reads the first size bytes of a field into a register.
+func load(f ruleset.Field, size, reg uint32) []expr.Any {
+	if f.Base == ruleset.Meta {
+		return []expr.Any{&expr.Meta{Key: metaKeys[f.Name], Register: reg}}
+	}
+	return []expr.Any{&expr.Payload{DestRegister: reg, Base: payloadBases[f.Base], Offset: f.Offset, Len: size}}
+}

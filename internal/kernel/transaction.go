@@ -1,0 +1,193 @@
+package kernel
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Attributes that the packages used here have no name for
+// (include/uapi/linux/netfilter/nf_tables.h, enum nft_table_attributes;
+// libnftnl's include/libnftnl/udata.h).
+const (
+	nftaTableHandle   = 4
+	nftaTableUserdata = 6
+	udataTableComment = 0
+)
+
+// dial opens a netlink socket to nfnetlink whose calls end when ctx does.
+func dial(ctx context.Context) (*netlink.Conn, error) {
+	conn, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
+	if err != nil {
+		return nil, fmt.Errorf("open a netlink socket to nftables: %w", err)
+	}
+	if deadline, ok := ctx.Deadline(); ok {
+		if err := conn.SetDeadline(deadline); err != nil {
+			conn.Close()
+			return nil, fmt.Errorf("netlink socket: %w", err)
+		}
+	}
+	return conn, nil
+}
+
+// commit sends messages as one nftables transaction: all of them take effect, or
+// none does (net/netfilter/nfnetlink.c, nfnetlink_rcv_batch). The error names
+// the object that the kernel refused first.
+func commit(ctx context.Context, messages []netlink.Message) error {
+	if len(messages) == 0 {
+		return nil
+	}
+	conn, err := dial(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	batch := enclose(messages)
+	if err := enlarge(conn, batch); err != nil {
+		return err
+	}
+	sent, err := conn.SendMessages(batch)
+	if err != nil {
+		return refused(fmt.Errorf("send the transaction to nftables: %w", err))
+	}
+	return await(conn, sent)
+}
+
+// enclose puts messages between the begin and end that make them one
+// transaction. The last message asks for an answer: the kernel sends it after
+// all earlier messages' errors, and only when the transaction is over.
+func enclose(messages []netlink.Message) []netlink.Message {
+	mark := func(kind int) netlink.Message {
+		return netlink.Message{
+			Header: netlink.Header{Type: netlink.HeaderType(kind), Flags: netlink.Request},
+			Data:   header(unix.AF_UNSPEC, unix.NFNL_SUBSYS_NFTABLES),
+		}
+	}
+	batch := append([]netlink.Message{mark(unix.NFNL_MSG_BATCH_BEGIN)}, messages...)
+	batch[len(batch)-1].Header.Flags |= netlink.Acknowledge
+	return append(batch, mark(unix.NFNL_MSG_BATCH_END))
+}
+
+// header is the struct nfgenmsg that begins every nfnetlink message.
+func header(family uint8, resource uint16) []byte {
+	return binary.BigEndian.AppendUint16([]byte{family, unix.NFNETLINK_V0}, resource)
+}
+
+// enlarge makes room for the whole transaction, which is sent at once, and for
+// one error per message.
+func enlarge(conn *netlink.Conn, batch []netlink.Message) error {
+	const roomPerError = 1024
+	size := 0
+	for _, m := range batch {
+		size += unix.NLMSG_HDRLEN + len(m.Data) + unix.NLMSG_ALIGNTO
+	}
+	const usual = 128 << 10 // below the kernel's default, where no call is needed
+	if size > usual {
+		if err := conn.SetWriteBuffer(size); err != nil {
+			return fmt.Errorf("room for a transaction of %d bytes: %w", size, err)
+		}
+	}
+	if room := len(batch) * roomPerError; room > usual {
+		if err := conn.SetReadBuffer(room); err != nil {
+			return fmt.Errorf("room for the answers to %d messages: %w", len(batch), err)
+		}
+	}
+	return nil
+}
+
+// await reads the kernel's answers up to the one to the last message, and gives
+// the first error among them.
+func await(conn *netlink.Conn, sent []netlink.Message) error {
+	last := sent[len(sent)-2].Header.Sequence
+	var first error
+	for {
+		answers, err := conn.Receive()
+		if err != nil {
+			var refusal *netlink.OpError
+			if !errors.As(err, &refusal) || refusal.Sequence == 0 {
+				return refused(fmt.Errorf("read nftables' answer: %w", err))
+			}
+			if first == nil {
+				first = refused(fmt.Errorf("nftables refuses %s: %w", describe(sent, refusal.Sequence), refusal.Err))
+			}
+			// An error to the begin stands for the whole transaction, and
+			// no other answer follows.
+			if refusal.Sequence == last || refusal.Sequence == sent[0].Header.Sequence {
+				return first
+			}
+			continue
+		}
+		for _, a := range answers {
+			if a.Header.Sequence == last {
+				return first
+			}
+		}
+	}
+}
+
+// refused adds what an administrator can do about the kernel's commonest
+// refusals.
+func refused(err error) error {
+	switch {
+	case errors.Is(err, unix.EPERM):
+		return fmt.Errorf("%w: this needs root (CAP_NET_ADMIN in the network namespace)", err)
+	case errors.Is(err, unix.EOPNOTSUPP):
+		return fmt.Errorf("%w: the kernel lacks nftables' netdev egress hook (Linux 5.16 with CONFIG_NETFILTER_EGRESS) or a part of nf_tables", err)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return fmt.Errorf("%w: the kernel did not answer in time", err)
+	}
+	return err
+}
+
+var messageNames = map[int]string{
+	unix.NFT_MSG_NEWTABLE: "table", unix.NFT_MSG_DELTABLE: "the removal of table",
+	unix.NFT_MSG_NEWCHAIN: "chain", unix.NFT_MSG_NEWRULE: "a rule of table",
+	unix.NFT_MSG_NEWSET: "set", unix.NFT_MSG_NEWSETELEM: "elements of set", unix.NFT_MSG_NEWOBJ: "counter",
+}
+
+// describe names the object of the message with that sequence number. In the
+// messages sent here every object's first attributes are the names of its
+// table and of itself.
+func describe(sent []netlink.Message, sequence uint32) string {
+	for _, m := range sent {
+		if m.Header.Sequence != sequence {
+			continue
+		}
+		kind := int(m.Header.Type) & 0xff
+		name := messageNames[kind]
+		if name == "" {
+			break
+		}
+		for _, s := range names(m.Data, kind) {
+			name += fmt.Sprintf(" %q", s)
+		}
+		return name
+	}
+	return "the transaction"
+}
+
+// names gives the table's name, and the object's own where it has one.
+func names(data []byte, kind int) []string {
+	wanted := 2
+	if kind == unix.NFT_MSG_NEWTABLE || kind == unix.NFT_MSG_DELTABLE || kind == unix.NFT_MSG_NEWRULE {
+		wanted = 1
+	}
+	attributes, err := netlink.UnmarshalAttributes(data[len(header(0, 0)):])
+	if err != nil {
+		return nil
+	}
+	var out []string
+	for _, a := range attributes {
+		// Attributes 1 to 3 are the names in all of these messages; set
+		// identifiers among them are four bytes.
+		if n := len(a.Data); a.Type <= 3 && n > 1 && a.Data[n-1] == 0 && n != 4 && len(out) < wanted {
+			out = append(out, string(a.Data[:n-1]))
+		}
+	}
+	return out
+}

@@ -1,0 +1,104 @@
+// Package libvirt asks the running libvirt for domains over its RPC socket. It is
+// for an administrator's commands only: a hook that calls libvirt waits for the
+// daemon that waits for the hook (https://libvirt.org/hooks.html).
+package libvirt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+
+	rpc "github.com/digitalocean/go-libvirt"
+)
+
+// sockets are where a daemon that runs QEMU domains listens: the modular one's,
+// then the monolithic one's (libvirt's docs/daemons.rst).
+var sockets = []string{"/run/libvirt/virtqemud-sock", "/run/libvirt/libvirt-sock"}
+
+// ErrNotRunning says that a VM is defined and shut off.
+var ErrNotRunning = errors.New("it is not running, and has no device to protect")
+
+// A Client is a connection to the daemon.
+type Client struct {
+	rpc *rpc.Libvirt
+}
+
+// Dial connects to the first socket that answers. All that is asked over the
+// connection fails when ctx ends.
+func Dial(ctx context.Context) (*Client, error) {
+	var failures []string
+	for _, socket := range sockets {
+		conn, err := (&net.Dialer{}).DialContext(ctx, "unix", socket)
+		if err != nil {
+			failures = append(failures, err.Error())
+			continue
+		}
+		if deadline, ok := ctx.Deadline(); ok {
+			if err := conn.SetDeadline(deadline); err != nil {
+				conn.Close()
+				return nil, fmt.Errorf("libvirt: %w", err)
+			}
+		}
+		client := rpc.New(conn)
+		if err := client.ConnectToURI(rpc.QEMUSystem); err != nil {
+			conn.Close()
+			return nil, fmt.Errorf("libvirt: %s: %w", socket, err)
+		}
+		return &Client{client}, nil
+	}
+	return nil, fmt.Errorf("libvirt: no daemon answers: %s", strings.Join(failures, "; "))
+}
+
+// Close ends the connection.
+func (c *Client) Close() { _ = c.rpc.Disconnect() } // nothing is left undone
+
+// Running lists the names of the running VMs, sorted.
+func (c *Client) Running() ([]string, error) {
+	domains, _, err := c.rpc.ConnectListAllDomains(1, rpc.ConnectListDomainsActive)
+	if err != nil {
+		return nil, fmt.Errorf("libvirt: list the running VMs: %w", err)
+	}
+	names := make([]string, len(domains))
+	for i, d := range domains {
+		names[i] = d.Name
+	}
+	slices.Sort(names)
+	return names, nil
+}
+
+// LiveXML gives the XML of a running VM as it is now. For one that is shut off the
+// error is ErrNotRunning.
+func (c *Client) LiveXML(name string) (string, error) {
+	d, err := c.rpc.DomainLookupByName(name)
+	if rpc.IsNotFound(err) {
+		return "", fmt.Errorf("VM %q: libvirt knows no such VM; \"virsh list --all\" names them", name)
+	}
+	if err != nil {
+		return "", fmt.Errorf("VM %q: libvirt: %w", name, err)
+	}
+	active, err := c.rpc.DomainIsActive(d)
+	if err != nil {
+		return "", fmt.Errorf("VM %q: libvirt: %w", name, err)
+	}
+	if active == 0 {
+		return "", fmt.Errorf("VM %q: %w", name, ErrNotRunning)
+	}
+	xml, err := c.rpc.DomainGetXMLDesc(d, 0)
+	if err != nil {
+		return "", fmt.Errorf("VM %q: libvirt: %w", name, err)
+	}
+	return xml, nil
+}
+
+// Version gives the daemon's version as libvirt counts it: major*1,000,000 +
+// minor*1,000 + release.
+func (c *Client) Version() (uint64, error) {
+	v, err := c.rpc.ConnectGetLibVersion()
+	if err != nil {
+		return 0, fmt.Errorf("libvirt: %w", err)
+	}
+	return v, nil
+}

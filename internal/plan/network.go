@@ -1,0 +1,96 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+
+	"macvtap-filter/internal/domain"
+	"macvtap-filter/internal/facts"
+	"macvtap-filter/internal/host"
+)
+
+// Live is the network of the host itself.
+type Live struct {
+	Host *host.Host
+
+	// Running says that the domain's guest runs already and may have changed
+	// what it is allowed to change.
+	Running bool
+}
+
+// Names asks the host.
+func (l Live) Names(parent string) ([]string, error) {
+	nic, err := l.Host.NIC(parent)
+	return nic.Names, err
+}
+
+// Facts asks the host.
+func (l Live) Facts(parent string) (facts.Facts, error) { return l.Host.Facts(parent) }
+
+// Check holds the interface against the kernel.
+func (l Live) Check(i domain.Interface) error {
+	parent, err := l.Host.NIC(i.Parent)
+	if err != nil {
+		return err
+	}
+	return l.Host.Check(i, parent, l.Running)
+}
+
+// Offline is this host's network, looked at without its VMs' devices. A parent
+// that the host does not have is known by no name but the XML's.
+type Offline struct {
+	Host *host.Host
+}
+
+// Names asks the host.
+func (o Offline) Names(parent string) ([]string, error) {
+	nic, err := o.Host.NIC(parent)
+	if err != nil {
+		return []string{parent}, nil
+	}
+	return nic.Names, nil
+}
+
+// Facts asks the host.
+func (o Offline) Facts(parent string) (facts.Facts, error) {
+	f, err := o.Host.Facts(parent)
+	if err != nil {
+		return f, fmt.Errorf("the policy has words to resolve: %w; give --facts FILE with what \"macvtap-filter facts %s\" prints on the VM's host", err, parent)
+	}
+	return f, nil
+}
+
+// Check finds nothing wrong: there are no devices to look at.
+func (o Offline) Check(domain.Interface) error { return nil }
+
+// Recorded is a network of which only facts are known, as in CI.
+type Recorded []facts.Facts
+
+// Names gives the names that the facts know the parent by.
+func (r Recorded) Names(parent string) ([]string, error) {
+	if f, ok := r.find(parent); ok {
+		return append([]string{f.Parent}, f.Names...), nil
+	}
+	return []string{parent}, nil
+}
+
+// Facts gives the parent's facts; none is an error.
+func (r Recorded) Facts(parent string) (facts.Facts, error) {
+	if f, ok := r.find(parent); ok {
+		return f, nil
+	}
+	return facts.Facts{}, fmt.Errorf("no facts of the parent %q: the policy has words to resolve; give --facts FILE with what \"macvtap-filter facts %s\" prints on the host", parent, parent)
+}
+
+func (r Recorded) find(parent string) (facts.Facts, bool) {
+	i := slices.IndexFunc(r, func(f facts.Facts) bool {
+		return f.Parent == parent || slices.Contains(f.Names, parent)
+	})
+	if i < 0 {
+		return facts.Facts{}, false
+	}
+	return r[i], true
+}
+
+// Check finds nothing wrong: there are no devices to look at.
+func (r Recorded) Check(domain.Interface) error { return nil }

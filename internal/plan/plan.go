@@ -1,0 +1,102 @@
+// Package plan takes a domain and the configuration and says which tables should
+// stand for it: the one way from XML to ruleset, whether the ruleset is then
+// printed or programmed.
+package plan
+
+import (
+	"fmt"
+
+	"macvtap-filter/internal/config"
+	"macvtap-filter/internal/domain"
+	"macvtap-filter/internal/facts"
+	"macvtap-filter/internal/filter"
+	"macvtap-filter/internal/policy"
+	"macvtap-filter/internal/ruleset"
+)
+
+// A Network knows the parents: the host itself, or facts that were read off a
+// host before.
+type Network interface {
+	// Names gives the name and alternative names of a parent.
+	Names(parent string) ([]string, error)
+	// Facts gives the facts of a parent.
+	Facts(parent string) (facts.Facts, error)
+	// Check reports what is wrong with the device of an interface.
+	Check(domain.Interface) error
+}
+
+// A Plan is what should stand for one domain.
+type Plan struct {
+	Tables   []ruleset.Table
+	Warnings []string // for the administrator; the rules are safe all the same
+}
+
+// Make plans every direct interface of the domain that sits on a configured
+// parent. Errors and warnings name the VM and the interface. A domain without
+// any has an empty plan.
+func Make(d *domain.Domain, c *config.Config, n Network) (Plan, error) {
+	p := planner{domain: d, config: c, network: n, policies: map[string]policy.Policy{}}
+	for _, i := range d.Direct {
+		if err := p.add(i); err != nil {
+			return Plan{}, fmt.Errorf("VM %q: %s: %w", d.Name, i, err)
+		}
+	}
+	return p.plan, nil
+}
+
+type planner struct {
+	domain   *domain.Domain
+	config   *config.Config
+	network  Network
+	policies map[string]policy.Policy // the domain's policy, by parent
+	plan     Plan
+}
+
+// add plans one interface, if it sits on a configured parent.
+func (p *planner) add(i domain.Interface) error {
+	names, err := p.network.Names(i.Parent)
+	if err != nil {
+		return err
+	}
+	if !p.config.GuardsParent(names...) {
+		return nil
+	}
+	if err := p.network.Check(i); err != nil {
+		return err
+	}
+	resolved, err := p.policy(i)
+	if err != nil {
+		return err
+	}
+	table, err := filter.Table(p.domain, i, resolved)
+	if err != nil {
+		return err
+	}
+	p.plan.Tables = append(p.plan.Tables, table)
+	return nil
+}
+
+// policy resolves the domain's policy on the interface's parent, once a parent.
+// Facts are read only for a policy that has words.
+func (p *planner) policy(i domain.Interface) (policy.Policy, error) {
+	if resolved, ok := p.policies[i.Parent]; ok {
+		return resolved, nil
+	}
+	configured := p.config.Policy(p.domain.Name, p.domain.UUID)
+	known := facts.Facts{Parent: i.Parent}
+	if policy.NeedsFacts(configured) {
+		var err error
+		if known, err = p.network.Facts(i.Parent); err != nil {
+			return policy.Policy{}, err
+		}
+	}
+	resolved, warnings, err := policy.Resolve(configured, known)
+	if err != nil {
+		return policy.Policy{}, err
+	}
+	for _, w := range warnings {
+		p.plan.Warnings = append(p.plan.Warnings, fmt.Sprintf("VM %q: %s: %s", p.domain.Name, i, w))
+	}
+	p.policies[i.Parent] = resolved
+	return resolved, nil
+}

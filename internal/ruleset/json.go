@@ -1,0 +1,166 @@
+package ruleset
+
+import (
+	"encoding/json"
+	"net/netip"
+)
+
+// object is one JSON object of nft's schema (libnftables-json(5)).
+type object map[string]any
+
+// JSON writes tables in nft's JSON, which "nft -j -f" loads
+// (libnftables-json(5), schema version 1), ending in a newline.
+func JSON(tables []Table) ([]byte, error) {
+	list := []any{object{"metainfo": object{"json_schema_version": 1}}}
+	for _, t := range tables {
+		list = append(list, t.json()...)
+	}
+	out, err := json.MarshalIndent(object{"nftables": list}, "", "  ")
+	return append(out, '\n'), err
+}
+
+// json lists the table's parts in an order in which each names only earlier
+// ones.
+func (t Table) json() []any {
+	part := func(kind string, o object) any {
+		o["family"] = "netdev"
+		if kind != "table" {
+			o["table"] = t.Name
+		}
+		return object{kind: o}
+	}
+	table := object{"name": t.Name}
+	if t.Comment != "" {
+		table["comment"] = t.Comment
+	}
+	list := []any{part("table", table)}
+	for _, c := range t.Counters {
+		list = append(list, part("counter", object{"name": c, "packets": 0, "bytes": 0}))
+	}
+	for _, s := range t.Sets {
+		list = append(list, part("set", s.json()))
+	}
+	for _, c := range t.Chains {
+		list = append(list, part("chain", c.json()))
+	}
+	for _, c := range t.Chains {
+		for _, r := range c.Rules {
+			list = append(list, part("rule", r.json(c.Name)))
+		}
+	}
+	return list
+}
+
+func (s Set) json() object {
+	o := object{"name": s.Name, "type": s.Key}
+	if len(s.Key) == 1 {
+		o["type"] = s.Key[0]
+	}
+	if s.Interval {
+		o["flags"] = []string{"interval"}
+	}
+	var elements []any
+	for _, e := range s.Elements {
+		elements = append(elements, e.json(s.Key))
+	}
+	if elements != nil {
+		o["elem"] = elements
+	}
+	return o
+}
+
+func (e Element) json(key []Type) any {
+	parts := make([]any, len(key))
+	for i, t := range key {
+		parts[i] = t.jsonValue(e.From[i])
+		if p, ok := e.prefix(i, t); ok {
+			parts[i] = prefixJSON(p)
+		} else if to := t.jsonValue(e.To[i]); to != parts[i] {
+			parts[i] = object{"range": []any{parts[i], to}}
+		}
+	}
+	if len(parts) == 1 {
+		return parts[0]
+	}
+	return object{"concat": parts}
+}
+
+func (c Chain) json() object {
+	o := object{"name": c.Name}
+	if c.Hook != nil {
+		o["type"], o["hook"], o["dev"] = "filter", c.Hook.Type, c.Hook.Device
+		o["prio"], o["policy"] = 0, "drop"
+	}
+	return o
+}
+
+func (r Rule) json(chain string) object {
+	var statements []any
+	for _, m := range r.Matches {
+		statements = append(statements, m.json())
+	}
+	if r.Counter != "" {
+		statements = append(statements, object{"counter": r.Counter})
+	}
+	var verdict any
+	if r.Verdict.chain != "" {
+		verdict = object{"target": r.Verdict.chain}
+	}
+	statements = append(statements, object{r.Verdict.kind: verdict})
+	o := object{"chain": chain, "expr": statements}
+	if r.Comment != "" {
+		o["comment"] = r.Comment
+	}
+	return o
+}
+
+func (f Field) json() any {
+	if f.Base == Meta {
+		return object{"meta": object{"key": f.Name}}
+	}
+	return object{"payload": object{"protocol": f.Header, "field": f.Name}}
+}
+
+func matching(op Op, left, right any) any {
+	return object{"match": object{"op": op, "left": left, "right": right}}
+}
+
+func (m Compare) json() any {
+	return matching(m.Op, m.Field.json(), m.Field.Type.jsonValue(m.Value))
+}
+
+func (m InPrefix) json() any {
+	return matching(negated(m.Not), m.Field.json(), prefixJSON(m.Prefix))
+}
+
+func prefixJSON(p netip.Prefix) any {
+	if p.IsSingleIP() {
+		return p.Addr().String()
+	}
+	return object{"prefix": object{"addr": p.Addr().String(), "len": p.Bits()}}
+}
+
+func (m Masked) json() any {
+	t := m.Field.Type
+	left := object{"&": []any{m.Field.json(), t.jsonValue(m.Mask)}}
+	return matching(m.Op, left, t.jsonValue(m.Value))
+}
+
+func (m Between) json() any {
+	t := m.Field.Type
+	return matching(Equal, m.Field.json(), object{"range": []any{t.jsonValue(m.From), t.jsonValue(m.To)}})
+}
+
+func (m Lookup) json() any {
+	var left any
+	if len(m.Fields) == 1 {
+		left = m.Fields[0].json()
+	} else {
+		parts := make([]any, len(m.Fields))
+		for i, f := range m.Fields {
+			parts[i] = f.json()
+		}
+		left = object{"concat": parts}
+	}
+	return matching(negated(m.Not), left, "@"+m.Set)
+}

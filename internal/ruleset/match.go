@@ -1,0 +1,82 @@
+package ruleset
+
+import (
+	"encoding/binary"
+	"net/netip"
+)
+
+// Op is how a match compares: nft's relational operators.
+type Op string
+
+// The operators of nft(8), "RELATIONAL". Equal is left out in nft's text.
+const (
+	Equal        Op = "=="
+	NotEqual     Op = "!="
+	Less         Op = "<"
+	GreaterEqual Op = ">="
+)
+
+// A Match is one condition of a rule; a rule applies when all of its matches
+// hold. A match whose field lies beyond the end of the frame does not hold,
+// whatever its operator, as in the kernel (net/netfilter/nft_payload.c breaks
+// off the rule). Rules that accept therefore say what must be there.
+//
+// The kinds are Compare, InPrefix, Masked, Between and Lookup, and no other:
+// a kind that only one of text and kernel knew would make them differ.
+type Match interface {
+	text() string
+	json() any
+	fields() []Field
+}
+
+// Compare holds when the whole field compares with Value (network byte order,
+// as long as the field).
+type Compare struct {
+	Field Field
+	Op    Op
+	Value []byte
+}
+
+// InPrefix holds when the field's address lies in Prefix, or, with Not, when it
+// does not. A prefix of length 0 cannot be written; leave the match out.
+type InPrefix struct {
+	Field  Field
+	Not    bool
+	Prefix netip.Prefix
+}
+
+// Masked holds when the field's bits under Mask compare with Value.
+type Masked struct {
+	Field Field
+	Mask  []byte
+	Op    Op
+	Value []byte
+}
+
+// Between holds when From <= field <= To.
+type Between struct {
+	Field    Field
+	From, To []byte
+}
+
+// Lookup holds when the fields, joined in that order, are an element of the
+// table's set of that name, or, with Not, when they are not.
+type Lookup struct {
+	Fields []Field
+	Not    bool
+	Set    string
+}
+
+func (m Compare) fields() []Field  { return []Field{m.Field} }
+func (m InPrefix) fields() []Field { return []Field{m.Field} }
+func (m Masked) fields() []Field   { return []Field{m.Field} }
+func (m Between) fields() []Field  { return []Field{m.Field} }
+func (m Lookup) fields() []Field   { return m.Fields }
+
+// Is is the match "field is value" for a two-byte value such as an EtherType.
+func Is(f Field, value uint16) Compare {
+	return Compare{Field: f, Op: Equal, Value: binary.BigEndian.AppendUint16(nil, value)}
+}
+
+// Fields gives the fields that a match reads, in order.
+func Fields(m Match) []Field { return m.fields() }

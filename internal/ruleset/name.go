@@ -1,0 +1,130 @@
+package ruleset
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// MaxComment is the longest comment in bytes that nft reads back (nft's
+// NFTNL_UDATA_COMMENT_MAXLEN; nft 1.0.6 refuses one byte more).
+const MaxComment = 128
+
+// maxName is the longest identifier (include/uapi/linux/netfilter/nf_tables.h,
+// NFT_NAME_MAXLEN, less the terminating NUL, and nft's own bound of 128).
+const maxName = 127
+
+// maxDevice is the longest device name (include/uapi/linux/if.h, IFNAMSIZ less
+// the terminating NUL).
+const maxDevice = 15
+
+// Comment makes any text fit to be a comment: what nft cannot read back (quotes,
+// control characters, broken UTF-8) becomes '?', and what is too long is cut.
+func Comment(s string) string {
+	clean := strings.Map(func(r rune) rune {
+		if r == '"' || r == '\\' || r < ' ' || r == 0x7f || r == utf8.RuneError {
+			return '?'
+		}
+		return r
+	}, s)
+	if len(clean) <= MaxComment {
+		return clean
+	}
+	cut := MaxComment
+	for !utf8.RuneStart(clean[cut]) {
+		cut--
+	}
+	return clean[:cut]
+}
+
+func validComment(s string) error {
+	if len(s) > MaxComment {
+		return fmt.Errorf("a comment of %d bytes, nft reads at most %d", len(s), MaxComment)
+	}
+	if s != Comment(s) {
+		return errors.New("a comment that nft cannot read back")
+	}
+	return nil
+}
+
+// ValidDevice reports whether nft can write the device name in its quoted form:
+// it knows no escapes, and reads a trailing '*' as "every device that begins
+// like this".
+func ValidDevice(name string) bool {
+	if name == "" || len(name) > maxDevice {
+		return false
+	}
+	for _, c := range []byte(name) {
+		if c <= ' ' || c >= 0x7f || strings.IndexByte(`"*\/`, c) >= 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// validIdentifier follows the token "string" of nft's src/scanner.l.
+func validIdentifier(s string) bool {
+	if s == "" || len(s) > maxName || !letter(s[0]) {
+		return false
+	}
+	for _, c := range []byte(s) {
+		if !letter(c) && (c < '0' || c > '9') && strings.IndexByte("/-_.", c) < 0 {
+			return false
+		}
+	}
+	return true
+}
+
+func letter(c byte) bool { return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' }
+
+// escape turns any device name into the part of an identifier, one to one: bytes
+// that an identifier cannot hold become "/xx" (a device name has no '/').
+func escape(device string) string {
+	var b strings.Builder
+	for _, c := range []byte(device) {
+		if validIdentifier("a" + string(rune(c))) {
+			b.WriteByte(c)
+		} else {
+			fmt.Fprintf(&b, "/%02x", c)
+		}
+	}
+	return b.String()
+}
+
+func unescape(s string) (string, bool) {
+	var b strings.Builder
+	for {
+		before, after, escaped := strings.Cut(s, "/")
+		b.WriteString(before)
+		if !escaped {
+			return b.String(), true
+		}
+		if len(after) < 2 {
+			return "", false
+		}
+		c, err := strconv.ParseUint(after[:2], 16, 8)
+		if err != nil {
+			return "", false
+		}
+		b.WriteByte(byte(c))
+		s = after[2:]
+	}
+}
+
+// Prefix begins the name of every table that this program makes. Tables of other
+// names are never touched.
+const Prefix = "macvtap-filter-"
+
+// TableName names the table of a device: one table a device, so that one
+// device's rules can be replaced or removed without a look at any other's.
+func TableName(device string) string { return Prefix + escape(device) }
+
+// TableDevice gives the device that a table of ours is named after; false for a
+// name that TableName never gives.
+func TableDevice(table string) (string, bool) {
+	escaped, ours := strings.CutPrefix(table, Prefix)
+	device, ok := unescape(escaped)
+	return device, ours && ok && escape(device) == escaped
+}

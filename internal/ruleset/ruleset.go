@@ -1,0 +1,217 @@
+package ruleset
+
+import (
+	"encoding/binary"
+	"fmt"
+)
+
+// A Table is an nftables table of the family netdev, with all that is in it.
+type Table struct {
+	Name     string // nft identifier
+	Comment  string // at most MaxComment bytes, without '"' (see Comment); needs Linux 5.10
+	Counters []string
+	Sets     []Set
+	Chains   []Chain
+}
+
+// A Set is a named set. Two sets hold the same when their elements are the same
+// in the same order: whoever builds one sorts it.
+type Set struct {
+	Name     string
+	Key      []Type // more than one: a concatenation
+	Interval bool   // elements may be ranges; needed for ranges, slower to look up
+	Elements []Element
+}
+
+// An Element is one key of a set, or the range From to To, both included. From
+// and To hold one value per type of the set's key, in network byte order.
+type Element struct {
+	From, To [][]byte
+}
+
+// A Chain is a list of rules. One with a Hook is a base chain and sees frames
+// by itself; any other is reached by Goto.
+type Chain struct {
+	Name  string
+	Hook  *Hook
+	Rules []Rule
+}
+
+// HookType is where in the kernel a base chain of the family netdev stands.
+type HookType string
+
+// The hooks of the family netdev. For a macvtap device, ingress is towards the
+// VM and egress is from the VM (Linux 5.16 or later).
+const (
+	Ingress HookType = "ingress"
+	Egress  HookType = "egress"
+)
+
+// A Hook binds a base chain to one device, at nft's priority "filter" (0). What
+// no rule decides is dropped.
+type Hook struct {
+	Type   HookType
+	Device string
+}
+
+// A Rule applies its verdict to a frame that all of its matches hold for.
+type Rule struct {
+	Matches []Match
+	Counter string // the table's counter that counts the frame, "" for none
+	Verdict Verdict
+	Comment string // see Table.Comment
+}
+
+// A Verdict ends the judging of a frame (Accept, Drop), or goes on in another
+// chain and does not come back (Goto).
+type Verdict struct {
+	kind  string
+	chain string
+}
+
+// The verdicts that end the judging of a frame.
+var (
+	Accept = Verdict{kind: "accept"}
+	Drop   = Verdict{kind: "drop"}
+)
+
+// Goto is the verdict that goes on in the named chain of the same table.
+func Goto(chain string) Verdict { return Verdict{kind: "goto", chain: chain} }
+
+// Chain names the chain that a Goto verdict goes to, "" for the other verdicts.
+func (v Verdict) Chain() string { return v.chain }
+
+// String gives the verdict as nft writes it.
+func (v Verdict) String() string {
+	if v.chain == "" {
+		return v.kind
+	}
+	return v.kind + " " + v.chain
+}
+
+// Dependencies gives a rule's matches with those that nft adds by itself: the
+// frame's protocol before the first field of a header that only that protocol
+// has, and the device's kind before a field of the Ethernet header. The
+// kernel is programmed with these, so that nft's own reading of our text and
+// our programming are the same (nft's src/payload.c,
+// payload_gen_dependency).
+func (r Rule) Dependencies() []Match {
+	var out []Match
+	var protocol uint16
+	link := false
+	for _, m := range r.Matches {
+		for _, f := range m.fields() {
+			if f.Base == LinkHeader && !link {
+				out = append(out, Compare{Field: deviceType, Op: Equal, Value: arphrdEther})
+				link = true
+			}
+			if f.Needs != 0 && f.Needs != protocol {
+				out = append(out, Is(Protocol, f.Needs))
+				protocol = f.Needs
+			}
+		}
+		if c, ok := m.(Compare); ok && c.Field == Protocol && c.Op == Equal {
+			protocol = binary.BigEndian.Uint16(c.Value)
+		}
+		out = append(out, m)
+	}
+	return out
+}
+
+// deviceType and arphrdEther are nft's "meta iiftype ether", in host byte order
+// as the kernel keeps it (include/uapi/linux/if_arp.h, ARPHRD_ETHER).
+var (
+	deviceType  = Field{Header: "meta", Name: "iiftype", Base: Meta, Size: 2}
+	arphrdEther = binary.NativeEndian.AppendUint16(nil, 1)
+)
+
+// Validate reports what in the table nft or the kernel would refuse or read
+// otherwise: an unknown set, counter or chain, an identifier or device name
+// that nft cannot write, a comment that is too long.
+func (t Table) Validate() error {
+	if err := t.validateNames(); err != nil {
+		return fmt.Errorf("table %q: %w", t.Name, err)
+	}
+	for _, c := range t.Chains {
+		for i, r := range c.Rules {
+			if err := t.validateRule(r); err != nil {
+				return fmt.Errorf("table %q: chain %q: rule %d: %w", t.Name, c.Name, i+1, err)
+			}
+		}
+	}
+	return nil
+}
+
+func (t Table) validateNames() error {
+	names := append([]string{t.Name}, t.Counters...)
+	for _, s := range t.Sets {
+		names = append(names, s.Name)
+	}
+	for _, c := range t.Chains {
+		names = append(names, c.Name)
+		if c.Hook != nil && !ValidDevice(c.Hook.Device) {
+			return fmt.Errorf("nft cannot write the device name %q", c.Hook.Device)
+		}
+	}
+	for _, n := range names {
+		if !validIdentifier(n) {
+			return fmt.Errorf("%q is no nft identifier", n)
+		}
+	}
+	return validComment(t.Comment)
+}
+
+func (t Table) validateRule(r Rule) error {
+	if r.Counter != "" && !contains(t.Counters, func(c string) bool { return c == r.Counter }) {
+		return fmt.Errorf("no counter %q", r.Counter)
+	}
+	if to := r.Verdict.chain; to != "" && !contains(t.Chains, func(c Chain) bool { return c.Name == to }) {
+		return fmt.Errorf("no chain %q", to)
+	}
+	for _, m := range r.Matches {
+		if err := t.validateMatch(m); err != nil {
+			return err
+		}
+	}
+	return validComment(r.Comment)
+}
+
+func (t Table) validateMatch(m Match) error {
+	switch m := m.(type) {
+	case Compare:
+		return sized(m.Field, m.Value)
+	case InPrefix:
+		if m.Prefix.Bits() <= 0 || m.Prefix.Addr().BitLen() != int(m.Field.Size)*8 {
+			return fmt.Errorf("%s cannot lie in %s", m.Field, m.Prefix)
+		}
+	case Masked:
+		return sized(m.Field, m.Mask, m.Value)
+	case Between:
+		return sized(m.Field, m.From, m.To)
+	case Lookup:
+		if !contains(t.Sets, func(s Set) bool { return s.Name == m.Set && len(s.Key) == len(m.Fields) }) {
+			return fmt.Errorf("no set %q with %d fields", m.Set, len(m.Fields))
+		}
+	default:
+		return fmt.Errorf("unknown kind of match %T", m)
+	}
+	return nil
+}
+
+func sized(f Field, values ...[]byte) error {
+	for _, v := range values {
+		if len(v) != int(f.Size) {
+			return fmt.Errorf("%s has %d bytes, compared with %d", f, f.Size, len(v))
+		}
+	}
+	return nil
+}
+
+func contains[E any](list []E, is func(E) bool) bool {
+	for _, e := range list {
+		if is(e) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,141 @@
+package ruleset
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Text writes tables as nft text that "nft -f" loads, one after the other. It
+// expects tables that Validate finds right.
+func Text(tables []Table) string {
+	texts := make([]string, len(tables))
+	for i, t := range tables {
+		texts[i] = t.String()
+	}
+	return strings.Join(texts, "\n")
+}
+
+// String writes the table as nft text, as nft(8) lists one: sets and chains in
+// their order, one rule a line.
+func (t Table) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "table netdev %s {\n", t.Name)
+	if t.Comment != "" {
+		fmt.Fprintf(&b, "\tcomment \"%s\"\n", t.Comment)
+	}
+	for _, c := range t.Counters {
+		fmt.Fprintf(&b, "\n\tcounter %s {\n\t\tpackets 0 bytes 0\n\t}\n", c)
+	}
+	for _, s := range t.Sets {
+		s.write(&b)
+	}
+	for _, c := range t.Chains {
+		c.write(&b)
+	}
+	b.WriteString("}\n")
+	return b.String()
+}
+
+func (s Set) write(b *strings.Builder) {
+	types := make([]string, len(s.Key))
+	for i, t := range s.Key {
+		types[i] = string(t)
+	}
+	fmt.Fprintf(b, "\n\tset %s {\n\t\ttype %s\n", s.Name, strings.Join(types, " . "))
+	if s.Interval {
+		b.WriteString("\t\tflags interval\n")
+	}
+	if len(s.Elements) > 0 {
+		b.WriteString("\t\telements = {\n")
+		for _, e := range s.Elements {
+			fmt.Fprintf(b, "\t\t\t%s,\n", e.text(s.Key))
+		}
+		b.WriteString("\t\t}\n")
+	}
+	b.WriteString("\t}\n")
+}
+
+func (e Element) text(key []Type) string {
+	parts := make([]string, len(key))
+	for i, t := range key {
+		parts[i] = t.value(e.From[i])
+		if p, ok := e.prefix(i, t); ok {
+			parts[i] = p.String()
+		} else if to := t.value(e.To[i]); to != parts[i] {
+			parts[i] += "-" + to
+		}
+	}
+	return strings.Join(parts, " . ")
+}
+
+func (c Chain) write(b *strings.Builder) {
+	fmt.Fprintf(b, "\n\tchain %s {\n", c.Name)
+	if c.Hook != nil {
+		fmt.Fprintf(b, "\t\ttype filter hook %s device \"%s\" priority filter; policy drop;\n", c.Hook.Type, c.Hook.Device)
+	}
+	for _, r := range c.Rules {
+		fmt.Fprintf(b, "\t\t%s\n", r)
+	}
+	b.WriteString("\t}\n")
+}
+
+// String writes the rule as one line of nft text.
+func (r Rule) String() string {
+	var words []string
+	for _, m := range r.Matches {
+		words = append(words, m.text())
+	}
+	if r.Counter != "" {
+		words = append(words, fmt.Sprintf("counter name %q", r.Counter))
+	}
+	words = append(words, r.Verdict.String())
+	if r.Comment != "" {
+		words = append(words, `comment "`+r.Comment+`"`)
+	}
+	return strings.Join(words, " ")
+}
+
+// before puts nft's operator before a value; Equal is silent.
+func (o Op) before(value string) string {
+	if o == Equal {
+		return value
+	}
+	return string(o) + " " + value
+}
+
+func negated(not bool) Op {
+	if not {
+		return NotEqual
+	}
+	return Equal
+}
+
+func (m Compare) text() string {
+	return m.Field.String() + " " + m.Op.before(m.Field.Type.value(m.Value))
+}
+
+func (m InPrefix) text() string {
+	p := m.Prefix.String()
+	if m.Prefix.IsSingleIP() {
+		p = m.Prefix.Addr().String()
+	}
+	return m.Field.String() + " " + negated(m.Not).before(p)
+}
+
+func (m Masked) text() string {
+	t := m.Field.Type
+	return fmt.Sprintf("%s & %s %s %s", m.Field, t.value(m.Mask), m.Op, t.value(m.Value))
+}
+
+func (m Between) text() string {
+	t := m.Field.Type
+	return fmt.Sprintf("%s %s-%s", m.Field, t.value(m.From), t.value(m.To))
+}
+
+func (m Lookup) text() string {
+	names := make([]string, len(m.Fields))
+	for i, f := range m.Fields {
+		names[i] = f.String()
+	}
+	return strings.Join(names, " . ") + " " + negated(m.Not).before("@"+m.Set)
+}

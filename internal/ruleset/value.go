@@ -1,0 +1,65 @@
+package ruleset
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"math/big"
+	"net"
+	"net/netip"
+	"strconv"
+
+	"go4.org/netipx"
+)
+
+// etherTypeNames and protoNames are the symbols that nft 1.0 reads for these
+// types; other values are written as numbers.
+var (
+	etherTypeNames = map[uint16]string{
+		EtherTypeIPv4: "ip", EtherTypeARP: "arp", EtherTypeIPv6: "ip6",
+		EtherTypeVLAN: "8021q", EtherTypeQinQ: "8021ad",
+	}
+	protoNames = map[byte]string{1: "icmp", 6: "tcp", 17: "udp", 58: "ipv6-icmp", 132: "sctp"}
+)
+
+// value writes a value of a type as nft does.
+func (t Type) value(b []byte) string {
+	switch t {
+	case TypeIPv4, TypeIPv6:
+		a, _ := netip.AddrFromSlice(b)
+		return a.String()
+	case TypeEtherAddr:
+		return net.HardwareAddr(b).String()
+	case TypeEtherType:
+		v := binary.BigEndian.Uint16(b)
+		if name, ok := etherTypeNames[v]; ok {
+			return name
+		}
+		return fmt.Sprintf("0x%04x", v)
+	case TypeInetProto:
+		if name, ok := protoNames[b[0]]; ok {
+			return name
+		}
+	}
+	return new(big.Int).SetBytes(b).String()
+}
+
+// prefix gives the prefix that the i-th value's range is, which nft writes shorter
+// than the range; a single address is none.
+func (e Element) prefix(i int, t Type) (netip.Prefix, bool) {
+	if t != TypeIPv4 && t != TypeIPv6 || bytes.Equal(e.From[i], e.To[i]) {
+		return netip.Prefix{}, false
+	}
+	from, _ := netip.AddrFromSlice(e.From[i])
+	to, _ := netip.AddrFromSlice(e.To[i])
+	return netipx.IPRangeFrom(from, to).Prefix()
+}
+
+// jsonValue is value as nft's JSON has it: numbers where nft writes digits.
+func (t Type) jsonValue(b []byte) any {
+	s := t.value(b)
+	if n, err := strconv.ParseUint(s, 0, 64); err == nil {
+		return n
+	}
+	return s
+}
