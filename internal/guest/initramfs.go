@@ -37,7 +37,7 @@ type file struct {
 func NewInitramfs(k *KernelImage) *Initramfs {
 	r := &Initramfs{kernel: k, files: map[string]file{}}
 	for _, dir := range []string{"/dev", "/proc", "/root", "/run", "/sys", "/tmp"} {
-		r.addDir(dir)
+		r.AddDir(dir)
 	}
 	return r
 }
@@ -45,6 +45,11 @@ func NewInitramfs(k *KernelImage) *Initramfs {
 // AddFile adds a regular file with the permissions of mode.
 func (r *Initramfs) AddFile(name string, mode fs.FileMode, content []byte) {
 	r.add(name, file{cpio.TypeReg | cpio.FileMode(mode.Perm()), content})
+}
+
+// AddDir adds an empty directory. Those that files are in come by themselves.
+func (r *Initramfs) AddDir(name string) {
+	r.add(name, file{cpio.TypeDir | 0o755, nil})
 }
 
 // AddSymlink adds a symbolic link to target, which need not exist.
@@ -75,7 +80,7 @@ func (r *Initramfs) AddHostDir(name, hostDir string) error {
 		case err != nil:
 			return fmt.Errorf("initramfs: %s: %w", hostDir, err)
 		case d.IsDir():
-			r.addDir(path.Join(name, p))
+			r.AddDir(path.Join(name, p))
 			return nil
 		case !d.Type().IsRegular():
 			return fmt.Errorf("initramfs: %s: not a regular file", path.Join(hostDir, p))
@@ -121,10 +126,6 @@ func writeEntry(w *cpio.Writer, name string, f file) error {
 	return err
 }
 
-func (r *Initramfs) addDir(name string) {
-	r.add(name, file{cpio.TypeDir | 0o755, nil})
-}
-
 // add sets one entry, and those of the directories above it.
 func (r *Initramfs) add(name string, f file) {
 	name = path.Join("/", name)
@@ -132,7 +133,7 @@ func (r *Initramfs) add(name string, f file) {
 		return
 	}
 	if dir := path.Dir(name); r.files[dir].mode == 0 {
-		r.addDir(dir)
+		r.AddDir(dir)
 	}
 	r.files[name] = f
 }
