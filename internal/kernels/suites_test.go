@@ -1,0 +1,26 @@
+//go:build kernels
+
+package kernels
+
+// suites are the packages whose tests need a kernel, by directory.
+var suites = []string{
+	"internal/kernel",
+	"internal/link",
+}
+
+// skips are the tests that may be skipped in the guest, as directory, slash and
+// test, each with the reason. Any other skip is a failure.
+var skips = map[string]string{}
+
+// modules are what the tests need of the kernel; what is built into it (packet
+// sockets, and nftables' counters, sets and simple matches) can be named too.
+// Linux 6.1 as Debian configures it has no nft_reject_netdev.
+var modules = []string{
+	"nf_tables", "nft_limit", "nft_log", "nft_objref", "nft_quota", "nft_numgen", "nft_hash",
+	"nft_reject", "nft_fib_netdev", "nft_dup_netdev", "nft_fwd_netdev",
+	"nf_log_syslog", "nfnetlink_log",
+	"af_packet", "macvlan", "macvtap", "tap", "tun", "veth", "bridge", "dummy", "8021q",
+}
+
+// programs are what the tests call, besides what busybox has.
+var programs = []string{"nft"}
