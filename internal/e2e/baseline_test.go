@@ -14,5 +14,6 @@ func TestBaseline(t *testing.T) {
 	vm := s.start(t, "open", s.nics(2)...)
 	t.Logf("the guest answers %s after its start", time.Since(began).Round(time.Millisecond))
 	s.expectOpen(t, vm)
+	s.expectKinds(t, vm, true)
 	t.Logf("probed after %s", time.Since(began).Round(time.Millisecond))
 }

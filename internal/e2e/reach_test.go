@@ -37,6 +37,7 @@ func (s *site) expectShielded(t *testing.T, vm *hypervisor.VM) {
 
 func (s *site) expect(t *testing.T, vm *hypervisor.VM, open func(peer) bool) {
 	t.Helper()
+	s.wire.Forget() // what was open before may be closed now
 	var all sync.WaitGroup
 	for _, nic := range vm.NICs {
 		for _, p := range s.peers {

@@ -35,7 +35,7 @@ func Listen(name string) (*Capture, error) {
 	return c, nil
 }
 
-// Count returns how many of the frames recorded so far match.
+// Count returns how many of the recorded frames match.
 func (c *Capture) Count(match func(Frame) bool) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -46,6 +46,13 @@ func (c *Capture) Count(match func(Frame) bool) int {
 		}
 	}
 	return n
+}
+
+// Forget drops what was recorded so far.
+func (c *Capture) Forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.frames = nil
 }
 
 // open makes a packet socket for all protocols of one NIC, its own outgoing frames included.

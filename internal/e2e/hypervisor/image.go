@@ -36,7 +36,7 @@ var guestImage = sync.OnceValues(func() (image, error) {
 	if guest.Accel() == guest.KVM {
 		img.domain = "kvm"
 	}
-	dir, err := os.MkdirTemp("", "agent-")
+	dir, err := os.MkdirTemp("/run", "agent-") // the sandbox's own, gone with it
 	if err != nil {
 		return image{}, err
 	}

@@ -29,10 +29,12 @@ const bootTime = 90 * time.Second
 type NIC struct {
 	// Name is what the guest calls it: eth0, eth1 … in the order of the domain.
 	Name string
-	// Type is the <interface> type, "direct" or "network"; Source the device or network it names.
+	// Type is the <interface> type: "direct", "network", or "ethernet", which is no macvtap device. Source is the device
+	// or network that the first two name.
 	Type, Source string
 	MAC          net.HardwareAddr
-	// Addr4 and Addr6 are the NIC's own; the gateways are for everything that is not on their networks.
+	// Addr4 and Addr6 are the NIC's own, or nothing, and it stays down; the gateways are for everything that is not on
+	// their networks.
 	Addr4, Addr6       netip.Prefix
 	Gateway4, Gateway6 netip.Addr
 }
@@ -64,6 +66,9 @@ func (h *Hypervisor) Define(ctx context.Context, name string, nics ...NIC) (*VM,
 	vm := &VM{Name: name, NICs: nics, hypervisor: h}
 	command := []string{"console=ttyS0", "panic=-1", "quiet"}
 	for _, n := range nics {
+		if !n.Addr4.IsValid() {
+			continue
+		}
 		command = append(command, fmt.Sprintf("nic=%s,%s,%s,%s,%s,%s,%s", n.Name,
 			n.Addr4, n.Addr4.Masked(), n.Gateway4, n.Addr6, n.Addr6.Masked(), n.Gateway6))
 	}

@@ -67,6 +67,9 @@ func enter(prepare func(context.Context) error) (int, error) {
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.Exited() {
 		return exit.ExitCode(), nil
 	}
+	if ctx.Err() != nil {
+		return 1, errors.New("interrupted")
+	}
 	if err != nil {
 		return 1, fmt.Errorf("sandbox: %w", err)
 	}

@@ -1,0 +1,94 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// Where `make install` puts things.
+const (
+	hookPath    = "/etc/libvirt/hooks/qemu.d/macvtap-filter"
+	commandPath = "/usr/local/sbin/macvtap-filter"
+	configPath  = "/etc/macvtap-filter/config.toml"
+)
+
+// shieldedSite makes a site where the binary is installed, as `make install` does it with these variables.
+func shieldedSite(t *testing.T, variables ...string) *site {
+	t.Helper()
+	s := newSite(t)
+	args := append([]string{"-C", moduleRoot(t), "install"}, variables...)
+	out, err := s.hv.Run(t.Context(), "make", args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("make install said:\n%s", out)
+	for _, path := range []string{hookPath, commandPath, configPath} {
+		if _, err := os.Stat(s.hv.Path(path)); err != nil && !isLink(s.hv.Path(path)) {
+			t.Errorf("make install: %v", err)
+		}
+	}
+	// Libvirt looks for hooks when it starts.
+	s.restartLibvirt(t, syscall.SIGTERM, func() {})
+	return s
+}
+
+// restartLibvirt ends libvirtd by a signal and starts it again, with something else done in between.
+func (s *site) restartLibvirt(t *testing.T, signal syscall.Signal, between func()) {
+	t.Helper()
+	if err := s.hv.StopLibvirt(signal); err != nil {
+		t.Fatal(err)
+	}
+	between()
+	if err := s.hv.StartLibvirt(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// moduleRoot is the checkout.
+func moduleRoot(t *testing.T) string {
+	t.Helper()
+	out, err := exec.Command("go", "env", "GOMOD").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Dir(strings.TrimSpace(string(out)))
+}
+
+// isLink tells whether a path is a symbolic link. An absolute one leads nowhere from outside the hypervisor.
+func isLink(path string) bool {
+	info, err := os.Lstat(path)
+	return err == nil && info.Mode()&os.ModeSymlink != 0
+}
+
+// readConfig and writeConfig are the hypervisor's configuration.
+func (s *site) readConfig(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile(s.hv.Path(configPath))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+func (s *site) writeConfig(t *testing.T, text string) {
+	t.Helper()
+	if err := os.WriteFile(s.hv.Path(configPath), []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// run runs a program on the hypervisor, which must succeed, and returns what it printed.
+func (s *site) run(t *testing.T, name string, args ...string) string {
+	t.Helper()
+	out, err := s.hv.Run(t.Context(), name, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
