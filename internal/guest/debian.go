@@ -44,7 +44,8 @@ func fetchPackage(ctx context.Context, pkg, dir string) error {
 	}
 	defer os.RemoveAll(work)
 
-	if _, err := command(ctx, work, "apt-get", "--quiet", "download", pkg); err != nil {
+	// apt's own user may not write here, which apt would warn of.
+	if _, err := command(ctx, work, "apt-get", "--quiet", "--option", "APT::Sandbox::User=root", "download", pkg); err != nil {
 		return fmt.Errorf("%w (this needs a Debian mirror and a recent apt-get update)", err)
 	}
 	deb, err := one(filepath.Join(work, "*.deb"))
