@@ -40,7 +40,9 @@ func compile(t ruleset.Table) ([]netlink.Message, error) {
 		// the copies that Echo asks for.
 		messages[i].Header = netlink.Header{Type: messages[i].Header.Type, Flags: messages[i].Header.Flags &^ netlink.Echo}
 	}
-	messages[0].Data = append(messages[0].Data, tableComment(t.Comment)...)
+	if t.Comment != "" {
+		messages[0].Data = append(messages[0].Data, tableComment(t.Comment)...)
+	}
 	return messages, nil
 }
 
@@ -78,23 +80,6 @@ func addTable(conn *nftables.Conn, t ruleset.Table) error {
 		}
 	}
 	return nil
-}
-
-// tableComment is the attribute that nft writes for a table's comment
-// (libnftnl's include/libnftnl/udata.h, NFTNL_UDATA_TABLE_COMMENT).
-func tableComment(comment string) []byte {
-	if comment == "" {
-		return nil
-	}
-	b, err := netlink.MarshalAttributes([]netlink.Attribute{{
-		Type: nftaTableUserdata,
-		Data: userdata.AppendString(nil, udataTableComment, comment),
-	}})
-	if err != nil {
-		// Only a value over 64 KiB fails, and Validate bounds comments.
-		panic(err)
-	}
-	return b
 }
 
 func compileChain(table *nftables.Table, c ruleset.Chain) *nftables.Chain {

@@ -26,72 +26,104 @@ type Standing struct {
 }
 
 // Create programs tables in one transaction: all of them, or none. It is made for
-// a VM's first start: it looks nothing up and deletes nothing, which would keep
-// the process waiting for the kernel to free what was deleted. When a table of
-// such a name stands already, a dead VM's for a device of the same name, it is
-// replaced.
+// a VM's first start: it lists nothing and deletes nothing, since the kernel
+// keeps a process that deleted waiting for what was deleted to be freed. When a
+// table of such a name stands already, a dead VM's for a device of the same name,
+// it is replaced.
 func Create(ctx context.Context, tables []ruleset.Table) error {
-	var messages []netlink.Message
+	messages, err := compileAll(tables, func(_ string, table []netlink.Message) []netlink.Message {
+		table[0].Header.Flags |= netlink.Excl
+		return table
+	})
+	if err != nil {
+		return err
+	}
+	conn, err := dial(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
 	for _, t := range tables {
-		compiled, err := compile(t)
+		standing, err := stands(conn, t.Name)
 		if err != nil {
 			return err
 		}
-		compiled[0].Header.Flags |= netlink.Excl
-		messages = append(messages, compiled...)
+		if standing {
+			return Replace(ctx, tables, func(Standing) bool { return false })
+		}
 	}
-	err := commit(ctx, messages)
-	if errors.Is(err, unix.EEXIST) {
-		return Replace(ctx, tables, func(Standing) bool { return false })
-	}
-	return err
+	return commit(conn, messages)
 }
 
 // Replace programs tables in one transaction, each in the place of the table of
 // the same name where there is one, and removes the other standing tables that
 // are stale. No frame is judged by half of the change.
 func Replace(ctx context.Context, tables []ruleset.Table, stale func(Standing) bool) error {
-	var programmed []netlink.Message
 	names := map[string]bool{}
 	for _, t := range tables {
-		compiled, err := compile(t)
-		if err != nil {
-			return err
-		}
 		names[t.Name] = true
+	}
+	programmed, err := compileAll(tables, func(name string, table []netlink.Message) []netlink.Message {
 		// Adding the table before deleting it makes the deletion succeed
 		// whether it stood or not.
-		programmed = append(programmed, compiled[0], deletion(t.Name, 0))
-		programmed = append(programmed, compiled...)
-	}
-	return retry(ctx, func() error {
-		removals, err := removals(ctx, func(s Standing) bool { return !names[s.Name] && stale(s) })
-		if err != nil {
-			return err
-		}
-		return commit(ctx, append(removals, programmed...))
+		return append([]netlink.Message{table[0], deleteNamed(name)}, table...)
 	})
+	if err != nil {
+		return err
+	}
+	_, err = change(ctx, programmed, func(s Standing) bool { return !names[s.Name] && stale(s) })
+	return err
 }
 
 // Remove removes the standing tables that are stale, in one transaction, and
 // gives them.
 func Remove(ctx context.Context, stale func(Standing) bool) ([]Standing, error) {
+	return change(ctx, nil, stale)
+}
+
+// compileAll compiles tables, and lets frame say what goes around each one's
+// messages.
+func compileAll(tables []ruleset.Table, frame func(name string, table []netlink.Message) []netlink.Message) ([]netlink.Message, error) {
+	var messages []netlink.Message
+	for _, t := range tables {
+		compiled, err := compile(t)
+		if err != nil {
+			return nil, err
+		}
+		messages = append(messages, frame(t.Name, compiled)...)
+	}
+	return messages, nil
+}
+
+// change removes the stale tables and commits messages in one transaction, and
+// gives what it removed. Tables are deleted by their handles: one that took the
+// name since we looked is another table, and stays.
+func change(ctx context.Context, messages []netlink.Message, stale func(Standing) bool) ([]Standing, error) {
+	conn, err := dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
 	var removed []Standing
-	err := retry(ctx, func() error {
-		removed = nil
-		removals, err := removals(ctx, func(s Standing) bool {
-			if stale(s) {
-				removed = append(removed, s)
-				return true
-			}
-			return false
-		})
+	err = retry(ctx, func() error {
+		tables, err := list(conn)
 		if err != nil {
 			return err
 		}
-		return commit(ctx, removals)
+		removed = nil
+		var batch []netlink.Message
+		for _, t := range tables {
+			if stale(t) {
+				removed = append(removed, t)
+				batch = append(batch, deleteHandle(t.Handle))
+			}
+		}
+		return commit(conn, append(batch, messages...))
 	})
-	return removed, err
+	if err != nil {
+		return nil, err
+	}
+	return removed, nil
 }
 
 // errInterrupted says that tables came or went while they were listed, so that
@@ -112,67 +144,36 @@ func retry(ctx context.Context, attempt func() error) error {
 	return err
 }
 
-// removals gives the messages that delete the stale tables by their handles: a
-// table that took the name since is another one, and stays.
-func removals(ctx context.Context, stale func(Standing) bool) ([]netlink.Message, error) {
-	tables, err := list(ctx)
+// stands reports whether there is a table of that name.
+func stands(conn *netlink.Conn, name string) (bool, error) {
+	_, err := conn.Execute(request(unix.NFT_MSG_GETTABLE, 0, attribute(unix.NFTA_TABLE_NAME, cString(name))))
+	if errors.Is(err, unix.ENOENT) {
+		return false, nil
+	}
 	if err != nil {
-		return nil, err
+		return false, refused(fmt.Errorf("look for nftables' table %q: %w", name, err))
 	}
-	var messages []netlink.Message
-	for _, t := range tables {
-		if stale(t) {
-			messages = append(messages, deletion("", t.Handle))
-		}
-	}
-	return messages, nil
-}
-
-// deletion is the message that deletes a table by its name or, when that is "",
-// by its handle.
-func deletion(name string, handle uint64) netlink.Message {
-	enc := netlink.NewAttributeEncoder()
-	if name != "" {
-		enc.String(unix.NFTA_TABLE_NAME, name)
-	} else {
-		enc.ByteOrder = binary.BigEndian
-		enc.Uint64(nftaTableHandle, handle)
-	}
-	attributes, err := enc.Encode()
-	if err != nil {
-		panic(err) // only a value over 64 KiB fails
-	}
-	return netlink.Message{
-		Header: netlink.Header{Type: messageType(unix.NFT_MSG_DELTABLE), Flags: netlink.Request},
-		Data:   append(header(unix.NFPROTO_NETDEV, 0), attributes...),
-	}
-}
-
-func messageType(message int) netlink.HeaderType {
-	return netlink.HeaderType(unix.NFNL_SUBSYS_NFTABLES<<8 | message)
+	return true, nil
 }
 
 // Tables lists the tables of the family netdev whose names begin with
 // ruleset.Prefix, in the kernel's order. Rules and sets are not read.
 func Tables(ctx context.Context) ([]Standing, error) {
-	var tables []Standing
-	err := retry(ctx, func() (err error) {
-		tables, err = list(ctx)
-		return err
-	})
-	return tables, err
-}
-
-func list(ctx context.Context) ([]Standing, error) {
 	conn, err := dial(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer conn.Close()
-	answers, err := conn.Execute(netlink.Message{
-		Header: netlink.Header{Type: messageType(unix.NFT_MSG_GETTABLE), Flags: netlink.Request | netlink.Dump},
-		Data:   header(unix.NFPROTO_NETDEV, 0),
+	var tables []Standing
+	err = retry(ctx, func() (err error) {
+		tables, err = list(conn)
+		return err
 	})
+	return tables, err
+}
+
+func list(conn *netlink.Conn) ([]Standing, error) {
+	answers, err := conn.Execute(request(unix.NFT_MSG_GETTABLE, netlink.Dump, nil))
 	if err != nil {
 		return nil, refused(fmt.Errorf("list nftables' tables: %w", err))
 	}
@@ -194,7 +195,7 @@ func list(ctx context.Context) ([]Standing, error) {
 
 func parseTable(m netlink.Message) (Standing, error) {
 	var t Standing
-	dec, err := netlink.NewAttributeDecoder(m.Data[len(header(0, 0)):])
+	dec, err := netlink.NewAttributeDecoder(m.Data[headerSize:])
 	if err != nil {
 		return t, err
 	}

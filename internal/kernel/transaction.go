@@ -2,22 +2,12 @@ package kernel
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
-)
-
-// Attributes that the packages used here have no name for
-// (include/uapi/linux/netfilter/nf_tables.h, enum nft_table_attributes;
-// libnftnl's include/libnftnl/udata.h).
-const (
-	nftaTableHandle   = 4
-	nftaTableUserdata = 6
-	udataTableComment = 0
 )
 
 // dial opens a netlink socket to nfnetlink whose calls end when ctx does.
@@ -38,15 +28,10 @@ func dial(ctx context.Context) (*netlink.Conn, error) {
 // commit sends messages as one nftables transaction: all of them take effect, or
 // none does (net/netfilter/nfnetlink.c, nfnetlink_rcv_batch). The error names
 // the object that the kernel refused first.
-func commit(ctx context.Context, messages []netlink.Message) error {
+func commit(conn *netlink.Conn, messages []netlink.Message) error {
 	if len(messages) == 0 {
 		return nil
 	}
-	conn, err := dial(ctx)
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
 	batch := enclose(messages)
 	if err := enlarge(conn, batch); err != nil {
 		return err
@@ -71,11 +56,6 @@ func enclose(messages []netlink.Message) []netlink.Message {
 	batch := append([]netlink.Message{mark(unix.NFNL_MSG_BATCH_BEGIN)}, messages...)
 	batch[len(batch)-1].Header.Flags |= netlink.Acknowledge
 	return append(batch, mark(unix.NFNL_MSG_BATCH_END))
-}
-
-// header is the struct nfgenmsg that begins every nfnetlink message.
-func header(family uint8, resource uint16) []byte {
-	return binary.BigEndian.AppendUint16([]byte{family, unix.NFNETLINK_V0}, resource)
 }
 
 // enlarge makes room for the whole transaction, which is sent at once, and for
@@ -177,7 +157,7 @@ func names(data []byte, kind int) []string {
 	if kind == unix.NFT_MSG_NEWTABLE || kind == unix.NFT_MSG_DELTABLE || kind == unix.NFT_MSG_NEWRULE {
 		wanted = 1
 	}
-	attributes, err := netlink.UnmarshalAttributes(data[len(header(0, 0)):])
+	attributes, err := netlink.UnmarshalAttributes(data[headerSize:])
 	if err != nil {
 		return nil
 	}
