@@ -6,6 +6,7 @@ package kernels
 var suites = []string{
 	"internal/kernel",
 	"internal/link",
+	"internal/lab",
 }
 
 // skips are the tests that may be skipped in the guest, as directory, slash and
