@@ -65,14 +65,14 @@ func (s *site) expectKinds(t *testing.T, vm *hypervisor.VM, arrive bool) {
 		if err := vm.Call(t.Context(), "Send", raw, &guestrpc.Nothing{}); err != nil {
 			t.Fatal(err)
 		}
-		s.fence(t, vm, nic)
+		until := s.fence(t, vm, nic)
 		for _, k := range kinds {
 			left := s.wire.Count(func(f frames.Frame) bool { return !f.Sent && f.Contains(out[k.name]) })
 			if (left > 0) != arrive {
 				t.Errorf("%s %s: %d frames left as %s, want any: %t", vm.Name, nic.Name, left, k.name, arrive)
 			}
 			var came int
-			sight := guestrpc.Sight{NIC: nic.Name, Token: in[k.name]}
+			sight := guestrpc.Sight{NIC: nic.Name, Token: in[k.name], Until: until}
 			if err := vm.Call(t.Context(), "Seen", sight, &came); err != nil {
 				t.Fatal(err)
 			}

@@ -91,15 +91,13 @@ func (s *site) expectIn(t *testing.T, vm *hypervisor.VM, nic hypervisor.NIC, p p
 	if answered != open {
 		t.Errorf("%s: answered: %t, want %t", what, answered, open)
 	}
-	if s.wire.Count(func(f frames.Frame) bool { return f.Sent && f.Contains(text) }) == 0 {
-		t.Errorf("%s: the question was never on the wire", what)
-	}
+	s.expectOnWire(t, text)
 	if open {
 		return
 	}
-	s.fence(t, vm, nic)
 	var seen int
-	if err := vm.Call(t.Context(), "Seen", guestrpc.Sight{NIC: nic.Name, Token: text}, &seen); err != nil {
+	sight := guestrpc.Sight{NIC: nic.Name, Token: text, Until: s.fence(t, vm, nic)}
+	if err := vm.Call(t.Context(), "Seen", sight, &seen); err != nil {
 		t.Errorf("%s: %v", what, err)
 	}
 	if seen > 0 {
@@ -107,9 +105,9 @@ func (s *site) expectIn(t *testing.T, vm *hypervisor.VM, nic hypervisor.NIC, p p
 	}
 }
 
-// fence returns when frames that were under way between the guest and the wire have arrived, if they ever do: one sent
-// after them has, and come back.
-func (s *site) fence(t *testing.T, vm *hypervisor.VM, nic hypervisor.NIC) {
+// fence returns when frames that were under way between the guest and the wire have arrived and been recorded, if they
+// ever do: one sent after them has, and its answer come back. Both carry the token that is returned.
+func (s *site) fence(t *testing.T, vm *hypervisor.VM, nic hypervisor.NIC) string {
 	gateway := s.peers[0]
 	probe := guestrpc.Probe{NIC: nic.Name, Kind: "udp", To: netip.AddrPortFrom(gateway.addr, gateway.port),
 		Token: token(), Wait: answerTime}
@@ -117,6 +115,15 @@ func (s *site) fence(t *testing.T, vm *hypervisor.VM, nic hypervisor.NIC) {
 	if err := vm.Call(t.Context(), "Probe", probe, &answer); err != nil || !answer.Answered {
 		t.Errorf("%s %s: the gateway, asked for order's sake, does not answer: %s %v", vm.Name, nic.Name,
 			answer.Reason, err)
+	}
+	s.expectOnWire(t, probe.Token)
+	return probe.Token
+}
+
+// expectOnWire fails unless a frame with this text has gone to the hypervisor.
+func (s *site) expectOnWire(t *testing.T, text string) {
+	if !s.wire.Await(answerTime, func(f frames.Frame) bool { return f.Sent && f.Contains(text) }) {
+		t.Errorf("no frame with %q went to the hypervisor", text)
 	}
 }
 

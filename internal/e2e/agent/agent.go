@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -34,11 +35,17 @@ func (a *Agent) Probe(p guestrpc.Probe, answer *guestrpc.Answer) error {
 	return nil
 }
 
+// lag is how far the record of a NIC's frames may be behind.
+const lag = 10 * time.Second
+
 // Seen counts the frames that a NIC has received and that carry a token.
 func (a *Agent) Seen(s guestrpc.Sight, count *int) error {
 	capture, ok := a.captures[s.NIC]
 	if !ok {
 		return fmt.Errorf("no NIC %q", s.NIC)
+	}
+	if !capture.Await(lag, func(f frames.Frame) bool { return !f.Sent && f.Contains(s.Until) }) {
+		return fmt.Errorf("no frame with %q has come to %s", s.Until, s.NIC)
 	}
 	*count = capture.Count(func(f frames.Frame) bool { return !f.Sent && f.Contains(s.Token) })
 	return nil

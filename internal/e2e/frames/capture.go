@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -46,6 +47,17 @@ func (c *Capture) Count(match func(Frame) bool) int {
 		}
 	}
 	return n
+}
+
+// Await waits until a recorded frame matches, and tells whether one did in time. Frames are recorded in order: all that
+// crossed the NIC before that one have been recorded too.
+func (c *Capture) Await(limit time.Duration, match func(Frame) bool) bool {
+	for end := time.Now().Add(limit); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
+		if c.Count(match) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // Forget drops what was recorded so far.

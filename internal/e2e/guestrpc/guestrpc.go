@@ -33,10 +33,10 @@ type Answer struct {
 	Reason string
 }
 
-// A Sight asks how many frames a NIC has received so far that carry a token.
+// A Sight asks how many frames that carry a token a NIC has received, up to one that carries the token Until.
 type Sight struct {
-	NIC   string
-	Token string
+	NIC          string
+	Token, Until string
 }
 
 // Raw is frames to send from a NIC as they are, Ethernet header included.
