@@ -1,10 +1,12 @@
 package config
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"maps"
 	"path"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,33 +16,38 @@ import (
 // told.
 type checker struct {
 	file  string
-	lines positions
+	text  []byte
 	found *[]problem
 }
 
+// problem is something wrong with the value at a path (see positions).
 type problem struct {
-	line int
+	at   string
 	text string
 }
 
-func newChecker(file string, lines positions) checker {
-	return checker{file: file, lines: lines, found: new([]problem)}
+func newChecker(file string, text []byte) checker {
+	return checker{file: file, text: text, found: new([]problem)}
 }
 
 func (c checker) add(at, format string, args ...any) {
-	*c.found = append(*c.found, problem{c.lines.line(at), fmt.Sprintf(format, args...)})
+	*c.found = append(*c.found, problem{at, fmt.Sprintf(format, args...)})
 }
 
 // first gives the problem that stands first in the file, nil when there is none.
+// Only then are positions looked for: a file that is right need not wait for it.
 func (c checker) first() error {
 	if len(*c.found) == 0 {
 		return nil
 	}
-	p := slices.MinFunc(*c.found, func(a, b problem) int { return a.line - b.line })
-	if p.line == 0 {
+	places := locate(c.text)
+	p := slices.MinFunc(*c.found, func(a, b problem) int { return places.offset(a.at) - places.offset(b.at) })
+	offset := places.offset(p.at)
+	if offset < 0 {
 		return errors.New(c.file + ": " + p.text)
 	}
-	return fmt.Errorf("%s:%d: %s", c.file, p.line, p.text)
+	line := 1 + bytes.Count(c.text[:offset], []byte("\n"))
+	return fmt.Errorf("%s:%d: %s", c.file, line, p.text)
 }
 
 func (c *Config) check(check checker, raw *file) {
@@ -109,6 +116,10 @@ func checkEntries(check checker, at, key string, written *[]string, otherwise []
 	return out
 }
 
+// uuid is the form in which libvirt writes UUIDs. In another form one would match
+// no VM, and the VM that was meant would silently have the default policy.
+var uuid = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`)
+
 func (c *Config) checkVM(check checker, at string, raw fileVM) vm {
 	v := vm{policy: DefaultPolicy}
 	switch {
@@ -121,7 +132,7 @@ func (c *Config) checkVM(check checker, at string, raw fileVM) vm {
 		}
 	default:
 		v.uuid = strings.ToLower(*raw.UUID)
-		if len(v.uuid) != 36 {
+		if !uuid.MatchString(v.uuid) {
 			check.add(at+".uuid", "[[vm]]: uuid = %q is no UUID, as \"virsh domuuid\" prints one", *raw.UUID)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"slices"
@@ -59,7 +60,7 @@ type vm struct {
 // Load reads and checks a configuration file. An error begins with the file's
 // name and, where there is one, the line.
 func Load(file string) (*Config, error) {
-	text, err := os.ReadFile(file)
+	text, err := read(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("no configuration: write %s with at least a line like: parents = [\"eth0\"]", file)
 	}
@@ -69,16 +70,37 @@ func Load(file string) (*Config, error) {
 	return Parse(file, text)
 }
 
+// maxSize bounds a configuration file in bytes: some hundred thousand entries.
+const maxSize = 16 << 20
+
+// read reads a regular file: libvirt waits for a hook call, and a pipe or device
+// might never end.
+func read(file string) ([]byte, error) {
+	info, err := os.Stat(file)
+	switch {
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("%s is not a regular file", file)
+	case info.Size() > maxSize:
+		return nil, fmt.Errorf("%s is larger than %d MiB", file, maxSize>>20)
+	}
+	return os.ReadFile(file)
+}
+
 // Parse checks the text of a configuration file; file is its name in messages.
 func Parse(file string, text []byte) (*Config, error) {
-	raw, lines, err := decode(file, text)
+	check := newChecker(file, text)
+	raw, err := decode(check, text)
 	if err != nil {
 		return nil, err
 	}
 	c := &Config{File: file, Parents: raw.Parents, policies: map[string]Policy{}}
-	check := newChecker(file, lines)
 	c.check(check, raw)
-	return c, check.first()
+	if err := check.first(); err != nil {
+		return nil, err
+	}
+	return c, nil
 }
 
 // Policy gives the policy of a VM: that of the first [[vm]] that matches its
@@ -101,4 +123,13 @@ func (c *Config) GuardsParent(names ...string) bool {
 			return matched
 		})
 	})
+}
+
+// Policies gives all policies, sorted by name, the default one included.
+func (c *Config) Policies() []Policy {
+	var out []Policy
+	for _, name := range slices.Sorted(maps.Keys(c.policies)) {
+		out = append(out, c.policies[name])
+	}
+	return out
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"reflect"
 	"strconv"
 	"strings"
 
@@ -30,31 +31,35 @@ type fileVM struct {
 	Policy *string `toml:"policy"`
 }
 
-// decode reads the file's text, and on which line each of its values stands.
-func decode(name string, text []byte) (*file, positions, error) {
-	var f file
-	err := toml.NewDecoder(bytes.NewReader(text)).DisallowUnknownFields().Decode(&f)
-	var unknown *toml.StrictMissingError
+// decode reads the file's text; what is wrong with it goes to the checker, or,
+// when it is no TOML at all, is the error.
+func decode(check checker, text []byte) (*file, error) {
+	var tree map[string]any
 	var bad *toml.DecodeError
-	switch {
-	case errors.As(err, &unknown) && len(unknown.Errors) > 0:
-		first := unknown.Errors[0]
-		line, _ := first.Position()
-		return nil, nil, fmt.Errorf("%s:%d: unknown key %q", name, line, strings.Join(first.Key(), "."))
-	case errors.As(err, &bad):
+	err := toml.Unmarshal(text, &tree)
+	if errors.As(err, &bad) {
 		line, _ := bad.Position()
-		return nil, nil, fmt.Errorf("%s:%d: %s", name, line, strings.TrimPrefix(bad.Error(), "toml: "))
-	case err != nil:
-		return nil, nil, fmt.Errorf("%s: %w", name, err)
+		return nil, fmt.Errorf("%s:%d: %s", check.file, line, strings.TrimPrefix(bad.Error(), "toml: "))
 	}
-	return &f, locate(text), nil
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", check.file, err)
+	}
+	check.shape("", "", tree, reflect.TypeFor[file]())
+	if err := check.first(); err != nil {
+		return nil, err
+	}
+	var f file
+	if err := toml.NewDecoder(bytes.NewReader(text)).DisallowUnknownFields().Decode(&f); err != nil {
+		return nil, fmt.Errorf("%s: %w", check.file, err)
+	}
+	return &f, nil
 }
 
 // positions maps the path of a value, as in "policy.dmz.deny.2" or
-// "vm.0.policy", to its line, counted from 1.
+// "vm.0.policy", to the offset in the file's text where it begins.
 type positions map[string]int
 
-// locate finds every value's line in a text that is known to be TOML.
+// locate finds where every value begins in a text that is known to be TOML.
 func locate(text []byte) positions {
 	var p unstable.Parser
 	p.Reset(text)
@@ -67,15 +72,15 @@ func locate(text []byte) positions {
 		switch e.Kind {
 		case unstable.Table:
 			table = index(key, arrays)
-			out.add(&p, table, e.Key())
+			out.add(table, e.Key())
 		case unstable.ArrayTable:
 			arrays[strings.Join(key, ".")]++
 			table = index(key, arrays)
-			out.add(&p, table, e.Key())
+			out.add(table, e.Key())
 		case unstable.KeyValue:
 			path := append(append([]string(nil), table...), key...)
-			out.add(&p, path, e.Key())
-			out.value(&p, path, e.Value())
+			out.add(path, e.Key())
+			out.value(path, e.Value())
 		}
 	}
 	return out
@@ -102,43 +107,54 @@ func keyOf(e *unstable.Node) []string {
 	return key
 }
 
-// add notes the line of a key's first word.
-func (l positions) add(p *unstable.Parser, path []string, key unstable.Iterator) {
+// add notes where a key begins, and the tables around it that have no place of
+// their own, as policy in [policy.dmz].
+func (l positions) add(path []string, key unstable.Iterator) {
 	if key.Next() {
-		l[strings.Join(path, ".")] = p.Shape(key.Node().Raw).Start.Line
+		l.addAt(path, int(key.Node().Raw.Offset))
 	}
 }
 
-// value notes the lines of the elements below a value.
-func (l positions) value(p *unstable.Parser, path []string, v *unstable.Node) {
+func (l positions) addAt(path []string, offset int) {
+	for i := range path {
+		around := strings.Join(path[:i+1], ".")
+		if _, known := l[around]; !known {
+			l[around] = offset
+		}
+	}
+}
+
+// value notes where the elements below a value begin.
+func (l positions) value(path []string, v *unstable.Node) {
 	switch v.Kind {
 	case unstable.Array:
 		n := 0
 		for it := v.Children(); it.Next(); n++ {
 			below := append(append([]string(nil), path...), strconv.Itoa(n))
 			if raw := it.Node().Raw; raw.Length > 0 {
-				l[strings.Join(below, ".")] = p.Shape(raw).Start.Line
+				l.addAt(below, int(raw.Offset))
 			}
-			l.value(p, below, it.Node())
+			l.value(below, it.Node())
 		}
 	case unstable.InlineTable:
 		for it := v.Children(); it.Next(); {
 			below := append(append([]string(nil), path...), keyOf(it.Node())...)
-			l.add(p, below, it.Node().Key())
-			l.value(p, below, it.Node().Value())
+			l.add(below, it.Node().Key())
+			l.value(below, it.Node().Value())
 		}
 	}
 }
 
-// line gives the line of the value at a path, or of the nearest thing around it.
-func (l positions) line(path string) int {
+// offset gives where the value at a path begins, or the nearest thing around it
+// does; -1 when there is none.
+func (l positions) offset(path string) int {
 	for {
 		if n, ok := l[path]; ok {
 			return n
 		}
 		dot := strings.LastIndexByte(path, '.')
 		if dot < 0 {
-			return 0
+			return -1
 		}
 		path = path[:dot]
 	}

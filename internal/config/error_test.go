@@ -1,0 +1,125 @@
+package config
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// Each file's last line but blank ones is at fault, unless line says another; the
+// message is all that follows "config.toml:LINE: ".
+func TestParseErrors(t *testing.T) {
+	const parents = "parents = [\"a\"]\n"
+	tests := []struct {
+		about, text string
+		line        int // 0: the last; -1: none, the file as a whole
+		want        string
+	}{
+		// No TOML.
+		{about: "no TOML", text: parents + "\n# …\nhello", want: "expected"},
+		{about: "open string", text: parents + `reconnect = "keep`, want: "string"},
+		{about: "open list", text: `parents = ["a"`, want: "array"},
+		{about: "key twice", text: parents + parents, want: "already"},
+		{about: "section twice", text: parents + "[policy.a]\n[policy.b]\n[policy.a]", want: "already"},
+		{about: "NUL", text: parents + "a\x00 = 1", want: ""},
+		{about: "no UTF-8", text: parents + "reconnect = \"\xff\"", want: "invalid UTF-8"},
+
+		// Unknown keys.
+		{about: "misspelt", text: parents + "reconect = \"keep\"", want: `unknown key reconect: did you mean "reconnect"?`},
+		{about: "misspelt in a policy", text: parents + "[policy.x]\nalow = []", want: `unknown key policy.x.alow: did you mean "allow"?`},
+		{about: "misspelt in a VM", text: parents + "[[vm]]\nname=\"a\"\n[[vm]]\nuid = \"b\"", want: `unknown key vm.uid: did you mean "uuid"?`},
+		{about: "unlike any", text: parents + "colour = 1", want: `unknown key colour`},
+		{about: "capital letters", text: "Parents = [\"a\"]", want: `unknown key Parents: did you mean "parents"?`},
+		{about: "twice, once in capitals", text: parents + "[policy.default]\ndeny = [\"10.0.0.0/8\"]\nDeny = []", want: `unknown key policy.default.Deny`},
+		{about: "unknown section", text: parents + "[policies.x]\ndeny = []", line: 2, want: `unknown key policies`},
+		{about: "quoted", text: parents + `"a\nb" = 1`, want: `unknown key "a\nb"`},
+		{about: "dotted", text: parents + `policy.x.y = 1`, want: `unknown key policy.x.y`},
+		{about: "inline", text: parents + "vm = [{name = \"a\"},\n{nam = \"b\"}]", want: `unknown key vm.nam: did you mean "name"?`},
+		{about: "the first of two", text: parents + "colour = 1\nshape = 2", line: 2, want: "unknown key colour"},
+
+		// Wrong types.
+		{about: "parents a string", text: `parents = "a"`, want: "parents: want a list of strings"},
+		{about: "parents a number", text: `parents = 1`, want: "parents: want a list of strings"},
+		{about: "number among parents", text: "parents = [\n\"a\",\n1]", want: "parents: want a list of strings"},
+		{about: "list among parents", text: "parents = [\"a\",\n[\"b\"]]", want: "parents: want a list of strings"},
+		{about: "deny a string", text: parents + "[policy.x]\ndeny = \"onlink\"", want: "policy.x.deny: want a list of strings"},
+		{about: "number in allow", text: parents + "[policy.x]\nallow = [\n  1]", want: "policy.x.allow: want a list of strings"},
+		{about: "reconnect a boolean", text: parents + "reconnect = true", want: "reconnect: want a string"},
+		{about: "reconnect a date", text: parents + "reconnect = 2024-01-01", want: "reconnect: want a string"},
+		{about: "policy a string", text: parents + "policy = \"x\"", want: "policy: want sections [policy.NAME]"},
+		{about: "one policy a list", text: parents + "[policy]\nx = []", want: "policy.x: want a section [policy.x]"},
+		{about: "policies a list", text: parents + "[[policy]]", want: "policy: want sections [policy.NAME]"},
+		{about: "one [vm]", text: parents + "[vm]\nname = \"a\"", line: 2, want: "vm: want sections [[vm]]"},
+		{about: "VM a string", text: parents + "vm = [\n\"a\"]", want: "vm: want sections [[vm]]"},
+		{about: "name a number", text: parents + "[[vm]]\nname = 1", want: "vm.name: want a string"},
+
+		// parents and reconnect.
+		{about: "empty file", text: "", line: -1, want: "no parents"},
+		{about: "no parents", text: "\nparents = []", want: "no parents"},
+		{about: "empty parent", text: `parents = ["a", ""]`, want: `parents: "" is no name or glob`},
+		{about: "bad glob", text: "parents = [\"a\",\n\"b[\"]", want: `parents: "b[" is no name or glob`},
+		{about: "reconnect", text: parents + `reconnect = "Kill"`, want: `reconnect = "Kill": want "keep" or "kill"`},
+
+		// Policies.
+		{about: "policy's name", text: parents + "[policy.\"a b\"]", want: `policy "a b": want a name`},
+		{about: "policy's empty name", text: parents + "[policy.\"\"]", want: `policy "": want a name`},
+		{about: "policy's long name", text: parents + "[policy." + strings.Repeat("a", 33) + "]", want: "at most 32"},
+		{about: "policy's name with a dot", text: parents + "[policy.\"a.b\"]\n", want: `policy "a.b": want a name`},
+		{about: "no address", text: parents + "[policy.x]\nallow = [\"gateway\",\n\"gatway\"]", want: `"gatway" is no address, and no word`},
+		{about: "empty entry", text: parents + "[policy.x]\ndeny = [\" \"]", want: `" ": want an address`},
+		{about: "host bits", text: parents + "[policy.x]\ndeny = [\"192.168.2.5/16\"]", want: `"192.168.2.5/16" has host bits: write 192.168.0.0/16, or 192.168.2.5 for the one address`},
+		{about: "bad prefix", text: parents + "[policy.x]\ndeny = [\"192.168.0.0/33\"]", want: `"192.168.0.0/33" is no prefix`},
+		{about: "prefix of two", text: parents + "[policy.x]\ndeny = [\"192.168.0.0/16/8\"]", want: "is no prefix"},
+		{about: "IPv4 in IPv6", text: parents + "[policy.x]\ndeny = [\"::ffff:192.168.0.0/112\"]", want: "write IPv4 addresses as such"},
+		{about: "IPv4 in IPv6, one address", text: parents + "[policy.x]\ndeny = [\"::ffff:192.168.0.1\"]", want: "write IPv4 addresses as such"},
+		{about: "zone", text: parents + "[policy.x]\nallow = [\"fe80::1%eth0\"]", want: "leave out the zone"},
+		{about: "range backwards", text: parents + "[policy.x]\nallow = [\"10.0.0.2-10.0.0.1\"]", want: "the range ends before it begins"},
+		{about: "range of both families", text: parents + "[policy.x]\nallow = [\"10.0.0.2-::1\"]", want: "one end is IPv4, the other IPv6"},
+		{about: "open range", text: parents + "[policy.x]\nallow = [\"10.0.0.2-\"]", want: `"" is no address`},
+		{about: "leading zeroes", text: parents + "[policy.x]\ndeny = [\"192.168.002.1\"]", want: "is no address"},
+		{about: "port of what is denied", text: parents + "[policy.x]\ndeny = [\n\"10.0.0.1\",\n\"10.0.0.2 tcp/80\"]", want: `deny: "10.0.0.2 tcp/80": ports narrow only allow entries`},
+		{about: "unknown protocol", text: parents + "[policy.x]\nallow = [\"dns icmp/8\"]", want: `"icmp/8" is no service`},
+		{about: "no port", text: parents + "[policy.x]\nallow = [\"dns tcp\"]", want: `"tcp" is no service`},
+		{about: "port 0", text: parents + "[policy.x]\nallow = [\"dns tcp/0\"]", want: `"tcp/0": want a port from 1 to 65535`},
+		{about: "port 65536", text: parents + "[policy.x]\nallow = [\"dns tcp/65536\"]", want: "want a port"},
+		{about: "ports backwards", text: parents + "[policy.x]\nallow = [\"dns tcp/9-8\"]", want: "want a port"},
+		{about: "negative port", text: parents + "[policy.x]\nallow = [\"dns tcp/-8\"]", want: "want a port"},
+		{about: "comma", text: parents + "[policy.x]\nallow = [\"dns tcp/80,443\"]", want: "want a port"},
+
+		// VMs.
+		{about: "neither name nor uuid", text: parents + "[[vm]]\npolicy = \"default\"", line: 2, want: "want either name or uuid"},
+		{about: "name and uuid", text: parents + "[[vm]]\nname = \"a\"\nuuid = \"6695eb01-f6a4-8304-79aa-97f2502e193f\"", line: 2, want: "want either name or uuid"},
+		{about: "VM's empty name", text: parents + "[[vm]]\nname = \"\"", want: `name = "" is no name or glob`},
+		{about: "VM's bad glob", text: parents + "[[vm]]\nname = \"a[\"", want: `name = "a[" is no name or glob`},
+		{about: "VM's bad glob after one that fails to match", text: parents + "[[vm]]\nname = \"zzz[\"", want: "no name or glob"},
+		{about: "short uuid", text: parents + "[[vm]]\nuuid = \"6695eb01\"", want: `uuid = "6695eb01" is no UUID`},
+		{about: "no hexadecimal uuid", text: parents + "[[vm]]\nuuid = \"6695eb01-f6a4-8304-79aa-97f2502e193z\"", want: "is no UUID"},
+		{about: "uuid without hyphens", text: parents + "[[vm]]\nuuid = \"6695eb01f6a4830479aa97f2502e193f0000\"", want: "is no UUID"},
+		{about: "undefined policy", text: parents + "[[vm]]\nname = \"a\"\n[[vm]]\nname = \"b\"\npolicy = \"dmz\"", want: `nobody defines the policy "dmz"`},
+		{about: "the first of two", text: parents + "[[vm]]\nname = \"\"\n\n[policy.x]\nallow = [\"x\"]", line: 3, want: "name"},
+	}
+	for _, test := range tests {
+		t.Run(test.about, func(t *testing.T) {
+			_, err := Parse("config.toml", []byte(test.text))
+			if err == nil {
+				t.Fatalf("no error, want %q", test.want)
+			}
+			if test.line == 0 {
+				test.line = 1 + strings.Count(strings.TrimRight(test.text, "\n"), "\n")
+			}
+			begin := fmt.Sprintf("config.toml:%d: ", test.line)
+			if test.line < 0 {
+				begin = "config.toml: "
+			}
+			message, ok := strings.CutPrefix(err.Error(), begin)
+			if !ok || !strings.Contains(message, test.want) {
+				t.Errorf("error %q\nwant  %q and then %q", err, begin, test.want)
+			}
+			for _, ours := range []string{"config.file", "struct", "\n"} {
+				if strings.Contains(message, ours) {
+					t.Errorf("the message %q has %q, which is not the reader's", message, ours)
+				}
+			}
+		})
+	}
+}
