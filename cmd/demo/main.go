@@ -17,6 +17,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"macvtap-filter/internal/lab"
 )
 
 const usage = `usage: demo [--binary FILE]
@@ -70,7 +72,7 @@ func run(args []string, stdout *os.File, stderr io.Writer) int {
 	defer stop()
 	ctx, cancel := context.WithTimeout(ctx, bound)
 	defer cancel()
-	err = show(ctx, path, newPrinter(stdout))
+	err = show(ctx, path, lab.HasIPv6(), newPrinter(stdout))
 	switch {
 	case errors.Is(ctx.Err(), context.Canceled):
 		fmt.Fprintln(stderr, "demo: interrupted; nothing is left behind")

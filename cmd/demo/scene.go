@@ -45,8 +45,9 @@ type scene struct {
 	ipv6      bool
 }
 
-func newScene() (*scene, error) {
-	s := &scene{macs: make(map[netip.Addr]net.HardwareAddr), notes: new(notebook), ipv6: lab.HasIPv6()}
+// newScene builds the network, with both VMs running and no hook called yet.
+func newScene(ipv6 bool) (*scene, error) {
+	s := &scene{macs: make(map[netip.Addr]net.HardwareAddr), notes: new(notebook), ipv6: ipv6}
 	if err := s.build(); err != nil {
 		return nil, errors.Join(err, s.close())
 	}

@@ -7,10 +7,12 @@ import (
 	"time"
 )
 
-// show is the demonstration from beginning to end. It removes what it made.
-func show(ctx context.Context, binary string, out *printer) (err error) {
+// show is the demonstration from beginning to end, without IPv6 where the kernel
+// has none. Its error says plainly what is not as it should be. It removes what
+// it made.
+func show(ctx context.Context, binary string, ipv6 bool, out *printer) (err error) {
 	begin := time.Now()
-	s, err := newScene()
+	s, err := newScene(ipv6)
 	if err != nil {
 		return err
 	}
@@ -35,6 +37,10 @@ func show(ctx context.Context, binary string, out *printer) (err error) {
 	}
 	out.printf("Tried %d ways for each VM in %v: %s.\n", len(questions), elapsed(start), summary(s.vms, without))
 
+	if err := judge("without the hook, so this would prove nothing", s.vms, questions, without, always); err != nil {
+		return err
+	}
+
 	out.title("libvirt starts the VMs, and calls the hook before their first frame")
 	out.println("The configuration:")
 	out.code(string(configFile))
@@ -52,6 +58,9 @@ func show(ctx context.Context, binary string, out *printer) (err error) {
 	}
 	out.printf("Tried the same ways in %v: %s.\n\n", elapsed(start), summary(s.vms, with))
 	out.reachTable(s.vms, questions, without, with)
+	if err := judge("with the hook", s.vms, questions, with, asMeant); err != nil {
+		return err
+	}
 
 	out.title("The rules")
 	if err := h.showRules(ctx, out, s.vms); err != nil {
@@ -78,36 +87,30 @@ func show(ctx context.Context, binary string, out *printer) (err error) {
 	}
 	out.printf("Tables left in the kernel: %s. Tried the ways again: %s.\n", list(left), summary(s.vms, after))
 
-	if err := verdict(s.vms, questions, without, with, after, left); err != nil {
+	if len(left) > 0 {
+		return fmt.Errorf("NOT as it should be: tables left after the VMs stopped: %s", list(left))
+	}
+	if err := judge("after the VMs stopped", s.vms, questions, after, always); err != nil {
 		return err
 	}
 	out.good(fmt.Sprintf("The LAN is closed to the VMs and the internet is open, as it should be (%v in all).", elapsed(begin)))
 	return nil
 }
 
-// verdict says what is not as it should be.
-func verdict(vms []*vm, questions []question, without, with, after answers, left []string) error {
+// judge says which ways are not what they should be.
+func judge(when string, vms []*vm, questions []question, found answers, should func(question) bool) error {
 	var errs []error
 	for _, vm := range vms {
 		for i, q := range questions {
-			if !without[vm][i] {
-				errs = append(errs, fmt.Errorf("without the hook, %s: closed, so this proves nothing", q.of(vm)))
-			}
-			if with[vm][i] != q.open {
-				errs = append(errs, fmt.Errorf("with the hook, %s: %s, and should be %s", q.of(vm), state(with[vm][i]), state(q.open)))
-			}
-			if !after[vm][i] {
-				errs = append(errs, fmt.Errorf("after the stop, %s: still closed", q.of(vm)))
+			if is := found[vm][i]; is != should(q) {
+				errs = append(errs, fmt.Errorf("  %s: %s, and should be %s", q.of(vm), state(is), state(!is)))
 			}
 		}
 	}
-	if len(left) > 0 {
-		errs = append(errs, fmt.Errorf("tables left after the VMs stopped: %s", list(left)))
+	if len(errs) == 0 {
+		return nil
 	}
-	if len(errs) > 0 {
-		return fmt.Errorf("NOT as it should be:\n%w", errors.Join(errs...))
-	}
-	return nil
+	return fmt.Errorf("NOT as it should be %s:\n%w", when, errors.Join(errs...))
 }
 
 // state names what a way is.
