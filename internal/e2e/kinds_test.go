@@ -49,16 +49,15 @@ func (s *site) expectKinds(t *testing.T, vm *hypervisor.VM, arrive bool) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	hidden := s.hidden()
 	for _, nic := range vm.NICs {
 		out, in := map[string]string{}, map[string]string{}
 		raw := guestrpc.Raw{NIC: nic.Name}
 		for _, k := range kinds {
 			out[k.name], in[k.name] = token(), token()
-			raw.Frames = append(raw.Frames, k.frame(t, nic.MAC, hidden.host.MAC, s.ends(nic, k.ipv6), out[k.name]))
+			raw.Frames = append(raw.Frames, k.frame(t, nic.MAC, s.hidden.MAC, s.ends(nic, k.ipv6), out[k.name]))
 			back := s.ends(nic, k.ipv6)
 			back[0], back[1] = back[1], back[0]
-			if err := wire.Send(k.frame(t, hidden.host.MAC, nic.MAC, back, in[k.name])); err != nil {
+			if err := wire.Send(k.frame(t, s.hidden.MAC, nic.MAC, back, in[k.name])); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -81,16 +80,6 @@ func (s *site) expectKinds(t *testing.T, vm *hypervisor.VM, arrive bool) {
 			}
 		}
 	}
-}
-
-// hidden is the hidden host, by its first address.
-func (s *site) hidden() peer {
-	for _, p := range s.peers {
-		if p.hidden {
-			return p
-		}
-	}
-	return peer{}
 }
 
 // ends are a guest's address and the hidden host's.

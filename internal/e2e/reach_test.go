@@ -5,7 +5,9 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"io"
 	"math/rand/v2"
+	"net"
 	"net/netip"
 	"sync"
 	"testing"
@@ -44,7 +46,9 @@ func (s *site) expect(t *testing.T, vm *hypervisor.VM, open func(peer) bool) {
 			for _, kind := range []string{"udp", "tcp", "ping"} {
 				all.Go(func() { s.expectOut(t, vm, nic, p, kind, open(p)) })
 			}
-			all.Go(func() { s.expectIn(t, vm, nic, p, open(p)) })
+			for _, kind := range []string{"udp", "tcp"} {
+				all.Go(func() { s.expectIn(t, vm, nic, p, kind, open(p)) })
+			}
 		}
 	}
 	all.Wait()
@@ -80,16 +84,18 @@ func (s *site) expectOut(t *testing.T, vm *hypervisor.VM, nic hypervisor.NIC, p 
 }
 
 // expectIn has a peer ask the guest.
-func (s *site) expectIn(t *testing.T, vm *hypervisor.VM, nic hypervisor.NIC, p peer, open bool) {
-	what := fmt.Sprintf("%s %s: udp from %s", vm.Name, nic.Name, p)
+func (s *site) expectIn(t *testing.T, vm *hypervisor.VM, nic hypervisor.NIC, p peer, kind string, open bool) {
+	what := fmt.Sprintf("%s %s: %s from %s", vm.Name, nic.Name, kind, p)
 	text := token()
-	answered, err := p.ask(t.Context(), guestAddr(nic, p), text, patience(open))
-	if err != nil {
-		t.Errorf("%s: %v", what, err)
-		return
+	err := p.ask(t.Context(), kind, guestAddr(nic, p), text, patience(open))
+	switch {
+	case open && err != nil:
+		t.Errorf("%s: no answer: %v", what, err)
+	case !open && err == nil:
+		t.Errorf("%s: answered", what)
 	}
-	if answered != open {
-		t.Errorf("%s: answered: %t, want %t", what, answered, open)
+	if kind == "tcp" {
+		return // without a connection, no segment carries the token
 	}
 	s.expectOnWire(t, text)
 	if open {
@@ -127,32 +133,45 @@ func (s *site) expectOnWire(t *testing.T, text string) {
 	}
 }
 
-// ask sends a datagram to a guest until it comes back, and tells whether it did.
-func (p peer) ask(ctx context.Context, to netip.AddrPort, text string, wait time.Duration) (bool, error) {
+// ask sends text to a guest, as datagrams until one comes back or over a connection, and returns why it did not come
+// back in time.
+func (p peer) ask(ctx context.Context, kind string, to netip.AddrPort, text string, wait time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
-	conn, err := p.host.Dial("udp", to, wait)
+	conn, err := p.host.Dial(kind, to, wait)
 	if err != nil {
-		return false, err
+		return err
 	}
 	defer conn.Close()
-	data := make([]byte, 2048)
-	for ctx.Err() == nil {
+	for {
+		// An error of a datagram is the network's word that nobody is there, which may be too early to believe.
 		again := time.Now().Add(300 * time.Millisecond)
-		_, err := conn.Write([]byte(text))
-		if err == nil {
-			if err := conn.SetReadDeadline(again); err != nil {
-				return false, err
-			}
-			var n int
-			if n, err = conn.Read(data); err == nil && string(data[:n]) == text {
-				return true, nil
-			}
+		if err = once(conn, text, again); err == nil {
+			return nil
 		}
-		// An error is the network's word that nobody is there, which may be too early to believe.
 		time.Sleep(time.Until(again))
+		if ctx.Err() != nil {
+			return err
+		}
 	}
-	return false, nil
+}
+
+// once sends text and waits for it to come back.
+func once(conn net.Conn, text string, until time.Time) error {
+	if err := conn.SetDeadline(until); err != nil {
+		return err
+	}
+	if _, err := io.WriteString(conn, text); err != nil {
+		return err
+	}
+	answer := make([]byte, len(text))
+	if _, err := io.ReadFull(conn, answer); err != nil {
+		return err
+	}
+	if string(answer) != text {
+		return fmt.Errorf("answered %q", answer)
+	}
+	return nil
 }
 
 func patience(open bool) time.Duration {

@@ -3,14 +3,14 @@
 package e2e
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"os"
 	"strings"
 	"testing"
-
-	"github.com/vishvananda/netlink"
 
 	"macvtap-filter/internal/e2e/frames"
 	"macvtap-filter/internal/e2e/guestrpc"
@@ -25,15 +25,16 @@ type site struct {
 	// wire sees every frame on the hypervisor's cable.
 	wire  *frames.Capture
 	peers []peer
-	vms   int // guests made so far, which numbers their addresses
+	// hidden is the host that the default policy closes.
+	hidden *lab.Host
+	vms    int // guests made so far, which numbers their addresses
 }
 
 // A peer is an address that a guest may want to reach.
 type peer struct {
-	host *lab.Host
-	addr netip.Addr
-	port uint16
-	// hidden says that the default policy closes it.
+	host   *lab.Host
+	addr   netip.Addr
+	port   uint16
 	hidden bool
 }
 
@@ -84,7 +85,9 @@ func newSite(t *testing.T) *site {
 // close takes the hypervisor down, and shows what it last said if the test failed.
 func (s *site) close(t *testing.T) {
 	if t.Failed() {
-		t.Log("libvirtd said:\n", s.hv.LibvirtLog())
+		t.Logf("libvirtd said:\n%s", s.hv.LibvirtLog())
+		rules, err := s.hv.Run(context.Background(), "nft", "list", "ruleset")
+		t.Logf("the rules at the end: %v\n%s", err, rules)
 	}
 	if err := s.hv.Close(); err != nil {
 		t.Error(err)
@@ -94,25 +97,25 @@ func (s *site) close(t *testing.T) {
 // populate puts the hosts on the network and has each answer.
 func (s *site) populate(t *testing.T) {
 	t.Helper()
-	gateway := s.addHost(t, "gateway", "52:54:00:00:00:01", lan4+"1/24", lan6+"1/64")
-	dns := s.addHost(t, "dns", "52:54:00:00:00:53", lan4+"53/24", lan6+"53/64")
-	hidden := s.addHost(t, "hidden", "52:54:00:00:00:77", lan4+"77/24", lan6+"77/64")
+	gateway := s.addHost(t, "gateway", "52:54:00:00:00:01", lan4+"1/24", lan6+"1/64", "fe80::1/64")
+	dns := s.addHost(t, "dns", "52:54:00:00:00:53", lan4+"53/24", lan6+"53/64", "fe80::53/64")
+	s.hidden = s.addHost(t, "hidden", "52:54:00:00:00:77", lan4+"77/24", lan6+"77/64", "fe80::77/64")
 	internet, err := s.network.AddBehind(gateway, "internet", mac(t, "52:54:00:00:00:99"),
 		prefixes("192.0.2.1/32", "198.51.100.7/32", "2001:db8:ffff::1/128")...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, h := range []*lab.Host{dns, hidden} {
+	for _, h := range []*lab.Host{dns, s.hidden} {
 		for _, router := range []string{lan4 + "1", "fe80::1"} {
 			if err := h.SetGateway(netip.MustParseAddr(router)); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
-	s.addPeer(t, gateway, 7, false, lan4+"1", "fe80::1")
-	s.addPeer(t, dns, 53, false, lan4+"53", lan6+"53")
-	s.addPeer(t, internet, 7, false, "192.0.2.1", "198.51.100.7", "2001:db8:ffff::1")
-	s.addPeer(t, hidden, 7, true, lan4+"77", lan6+"77", "fe80::77")
+	s.addPeers(t, gateway, 7, lan4+"1", "fe80::1")
+	s.addPeers(t, dns, 53, lan4+"53", lan6+"53")
+	s.addPeers(t, internet, 7, "192.0.2.1", "198.51.100.7", "2001:db8:ffff::1")
+	s.addPeers(t, s.hidden, 7, lan4+"77", lan6+"77", "fe80::77")
 
 	err = s.network.LAN.Do(func() (err error) {
 		s.wire, err = frames.Listen("uplink")
@@ -123,83 +126,27 @@ func (s *site) populate(t *testing.T) {
 	}
 }
 
-// addHost puts a host on the LAN. Its IPv6 addresses include a link-local one that ends as its first does.
 func (s *site) addHost(t *testing.T, name, hardware string, addrs ...string) *lab.Host {
 	t.Helper()
 	h, err := s.network.AddHost(name, mac(t, hardware), prefixes(addrs...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	nic, err := h.Links().LinkByName("eth0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	local := net.IPNet{IP: net.ParseIP("fe80::" + hardware[len(hardware)-2:]), Mask: net.CIDRMask(64, 128)}
-	if err := h.Links().AddrAdd(nic, &netlink.Addr{IPNet: &local}); err != nil {
-		t.Fatal(err)
-	}
 	return h
 }
 
-// addPeer has a host answer on addresses of its own, UDP and TCP.
-func (s *site) addPeer(t *testing.T, h *lab.Host, port uint16, hidden bool, addrs ...string) {
+// addPeers has a host answer UDP and TCP on a port, and the tests ask it by these of its addresses.
+func (s *site) addPeers(t *testing.T, h *lab.Host, port uint16, addrs ...string) {
 	t.Helper()
+	if err := errors.Join(h.EchoUDP(port), h.EchoTCP(port)); err != nil {
+		t.Fatal(err)
+	}
 	for _, a := range addrs {
-		p := peer{host: h, addr: netip.MustParseAddr(a), port: port, hidden: hidden}
-		if err := p.serve(); err != nil {
-			t.Fatal(err)
-		}
-		s.peers = append(s.peers, p)
+		s.peers = append(s.peers, peer{host: h, addr: netip.MustParseAddr(a), port: port, hidden: h == s.hidden})
 	}
 }
 
 func (p peer) String() string { return fmt.Sprintf("%s %s", p.host.Name, p.addr) }
-
-// serve echoes datagrams and greets connections.
-func (p peer) serve() error {
-	where := netip.AddrPortFrom(onLink(p.addr), p.port)
-	packets, err := p.host.ListenPacket(where)
-	if err != nil {
-		return err
-	}
-	connections, err := p.host.Listen(where)
-	if err != nil {
-		return err
-	}
-	go echo(packets)
-	go greet(connections)
-	return nil
-}
-
-func echo(conn net.PacketConn) {
-	data := make([]byte, 2048)
-	for {
-		n, from, err := conn.ReadFrom(data)
-		if err != nil {
-			return
-		}
-		_, _ = conn.WriteTo(data[:n], from) // whether it arrives is the asker's to say
-	}
-}
-
-func greet(l net.Listener) {
-	for {
-		conn, err := l.Accept()
-		if err != nil {
-			return
-		}
-		_, _ = conn.Write([]byte("hello\n"))
-		_ = conn.Close()
-	}
-}
-
-// onLink adds a host's NIC to a link-local address.
-func onLink(addr netip.Addr) netip.Addr {
-	if addr.Is6() && addr.IsLinkLocalUnicast() {
-		return addr.WithZone("eth0")
-	}
-	return addr
-}
 
 // nics returns as many direct interfaces on the parent as asked for, for one new VM.
 func (s *site) nics(count int) []hypervisor.NIC {
@@ -228,9 +175,12 @@ func (s *site) define(t *testing.T, name string, nics ...hypervisor.NIC) *hyperv
 		t.Fatal(err)
 	}
 	for _, nic := range nics {
-		for _, p := range s.peers {
-			if p.hidden && nic.Addr4.IsValid() {
-				introduce(t, p.host, nic)
+		if !nic.Addr4.IsValid() {
+			continue
+		}
+		for _, addr := range []netip.Addr{nic.Addr4.Addr(), nic.Addr6.Addr(), linkLocal(nic.MAC)} {
+			if err := s.hidden.SetNeighbour(addr, nic.MAC); err != nil {
+				t.Fatal(err)
 			}
 		}
 	}
@@ -247,23 +197,6 @@ func (s *site) start(t *testing.T, name string, nics ...hypervisor.NIC) *hypervi
 	return vm
 }
 
-// introduce writes a guest's NIC into a host's neighbour table.
-func introduce(t *testing.T, h *lab.Host, nic hypervisor.NIC) {
-	t.Helper()
-	link, err := h.Links().LinkByName("eth0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, addr := range []netip.Addr{nic.Addr4.Addr(), nic.Addr6.Addr(), linkLocal(nic.MAC)} {
-		err := h.Links().NeighSet(&netlink.Neigh{
-			LinkIndex: link.Attrs().Index, State: netlink.NUD_PERMANENT, IP: addr.AsSlice(), HardwareAddr: nic.MAC,
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
 // linkLocal is the address that a guest's kernel makes of a hardware address.
 func linkLocal(mac net.HardwareAddr) netip.Addr {
 	return netip.AddrFrom16([16]byte{0xfe, 0x80, 8: mac[0] ^ 2, mac[1], mac[2], 0xff, 0xfe, mac[3], mac[4], mac[5]})
@@ -274,7 +207,7 @@ func guestAddr(nic hypervisor.NIC, p peer) netip.AddrPort {
 	addr := nic.Addr4.Addr()
 	switch {
 	case p.addr.IsLinkLocalUnicast():
-		addr = onLink(linkLocal(nic.MAC))
+		addr = linkLocal(nic.MAC)
 	case p.addr.Is6():
 		addr = nic.Addr6.Addr()
 	}

@@ -25,7 +25,7 @@ func serve(nic string) error {
 		return fmt.Errorf("echo on %s: %w", nic, err)
 	}
 	go echo(packets)
-	go greet(connections)
+	go echoStreams(connections)
 	return nil
 }
 
@@ -51,13 +51,15 @@ func echo(conn net.PacketConn) {
 	}
 }
 
-func greet(l net.Listener) {
+func echoStreams(l net.Listener) {
 	for {
 		conn, err := l.Accept()
 		if err != nil {
 			continue
 		}
-		_, _ = io.WriteString(conn, "hello\n")
-		_ = conn.Close()
+		go func() {
+			defer conn.Close()
+			_, _ = io.Copy(conn, conn)
+		}()
 	}
 }

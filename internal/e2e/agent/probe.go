@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -38,7 +39,7 @@ func askUDP(p guestrpc.Probe) error {
 		func(data []byte) bool { return string(data) == p.Token })
 }
 
-// askTCP connects and waits for the greeting.
+// askTCP connects, sends the token and waits for it to come back.
 func askTCP(p guestrpc.Probe) error {
 	ctx, cancel := context.WithTimeout(context.Background(), p.Wait)
 	defer cancel()
@@ -51,8 +52,17 @@ func askTCP(p guestrpc.Probe) error {
 	if err := conn.SetDeadline(time.Now().Add(p.Wait)); err != nil {
 		return err
 	}
-	_, err = conn.Read(make([]byte, 64))
-	return err
+	if _, err := io.WriteString(conn, p.Token); err != nil {
+		return err
+	}
+	answer := make([]byte, len(p.Token))
+	if _, err := io.ReadFull(conn, answer); err != nil {
+		return err
+	}
+	if string(answer) != p.Token {
+		return fmt.Errorf("answered %q", answer)
+	}
+	return nil
 }
 
 // ping sends ICMP echo requests with the token until a reply brings it back.

@@ -10,7 +10,7 @@ import (
 // PortName is the name of the virtio serial port.
 const PortName = "agent"
 
-// EchoPort is the port on which the agent sends back every UDP datagram and greets every TCP connection, on each NIC.
+// EchoPort is the port on which the agent sends back every UDP datagram and what comes by TCP, on each NIC.
 const EchoPort = 7
 
 // A Probe asks for an answer from somebody on the network, through one NIC and no other.
