@@ -54,7 +54,7 @@ func TestFramesDoNotCrossDownDevice(t *testing.T) {
 	got, err := n.ToVM(vm, frame(vmMAC, lanMAC, 0x0800, "in"))
 	check(t, "to the VM", got, err, false)
 	seen, err := n.Watch(func() error {
-		vm.Send(frame(lanMAC, vmMAC, 0x0800, "out")) // may be refused
+		_ = vm.Send(frame(lanMAC, vmMAC, 0x0800, "out")) // may be refused
 		return nil
 	})
 	if err != nil {

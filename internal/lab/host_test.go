@@ -68,7 +68,9 @@ func echo(t *testing.T, from *Host, network string, to netip.AddrPort) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(5 * time.Second))
+	if err := conn.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := conn.Write([]byte("hello")); err != nil {
 		t.Fatal(err)
 	}

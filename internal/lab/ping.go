@@ -41,7 +41,9 @@ func (h *Host) Ping(to netip.Addr, timeout time.Duration) (bool, error) {
 	if _, err := conn.WriteTo(request, &net.IPAddr{IP: address.AsSlice(), Zone: address.Zone()}); err != nil {
 		return false, fmt.Errorf("host %s: ping %s: %w", h.Name, to, err)
 	}
-	conn.SetReadDeadline(time.Now().Add(timeout))
+	if err := conn.SetReadDeadline(time.Now().Add(timeout)); err != nil {
+		return false, fmt.Errorf("host %s: %w", h.Name, err)
+	}
 	buf := make([]byte, maxFrame)
 	for {
 		n, _, err := conn.ReadFrom(buf)

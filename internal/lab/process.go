@@ -60,12 +60,11 @@ func (ns *Namespace) Overlay(path string, content []byte) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(source.Name())
 	_, err = source.Write(content)
-	if err = errors.Join(err, source.Chmod(0o644), source.Close()); err != nil {
-		return err
+	if err = errors.Join(err, source.Chmod(0o644), source.Close()); err == nil {
+		err = ns.mount("overlay "+path, func() error { return bindFile(source.Name(), path) })
 	}
-	return ns.mount("overlay "+path, func() error { return bindFile(source.Name(), path) })
+	return errors.Join(err, os.Remove(source.Name()))
 }
 
 // Hide shows the namespace's processes an empty folder of their own in place of

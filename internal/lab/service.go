@@ -92,7 +92,7 @@ func answerUDP(conn net.PacketConn, answer func([]byte) []byte) {
 			return
 		}
 		if reply := answer(buf[:n]); reply != nil {
-			conn.WriteTo(reply, from) // a lost answer is the asker's to notice
+			_, _ = conn.WriteTo(reply, from) // a lost answer is the asker's to notice
 		}
 	}
 }
@@ -121,8 +121,9 @@ func echoTCP(listener net.Listener) {
 		}
 		go func() {
 			defer conn.Close()
-			conn.SetDeadline(time.Now().Add(idle))
-			io.Copy(conn, conn)
+			if conn.SetDeadline(time.Now().Add(idle)) == nil {
+				_, _ = io.Copy(conn, conn) // until either end has had enough
+			}
 		}()
 	}
 }

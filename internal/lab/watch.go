@@ -2,6 +2,7 @@ package lab
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"runtime"
 	"unsafe"
@@ -108,7 +109,7 @@ func (n *Network) BetweenVMs(from, to *Tap, frame []byte) (bool, error) {
 }
 
 // onProcessor runs f with its thread kept on the processor it is on.
-func onProcessor(f func() error) error {
+func onProcessor(f func() error) (err error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	var before unix.CPUSet
@@ -124,6 +125,6 @@ func onProcessor(f func() error) error {
 	if err := unix.SchedSetaffinity(0, &one); err != nil {
 		return fmt.Errorf("keep the thread on processor %d: %w", cpu, err)
 	}
-	defer unix.SchedSetaffinity(0, &before)
+	defer func() { err = errors.Join(err, unix.SchedSetaffinity(0, &before)) }()
 	return f()
 }
