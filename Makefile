@@ -1,15 +1,24 @@
-# make demo        see it work, in network namespaces of its own
-# make test        unit, golden, kernel and command-line tests
-# make e2e         real libvirt and QEMU guests
+# make demo          see it work, in network namespaces of its own
+# make test          unit tests, golden rulesets, frames on a tap, command lines
+# make e2e           real libvirt and QEMU guests
 # make test-kernels  the kernel tests on Linux 6.1 in QEMU
-# make bench       measured beside the shell hook
-# make install     PARENT=… for another NIC than the default route's
+# make bench         measured beside the shell hook
+# make install       for the NIC of the default route, or PARENT=…
 
 GO      ?= go
 BIN     := bin/macvtap-filter
 DESTDIR ?=
+PARENT  ?=
 
-# The hook runs in libvirt's daemon on any distribution: a static binary needs
+HOOK    := $(DESTDIR)/etc/libvirt/hooks/qemu.d/macvtap-filter
+LINK    := $(DESTDIR)/usr/local/sbin/macvtap-filter
+CONFIG  := $(DESTDIR)/etc/macvtap-filter/config.toml
+
+LINTER    := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+FUZZTIME  ?= 5s
+BENCHTIME ?= 1s
+
+# libvirt's daemon runs the hook on any distribution: a static binary needs
 # nothing of it.
 export CGO_ENABLED = 0
 
@@ -23,15 +32,72 @@ build:
 demo: build
 	$(GO) run ./cmd/demo --binary $(BIN)
 
-test:
+test: build
 	$(GO) vet ./...
+	$(GO) vet -tags e2e,kernels ./...
+	$(MAKE) --no-print-directory fuzz
 	$(GO) test -count=1 ./...
+
+# Each fuzz target alone, as "go test" demands.
+fuzz:
+	@for package in $$(grep -rl '^func Fuzz' --include='*_test.go' internal cmd | xargs -n1 dirname | sort -u); do \
+	  for target in $$(grep -ho '^func Fuzz[A-Za-z0-9_]*' $$package/*_test.go | cut -d' ' -f2); do \
+	    $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) ./$$package || exit 1; \
+	  done; \
+	done
 
 test-kernels:
 	$(GO) test -tags kernels -count=1 -v -timeout 20m ./internal/kernels
 
 e2e: build
 	$(GO) test -tags e2e -count=1 -v -timeout 30m ./internal/e2e
+
+bench: build
+	$(GO) run ./cmd/bench --binary $(BIN)
+	$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./internal/...
+
+lint:
+	$(GO) run $(LINTER) run
+
+# The parent of the first configuration: PARENT, or the NIC of the default route
+# (proc(5): /proc/net/route; the kernel's net/ipv6/route.c for ipv6_route).
+FIND_PARENT = { test -n "$(PARENT)" && echo "$(PARENT)"; \
+	awk 'NR > 1 && $$2 == "00000000" && $$8 == "00000000" { print $$7, $$1 }' /proc/net/route | sort -n | cut -d' ' -f2; \
+	awk '$$1 ~ /^0+$$/ && $$2 == "00" && $$10 != "lo" { print $$10 }' /proc/net/ipv6_route; } 2>/dev/null | head -n 1
+
+install: build
+	@set -e; \
+	if test -e "$(CONFIG)"; then \
+	  echo "kept the configuration $(CONFIG)"; \
+	else \
+	  parent=$$($(FIND_PARENT)); \
+	  test -n "$$parent" || { echo "no default route: say which NIC the VMs are on, as in: make install PARENT=eth0" >&2; exit 1; }; \
+	  install -d -m 0755 "$(dir $(CONFIG))"; \
+	  sed "s|^parents = .*|parents = [\"$$parent\"]|" internal/config/reference.toml > "$(CONFIG).new"; \
+	  mv "$(CONFIG).new" "$(CONFIG)"; \
+	  echo "wrote the configuration $(CONFIG) for VMs on $$parent"; \
+	fi
+	@# A VM may start meanwhile: it finds the old file or the new one, whole. The
+	@# new one is no name that libvirt runs before it is complete.
+	@set -e; \
+	first=yes; \
+	for hook in $(DESTDIR)/etc/libvirt/hooks/qemu $(dir $(HOOK))*; do if test -x "$$hook"; then first=no; fi; done; \
+	install -d -m 0755 "$(dir $(HOOK))" "$(dir $(LINK))"; \
+	install -m 0644 $(BIN) "$(HOOK).new"; \
+	chmod 0755 "$(HOOK).new"; \
+	mv -f "$(HOOK).new" "$(HOOK)"; \
+	ln -sfn /etc/libvirt/hooks/qemu.d/macvtap-filter "$(LINK)"; \
+	echo "installed the hook $(HOOK), and a link to it, $(LINK)"; \
+	if test $$first = yes; then \
+	  echo "libvirt looks for hooks when it starts: restart it once (systemctl restart libvirtd, or virtqemud; running VMs go on)"; \
+	else \
+	  echo "libvirt has run hooks before: no restart is needed"; \
+	fi; \
+	echo "then put running VMs in step: macvtap-filter apply --all"
+
+uninstall:
+	rm -f $(HOOK) $(LINK)
+	@echo "left as they are: $(CONFIG) and the rules of running VMs; \"nft list tables netdev\" shows these"
 
 clean:
 	rm -rf bin

@@ -1,5 +1,173 @@
 package main
 
-import "context"
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
 
-func check(ctx context.Context, std streams, o options, args []string) error { return wantNone(args) }
+	"golang.org/x/sys/unix"
+
+	"macvtap-filter/internal/config"
+	"macvtap-filter/internal/domain"
+	"macvtap-filter/internal/filter"
+	"macvtap-filter/internal/host"
+	"macvtap-filter/internal/kernel"
+	"macvtap-filter/internal/libvirt"
+	"macvtap-filter/internal/policy"
+	"macvtap-filter/internal/ruleset"
+)
+
+// hookFile is where libvirt finds the hook (https://libvirt.org/hooks.html).
+const hookFile = "/etc/libvirt/hooks/qemu.d/macvtap-filter"
+
+// hookVersion is the first libvirt that looks into qemu.d, as libvirt counts.
+const hookVersion = 6_005_000
+
+// A report prints what was checked, one line each, and remembers failures.
+type report struct {
+	std    streams
+	failed bool
+}
+
+func (r *report) ok(format string, args ...any) {
+	fmt.Fprintf(r.std.out, "ok       "+format+"\n", args...)
+}
+
+func (r *report) warn(format string, args ...any) {
+	fmt.Fprintf(r.std.out, "warning  "+format+"\n", args...)
+}
+
+func (r *report) fail(format string, args ...any) {
+	r.failed = true
+	fmt.Fprintf(r.std.out, "FAILED   "+format+"\n", args...)
+}
+
+// check says whether the host is ready.
+func check(ctx context.Context, std streams, o options, args []string) error {
+	if err := wantNone(args); err != nil {
+		return err
+	}
+	r := &report{std: std}
+	checkConfig(ctx, r, o)
+	checkKernel(ctx, r)
+	checkHook(r)
+	checkLibvirt(ctx, r)
+	if r.failed {
+		return errTold
+	}
+	return nil
+}
+
+func checkConfig(ctx context.Context, r *report, o options) {
+	c, err := config.Load(o.config)
+	if err != nil {
+		r.fail("configuration: %v", err)
+		return
+	}
+	r.ok("configuration: %s", c.File)
+	h, err := host.Open(ctx)
+	if err != nil {
+		r.fail("parents: %v", err)
+		return
+	}
+	defer h.Close()
+	for _, pattern := range c.Parents {
+		nics, err := h.Match(pattern)
+		if err != nil {
+			r.fail("parent %q: %v", pattern, err)
+			continue
+		}
+		if len(nics) == 0 {
+			r.fail("parent %q: this host has no such NIC; \"ip link\" names them", pattern)
+		}
+		for _, nic := range nics {
+			checkParent(r, c, h, nic)
+		}
+	}
+}
+
+// checkParent resolves every policy as the start of a VM would.
+func checkParent(r *report, c *config.Config, h *host.Host, nic host.NIC) {
+	known, err := h.Facts(nic.Name)
+	if err != nil {
+		r.fail("parent %q: %v", nic.Name, err)
+		return
+	}
+	for _, p := range c.Policies() {
+		_, warnings, err := policy.Resolve(p, known)
+		if err != nil {
+			r.fail("parent %q: VMs with this policy do not start: %v", nic.Name, err)
+			continue
+		}
+		for _, w := range warnings {
+			r.warn("parent %q: %s", nic.Name, w)
+		}
+		r.ok("parent %q: policy %q", nic.Name, p.Name)
+	}
+}
+
+// checkKernel tries a table with all that ours may hold.
+func checkKernel(ctx context.Context, r *report) {
+	every := policy.Policy{
+		Deny:     []netip.Prefix{netip.MustParsePrefix("192.168.0.0/16"), netip.MustParsePrefix("fe80::/10")},
+		Hosts:    []netip.Addr{netip.MustParseAddr("192.168.2.1")},
+		Services: []policy.Service{policy.ServiceAt(netip.MustParseAddr("192.168.2.53"), 17, 53)},
+	}
+	trial, err := filter.Table(&domain.Domain{Name: "trial", UUID: noUUID}, domain.Interface{Target: "lo"}, every)
+	if err == nil {
+		err = kernel.Try(ctx, []ruleset.Table{trial})
+	}
+	switch {
+	case errors.Is(err, unix.EPERM):
+		r.warn("kernel: cannot be tried without root: %v", err)
+	case err != nil:
+		r.fail("kernel: %v", err)
+	default:
+		r.ok("kernel: nftables has netdev ingress and egress")
+	}
+}
+
+func checkHook(r *report) {
+	info, err := os.Stat(hookFile)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		r.fail("hook: %s is missing: run \"make install\", or install the package again", hookFile)
+	case err != nil:
+		r.fail("hook: %v", err)
+	case info.Mode()&0o111 == 0:
+		r.fail("hook: %s is not executable, and libvirt passes it over: chmod 755 %s", hookFile, hookFile)
+	default:
+		r.ok("hook: %s", hookFile)
+		if self, err := os.Executable(); err == nil && !sameFile(self, hookFile) {
+			r.warn("hook: this program is another file, %s", self)
+		}
+	}
+}
+
+func sameFile(a, b string) bool {
+	a, errA := filepath.EvalSymlinks(a)
+	b, errB := filepath.EvalSymlinks(b)
+	return errA == nil && errB == nil && a == b
+}
+
+func checkLibvirt(ctx context.Context, r *report) {
+	client, err := libvirt.Dial(ctx)
+	if err != nil {
+		r.fail("%v", err)
+		return
+	}
+	defer client.Close()
+	v, err := client.Version()
+	switch {
+	case err != nil:
+		r.fail("%v", err)
+	case v < hookVersion:
+		r.fail("libvirt: version %s does not look into qemu.d: link %s to /etc/libvirt/hooks/qemu", libvirt.FormatVersion(v), hookFile)
+	default:
+		r.ok("libvirt: version %s", libvirt.FormatVersion(v))
+	}
+}

@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"path"
+	"slices"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -56,8 +58,32 @@ func (h *Host) NIC(name string) (NIC, error) {
 	if err != nil {
 		return NIC{}, err
 	}
+	return nicOf(link), nil
+}
+
+// Match finds the devices that a parent of the configuration, a name or a glob,
+// stands for.
+func (h *Host) Match(pattern string) ([]NIC, error) {
+	links, err := again(h.handle.LinkList)
+	if err != nil {
+		return nil, fmt.Errorf("list network devices: %w", err)
+	}
+	var out []NIC
+	for _, link := range links {
+		nic := nicOf(link)
+		if slices.ContainsFunc(nic.Names, func(name string) bool {
+			matched, _ := path.Match(pattern, name)
+			return matched
+		}) {
+			out = append(out, nic)
+		}
+	}
+	return out, nil
+}
+
+func nicOf(link netlink.Link) NIC {
 	a := link.Attrs()
-	return NIC{Index: a.Index, Name: a.Name, Names: append([]string{a.Name}, a.AltNames...)}, nil
+	return NIC{Index: a.Index, Name: a.Name, Names: append([]string{a.Name}, a.AltNames...)}
 }
 
 func (h *Host) link(name string) (netlink.Link, error) {

@@ -16,6 +16,7 @@ mount -t devpts devpts /dev/pts
 mount -t tmpfs shm /dev/shm
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 ln -s /proc/self/fd /dev/fd
+ln -s /proc/self/fd/0 /dev/stdin # nft reads JSON from there
 ip link set lo up
 
 stty raw -echo -F /dev/ttyS1

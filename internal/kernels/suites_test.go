@@ -5,7 +5,7 @@ package kernels
 // suites are the packages whose tests need a kernel, by directory.
 var suites = []string{
 	"internal/kernel",
-	"internal/link",
+	"internal/host",
 	"internal/lab",
 }
 

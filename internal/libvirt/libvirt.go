@@ -102,3 +102,8 @@ func (c *Client) Version() (uint64, error) {
 	}
 	return v, nil
 }
+
+// FormatVersion writes a version as libvirt counts it in the usual form.
+func FormatVersion(v uint64) string {
+	return fmt.Sprintf("%d.%d.%d", v/1_000_000, v/1_000%1_000, v%1_000)
+}

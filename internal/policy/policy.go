@@ -31,6 +31,11 @@ type Service struct {
 	From, To uint16
 }
 
+// ServiceAt allows one port of one peer.
+func ServiceAt(peer netip.Addr, proto byte, port uint16) Service {
+	return Service{Peers: netipx.IPRangeFrom(peer, peer), Proto: proto, From: port, To: port}
+}
+
 // NeedsFacts reports whether a policy has words, so that Resolve looks at the
 // facts.
 func NeedsFacts(p config.Policy) bool {
