@@ -34,7 +34,7 @@ func (p *printer) printf(format string, args ...any) { fmt.Fprintf(p.file, forma
 // title begins a numbered step.
 func (p *printer) title(s string) {
 	p.titles++
-	p.println(text.Bold.Sprintf("\n%d. %s", p.titles, s))
+	p.println("\n" + text.Bold.Sprintf("%d. %s", p.titles, s))
 }
 
 // command shows what was run, with a remark.
@@ -55,7 +55,7 @@ func (p *printer) code(s string) {
 }
 
 func (p *printer) warn(s string) { p.println(text.FgYellow.Sprint(s)) }
-func (p *printer) good(s string) { p.println(text.Colors{text.FgGreen, text.Bold}.Sprint("\n" + s)) }
+func (p *printer) good(s string) { p.println("\n" + text.Colors{text.FgGreen, text.Bold}.Sprint(s)) }
 
 // reachTable shows which ways are open without and with the hook. Green is what
 // should be, red what should not.

@@ -53,6 +53,9 @@ func (n *Network) AddMacvtap(name string, mac net.HardwareAddr) (*Tap, error) {
 	link := &netlink.Macvtap{Macvlan: netlink.Macvlan{LinkAttrs: attrs, Mode: netlink.MACVLAN_MODE_BRIDGE}}
 	if err := n.Hypervisor.links.LinkAdd(link); err != nil {
 		freeIndex(attrs.Index)
+		if errors.Is(err, unix.EOPNOTSUPP) {
+			err = fmt.Errorf("%w: this kernel lacks the module macvtap", err)
+		}
 		return nil, fmt.Errorf("add macvtap device %s on %s: %w", name, n.Parent, err)
 	}
 	tap := &Tap{Name: name, Index: link.Attrs().Index, MAC: mac, hypervisor: n.Hypervisor}

@@ -23,6 +23,11 @@ type Seen struct {
 // is thrown away. Frames of others, hosts that answer for one, may be among
 // those seen.
 //
+// The kernel delivers most frames before the sending call returns, but hands
+// broadcasts from the wire to VMs by way of a worker, and everything by way of
+// another thread when it is busy. So the end of delivery is not guessed from a
+// clock: see Settle.
+//
 // send runs on a thread that stays on one processor, where the kernel keeps
 // frames in order; it must send on its own goroutine.
 func (n *Network) Watch(send func() error) (*Seen, error) {
