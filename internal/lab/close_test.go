@@ -74,7 +74,7 @@ func TestDoReportsErrors(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer ns.Close()
+	defer func() { _ = ns.Close() }()
 	boom := errors.New("boom")
 	if err := ns.Do(func() error { return boom }); !errors.Is(err, boom) {
 		t.Errorf("Do gives %v, want %v", err, boom)

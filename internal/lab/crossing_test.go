@@ -125,7 +125,7 @@ func BenchmarkFromVM(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer n.Close()
+	defer func() { _ = n.Close() }()
 	vm, err := n.AddMacvtap("macvtap0", vmMAC)
 	if err != nil {
 		b.Fatal(err)

@@ -147,5 +147,5 @@ func (h *Host) close() error {
 	for _, service := range h.services {
 		errs = append(errs, service.Close())
 	}
-	return errors.Join(append(errs, h.Namespace.Close())...)
+	return errors.Join(append(errs, h.Close())...)
 }

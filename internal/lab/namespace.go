@@ -44,8 +44,7 @@ func NewNamespace() (*Namespace, error) {
 		return ns.setUp("lo")
 	})
 	if err != nil {
-		ns.Close()
-		return nil, err
+		return nil, errors.Join(err, ns.Close())
 	}
 	return ns, nil
 }
@@ -72,7 +71,7 @@ func (ns *Namespace) FD() int { return int(ns.net.Fd()) }
 func (ns *Namespace) Links() *netlink.Handle { return ns.links }
 
 // Close lets go of the namespace. The kernel removes it, and the devices in it,
-// once no process and no socket is inside either.
+// once no process and no socket is inside either. Closing it twice is no error.
 func (ns *Namespace) Close() error {
 	if ns.links != nil {
 		ns.links.Close()
@@ -83,6 +82,7 @@ func (ns *Namespace) Close() error {
 			errs = append(errs, file.Close())
 		}
 	}
+	*ns = Namespace{}
 	return errors.Join(errs...)
 }
 

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"time"
 
@@ -42,15 +43,13 @@ func (ns *Namespace) openPacket(index int, etherType uint16) (*packetSocket, err
 		{unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, 1},
 	} {
 		if err := unix.SetsockoptInt(fd, option.level, option.name, option.value); err != nil {
-			unix.Close(fd)
-			return nil, fmt.Errorf("packet socket option %d: %w", option.name, err)
+			return nil, errors.Join(fmt.Errorf("packet socket option %d: %w", option.name, err), unix.Close(fd))
 		}
 	}
 	// Bound last, so that no frame is received before the options hold.
 	addr := &unix.SockaddrLinklayer{Protocol: hostToNetwork(etherType), Ifindex: index}
 	if err := unix.Bind(fd, addr); err != nil {
-		unix.Close(fd)
-		return nil, fmt.Errorf("bind the packet socket: %w", err)
+		return nil, errors.Join(fmt.Errorf("bind the packet socket: %w", err), unix.Close(fd))
 	}
 	frames, err := newFrameFile(fd, "packet socket")
 	if err != nil {

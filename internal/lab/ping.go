@@ -31,7 +31,7 @@ func (h *Host) Ping(to netip.Addr, timeout time.Duration) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("host %s: %w", h.Name, err)
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	echo := &icmp.Echo{ID: os.Getpid() & 0xffff, Seq: int(time.Now().UnixNano() & 0xffff), Data: []byte("lab")}
 	request, err := (&icmp.Message{Type: ask, Body: echo}).Marshal(nil) // the kernel adds ICMPv6's checksum
 	if err != nil {

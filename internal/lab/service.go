@@ -120,7 +120,7 @@ func echoTCP(listener net.Listener) {
 			return
 		}
 		go func() {
-			defer conn.Close()
+			defer func() { _ = conn.Close() }()
 			if conn.SetDeadline(time.Now().Add(idle)) == nil {
 				_, _ = io.Copy(conn, conn) // until either end has had enough
 			}

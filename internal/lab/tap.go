@@ -116,8 +116,7 @@ func (t *Tap) open(header int) error {
 		err = ioctl(fd, unix.TUNSETIFF, request)
 	}
 	if err != nil {
-		unix.Close(fd)
-		return fmt.Errorf("attach to %s: %w", t.Name, err)
+		return errors.Join(fmt.Errorf("attach to %s: %w", t.Name, err), unix.Close(fd))
 	}
 	frames, err := newFrameFile(fd, t.Name)
 	if err != nil {
