@@ -37,13 +37,13 @@ func tapNumber(name string, index int) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	defer unix.Close(sys)
+	defer func() { _ = unix.Close(sys) }()
 	path := fmt.Sprintf("class/net/%s/tap%d/dev", name, index)
 	fd, err := unix.Openat(sys, path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return 0, fmt.Errorf("open sysfs %s: %w", path, err)
 	}
-	defer unix.Close(fd)
+	defer func() { _ = unix.Close(fd) }()
 	buf := make([]byte, 64)
 	n, err := unix.Read(fd, buf)
 	if err != nil {
@@ -73,7 +73,7 @@ func openNode(number uint64) (int, error) {
 	if err != nil {
 		return -1, err
 	}
-	defer unix.Close(dir)
+	defer func() { _ = unix.Close(dir) }()
 	if err := unix.Mknodat(dir, "tap", unix.S_IFCHR|0o600, int(number)); err != nil {
 		return -1, os.NewSyscallError("mknod", err)
 	}
@@ -87,7 +87,7 @@ func detachedMount(kind string) (int, error) {
 	if err != nil {
 		return -1, fmt.Errorf("open the file system %s: %w", kind, err)
 	}
-	defer unix.Close(context)
+	defer func() { _ = unix.Close(context) }()
 	if err := unix.FsconfigCreate(context); err != nil {
 		return -1, fmt.Errorf("create the file system %s: %w", kind, err)
 	}
