@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"macvtap-filter/internal/config"
-	"macvtap-filter/internal/domain"
 	"macvtap-filter/internal/filter"
 	"macvtap-filter/internal/host"
 	"macvtap-filter/internal/kernel"
@@ -58,9 +57,9 @@ func applyOne(ctx context.Context, std streams, o options, c *config.Config, cli
 	if err != nil {
 		return err
 	}
-	d, err := domain.Parse(strings.NewReader(xml))
+	d, err := parseNamed(name, strings.NewReader(xml))
 	if err != nil {
-		return fmt.Errorf("VM %q: %w", name, err)
+		return err
 	}
 	made, err := planLive(ctx, d, c, true)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"macvtap-filter/internal/config"
@@ -109,15 +110,25 @@ func protect(ctx context.Context, call hook.Call, std streams, running bool) err
 
 // readDomain reads the XML that belongs to a hook call.
 func readDomain(name string, std streams) (*domain.Domain, error) {
-	d, err := domain.Parse(std.in)
+	d, err := parseNamed(name, std.in)
 	if err != nil {
-		return nil, fmt.Errorf("VM %q: %w", name, err)
+		return nil, err
 	}
 	if d.Name != name {
 		// By hand only: libvirt gives both from one definition.
 		warningf(std, "the arguments name the VM %q, the domain XML %q: the XML counts", name, d.Name)
 	}
 	return d, nil
+}
+
+// parseNamed parses the XML of a VM whose name is known without it.
+func parseNamed(name string, r io.Reader) (*domain.Domain, error) {
+	d, err := domain.Parse(r)
+	var bad *domain.Error
+	if errors.As(err, &bad) && bad.VM == "" {
+		bad.VM = name
+	}
+	return d, err
 }
 
 func planLive(ctx context.Context, d *domain.Domain, c *config.Config, running bool) (plan.Plan, error) {

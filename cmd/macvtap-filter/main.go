@@ -108,10 +108,10 @@ func findCommand(name string) (command, bool) {
 
 func runCommand(args []string, std streams) error {
 	o := options{config: configFile()}
-	global := newFlags("macvtap-filter", usage, std)
+	global := newFlags("macvtap-filter")
 	configFlag(global, &o)
 	if err := global.Parse(args); err != nil {
-		return flagError(err)
+		return flagError(err, usage, std)
 	}
 	args = global.Args()
 	if len(args) == 0 {
@@ -126,26 +126,22 @@ func runCommand(args []string, std streams) error {
 	if !ok {
 		return badInput(fmt.Errorf("unknown command %q: \"macvtap-filter --help\" lists them", args[0]))
 	}
-	flags := newFlags("macvtap-filter "+c.name, c.usage, std)
+	flags := newFlags("macvtap-filter " + c.name)
 	configFlag(flags, &o)
 	c.flags(flags, &o)
 	rest, err := parseMixed(flags, args[1:])
 	if err != nil {
-		return flagError(err)
+		return flagError(err, c.usage, std)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), commandLimit)
 	defer cancel()
 	return c.run(ctx, std, o, rest)
 }
 
-func newFlags(name, usage string, std streams) *flag.FlagSet {
+func newFlags(name string) *flag.FlagSet {
 	flags := flag.NewFlagSet(name, flag.ContinueOnError)
 	flags.SetOutput(io.Discard) // flagError says it in our words
 	flags.Usage = func() {}
-	flags.BoolFunc("help", "", func(string) error {
-		fmt.Fprint(std.out, usage)
-		return flag.ErrHelp
-	})
 	return flags
 }
 
@@ -181,8 +177,10 @@ func parseMixed(flags *flag.FlagSet, args []string) ([]string, error) {
 	}
 }
 
-func flagError(err error) error {
+// flagError answers -h, -help and --help, and says what is wrong with other flags.
+func flagError(err error, usage string, std streams) error {
 	if errors.Is(err, flag.ErrHelp) {
+		fmt.Fprint(std.out, usage)
 		return err
 	}
 	return badInput(fmt.Errorf("%w: see --help", err))

@@ -89,13 +89,13 @@ func renderDomain(std streams, args []string) (*domain.Domain, error) {
 		d.UUID = noUUID
 		notef(std, "VM %q: the XML has no <uuid>: written as %s", d.Name, noUUID)
 	}
-	next := 0
+	free := d.FreeTargets()
 	for n := range d.Direct {
 		i := &d.Direct[n]
 		if i.Target != "" {
 			continue
 		}
-		i.Target = d.FreeTarget(&next)
+		i.Target = free()
 		notef(std, "VM %q: interface %d has no device while the VM is shut off: named %s", d.Name, i.Number, i.Target)
 	}
 	return d, nil

@@ -49,39 +49,59 @@ func (i Interface) String() string {
 	return fmt.Sprintf("interface %d", i.Number)
 }
 
-// FreeTarget gives the first of the names macvtap0, macvtap1 … from number *next on
-// that no direct interface has, and moves next past it. libvirt names devices so
-// when a VM starts.
-func (d *Domain) FreeTarget(next *int) string {
-	for {
-		name := fmt.Sprintf("macvtap%d", *next)
-		*next++
-		taken := slices.ContainsFunc(d.Direct, func(i Interface) bool { return i.Target == name })
-		if !taken {
-			return name
+// FreeTargets gives a function that gives one after the other of the names macvtap0,
+// macvtap1 … that no direct interface has. libvirt names devices so when a VM
+// starts.
+func (d *Domain) FreeTargets() func() string {
+	taken := map[string]bool{}
+	for _, i := range d.Direct {
+		taken[i.Target] = true
+	}
+	next := 0
+	return func() string {
+		for {
+			name := fmt.Sprintf("macvtap%d", next)
+			next++
+			if !taken[name] {
+				return name
+			}
 		}
 	}
 }
 
-// Parse reads one domain XML to its end. An error says what of it is wrong,
-// and names the VM and the interface as far as they were read.
+// An Error says what is wrong with a domain XML.
+type Error struct {
+	VM  string // "" when the XML was not read as far as the name
+	Err error
+}
+
+// Error names the VM as far as it is known.
+func (e *Error) Error() string {
+	if e.VM == "" {
+		return "domain XML: " + e.Err.Error()
+	}
+	return fmt.Sprintf("VM %q: domain XML: %v", e.VM, e.Err)
+}
+
+// Unwrap gives what is wrong.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Parse reads one domain XML to its end. Its errors are of type *Error.
 func Parse(r io.Reader) (*Domain, error) {
 	root, err := parseRoot(r)
 	if err != nil {
-		return nil, err
+		return nil, &Error{Err: err}
 	}
 	d := &Domain{Name: text(root, "name"), UUID: strings.ToLower(text(root, "uuid"))}
 	if d.Name == "" {
-		return nil, errors.New("domain XML: <domain> has no <name>")
+		return nil, &Error{Err: errors.New("<domain> has no <name>")}
 	}
 	if d.UUID != "" && !validUUID(d.UUID) {
-		return nil, fmt.Errorf("VM %q: domain XML: %q is no UUID", d.Name, d.UUID)
+		return nil, &Error{d.Name, fmt.Errorf("%q is no UUID", d.UUID)}
 	}
-	interfaces, err := parseInterfaces(root)
-	if err != nil {
-		return nil, fmt.Errorf("VM %q: %w", d.Name, err)
+	if d.Direct, err = parseInterfaces(root); err != nil {
+		return nil, &Error{d.Name, err}
 	}
-	d.Direct = interfaces
 	return d, nil
 }
 
@@ -91,21 +111,35 @@ func parseRoot(r io.Reader) (*etree.Element, error) {
 	limited := &io.LimitedReader{R: r, N: MaxSize + 1}
 	_, err := doc.ReadFrom(limited)
 	if limited.N <= 0 {
-		return nil, fmt.Errorf("domain XML: larger than %d MiB, which no libvirt sends", MaxSize>>20)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("domain XML: %w", err)
+		return nil, fmt.Errorf("larger than %d MiB, which no libvirt sends", MaxSize>>20)
 	}
 	roots := doc.ChildElements()
 	switch {
+	case errors.Is(err, etree.ErrXML):
+		return nil, errors.New("it ends in the middle, or its elements do not match")
+	case errors.Is(err, etree.ErrMaxDepth):
+		return nil, fmt.Errorf("elements nest deeper than %d", maxDepth)
+	case err != nil:
+		return nil, err
 	case len(roots) == 0:
-		return nil, errors.New("domain XML: empty, want a <domain>")
+		return nil, errors.New("it has no <domain>")
 	case len(roots) > 1:
-		return nil, fmt.Errorf("domain XML: %d roots, want one <domain>", len(roots))
+		return nil, fmt.Errorf("%d roots, want one <domain>", len(roots))
 	case !is(roots[0], "domain"):
-		return nil, fmt.Errorf("domain XML: the root is <%s>, want <domain>", roots[0].FullTag())
+		return nil, fmt.Errorf("the root is <%s>, want <domain>", roots[0].FullTag())
+	case strayText(doc):
+		return nil, errors.New("text before or after <domain>")
 	}
 	return roots[0], nil
+}
+
+// strayText reports text outside of the root, which XML forbids and the decoder
+// lets pass; a byte order mark is none.
+func strayText(doc *etree.Document) bool {
+	return slices.ContainsFunc(doc.Child, func(t etree.Token) bool {
+		text, ok := t.(*etree.CharData)
+		return ok && strings.Trim(text.Data, "\ufeff \t\r\n") != ""
+	})
 }
 
 // parseInterfaces looks only at /domain/devices/interface: what <metadata>

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
 )
 
 // Facts are what a host knows of the network at one parent.
@@ -43,9 +44,28 @@ func Read(r io.Reader) ([]Facts, error) {
 		if err != nil {
 			return nil, fmt.Errorf("facts: want the JSON that \"macvtap-filter facts PARENT\" prints: %w", err)
 		}
-		if f.Parent == "" {
-			return nil, errors.New("facts: an object names no \"parent\"")
+		if err := f.check(); err != nil {
+			return nil, fmt.Errorf("facts: %w", err)
 		}
 		all = append(all, f)
 	}
+}
+
+// check reports what the JSON decoder lets pass: a parent without a name, and ""
+// where an address should be.
+func (f Facts) check() error {
+	if f.Parent == "" {
+		return errors.New("an object names no \"parent\"")
+	}
+	for _, a := range slices.Concat(f.Gateway, f.DNS, f.Broadcast) {
+		if !a.IsValid() || a.Zone() != "" || a.Is4In6() {
+			return fmt.Errorf("parent %q: %q is no IPv4 or IPv6 address without a zone", f.Parent, a)
+		}
+	}
+	for _, p := range f.OnLink {
+		if !p.IsValid() || p.Addr().Is4In6() {
+			return fmt.Errorf("parent %q: %q is no prefix", f.Parent, p)
+		}
+	}
+	return nil
 }

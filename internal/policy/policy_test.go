@@ -1,0 +1,187 @@
+package policy
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"go4.org/netipx"
+
+	"macvtap-filter/internal/config"
+	"macvtap-filter/internal/facts"
+)
+
+var known = facts.Facts{
+	Parent:    "eth0",
+	Gateway:   []netip.Addr{netip.MustParseAddr("192.168.2.1"), netip.MustParseAddr("fe80::1")},
+	DNS:       []netip.Addr{netip.MustParseAddr("192.168.2.53")},
+	Broadcast: []netip.Addr{netip.MustParseAddr("192.168.2.255")},
+	OnLink:    []netip.Prefix{netip.MustParsePrefix("192.168.2.0/24"), netip.MustParsePrefix("2001:db8:2::/64")},
+}
+
+// configured makes a policy of entries separated by commas.
+func configured(t *testing.T, deny, allow string) config.Policy {
+	t.Helper()
+	p := config.Policy{Name: "test"}
+	p.Deny, p.Allow = entries(t, deny), entries(t, allow)
+	return p
+}
+
+func entries(t *testing.T, list string) []config.Entry {
+	t.Helper()
+	var out []config.Entry
+	for text := range strings.SplitSeq(list, ",") {
+		if text == "" {
+			continue
+		}
+		e, err := config.ParseEntry(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, e)
+	}
+	return out
+}
+
+// lines writes what a list holds, one element a line.
+func lines[E any](list []E) []string {
+	out := []string{}
+	for _, e := range list {
+		switch e := any(e).(type) {
+		case Service:
+			out = append(out, fmt.Sprintf("%s %d/%d-%d", e.Peers, e.Proto, e.From, e.To))
+		default:
+			out = append(out, fmt.Sprint(e))
+		}
+	}
+	return out
+}
+
+func TestResolve(t *testing.T) {
+	tests := []struct {
+		about, deny, allow            string
+		denied, hosts, ranges, ported []string
+	}{
+		{
+			about: "words", deny: "onlink,fe80::/10", allow: "gateway,dns,broadcast",
+			denied: []string{"192.168.2.0/24", "2001:db8:2::/64", "fe80::/10"},
+			hosts:  []string{"192.168.2.1", "192.168.2.53", "192.168.2.255", "fe80::1"},
+		},
+		{
+			about:  "denied prefixes within others are merged",
+			deny:   "192.168.0.0/16,onlink,192.168.3.7,10.0.0.0/9,10.128.0.0/9",
+			denied: []string{"10.0.0.0/8", "192.168.0.0/16", "2001:db8:2::/64"},
+		},
+		{about: "a denied range", deny: "10.0.0.1-10.0.0.4", denied: []string{"10.0.0.1/32", "10.0.0.2/31", "10.0.0.4/32"}},
+		{about: "all there is", deny: "0.0.0.0/1,128.0.0.0/1,::/0", denied: []string{"0.0.0.0/0", "::/0"}},
+		{about: "a denied word of both families", deny: "gateway", denied: []string{"192.168.2.1/32", "fe80::1/128"}},
+		{
+			about: "hosts within ranges, twice, out of order", deny: "10.0.0.0/8",
+			allow:  "10.0.0.9,10.0.0.3,10.0.0.9,10.0.0.0/30",
+			denied: []string{"10.0.0.0/8"}, hosts: []string{"10.0.0.9"}, ranges: []string{"10.0.0.0-10.0.0.3"},
+		},
+		{
+			about: "ranges that meet and overlap", deny: "10.0.0.0/8", allow: "10.0.0.0-10.0.0.7,10.0.0.8-10.0.0.15,10.0.0.4-10.0.0.20",
+			denied: []string{"10.0.0.0/8"}, ranges: []string{"10.0.0.0-10.0.0.20"},
+		},
+		{about: "a range of one", deny: "10.0.0.0/8", allow: "10.0.0.1-10.0.0.1,10.0.0.2/32", denied: []string{"10.0.0.0/8"}, hosts: []string{"10.0.0.1", "10.0.0.2"}},
+		{
+			about: "services do not open the whole peer", deny: "onlink", allow: "dns udp/53 tcp/53",
+			denied: []string{"192.168.2.0/24", "2001:db8:2::/64"},
+			ported: []string{"192.168.2.53-192.168.2.53 6/53-53", "192.168.2.53-192.168.2.53 17/53-53"},
+		},
+		{
+			about: "services that overlap in ports and addresses", deny: "10.0.0.0/8",
+			allow:  "10.0.0.0/30 tcp/1-10,10.0.0.2-10.0.0.5 tcp/5-65535",
+			denied: []string{"10.0.0.0/8"},
+			ported: []string{"10.0.0.0-10.0.0.3 6/1-4", "10.0.0.0-10.0.0.5 6/5-10", "10.0.0.2-10.0.0.5 6/11-65535"},
+		},
+		{about: "nothing at all"},
+	}
+	for _, test := range tests {
+		t.Run(test.about, func(t *testing.T) {
+			got, warnings, err := Resolve(configured(t, test.deny, test.allow), known)
+			if err != nil || len(warnings) > 0 {
+				t.Fatalf("error %v, warnings %q", err, warnings)
+			}
+			for _, list := range []struct {
+				name      string
+				want, got []string
+			}{
+				{"deny", test.denied, lines(got.Deny)}, {"hosts", test.hosts, lines(got.Hosts)},
+				{"ranges", test.ranges, lines(got.Ranges)}, {"services", test.ported, lines(got.Services)},
+			} {
+				if diff := cmp.Diff(append([]string{}, list.want...), list.got); diff != "" {
+					t.Errorf("%s: -want +got:\n%s", list.name, diff)
+				}
+			}
+		})
+	}
+}
+
+// A deny word that stands for nothing must never be read as "deny nothing".
+func TestResolveEmptyDenyWord(t *testing.T) {
+	for _, word := range []string{"gateway", "dns", "broadcast", "onlink"} {
+		_, _, err := Resolve(configured(t, "10.0.0.0/8,"+word, ""), facts.Facts{Parent: "eth0"})
+		if err == nil {
+			t.Errorf("deny %q resolved to nothing", word)
+			continue
+		}
+		for _, want := range []string{`policy "test"`, `deny "` + word + `" stands for nothing`, "write"} {
+			if !strings.Contains(err.Error(), want) {
+				t.Errorf("error %q lacks %q", err, want)
+			}
+		}
+	}
+}
+
+// An allow word that stands for nothing allows nothing, and is warned about.
+func TestResolveEmptyAllowWord(t *testing.T) {
+	for _, word := range []string{"gateway", "dns", "broadcast", "onlink"} {
+		for _, entry := range []string{word, word + " tcp/80"} {
+			got, warnings, err := Resolve(configured(t, "10.0.0.0/8", entry), facts.Facts{Parent: "eth0"})
+			if err != nil {
+				t.Errorf("allow %q: %v", entry, err)
+				continue
+			}
+			if len(got.Hosts)+len(got.Ranges)+len(got.Services) > 0 {
+				t.Errorf("allow %q allows %+v", entry, got)
+			}
+			if len(warnings) != 1 || !strings.Contains(warnings[0], `allow "`+entry+`" stands for nothing`) || !strings.Contains(warnings[0], "write") {
+				t.Errorf("allow %q: warnings %q", entry, warnings)
+			}
+		}
+	}
+}
+
+func TestNeedsFacts(t *testing.T) {
+	for _, test := range []struct {
+		deny, allow string
+		want        bool
+	}{
+		{"", "", false}, {"10.0.0.0/8", "10.0.0.1 tcp/80", false},
+		{"onlink", "", true}, {"10.0.0.0/8", "10.0.0.1,dns udp/53", true},
+	} {
+		if got := NeedsFacts(configured(t, test.deny, test.allow)); got != test.want {
+			t.Errorf("deny %q, allow %q: %t, want %t", test.deny, test.allow, got, test.want)
+		}
+	}
+}
+
+// The order of the entries changes nothing.
+func TestResolveOrder(t *testing.T) {
+	a, _, errA := Resolve(configured(t, "10.0.0.0/8,onlink", "10.0.0.1,10.0.0.2 tcp/1-9,gateway,10.0.0.0/24 tcp/5"), known)
+	b, _, errB := Resolve(configured(t, "onlink,10.0.0.0/8", "10.0.0.0/24 tcp/5,gateway,10.0.0.2 tcp/1-9,10.0.0.1"), known)
+	if errA != nil || errB != nil {
+		t.Fatal(errA, errB)
+	}
+	same := cmp.Options{
+		cmp.Comparer(func(a, b netip.Addr) bool { return a == b }), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),
+		cmp.Comparer(func(a, b netipx.IPRange) bool { return a == b }),
+	}
+	if diff := cmp.Diff(a, b, same); diff != "" {
+		t.Error(diff)
+	}
+}
