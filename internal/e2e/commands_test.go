@@ -10,7 +10,7 @@ import (
 
 // An administrator's commands work on running VMs, by whatever socket libvirt has.
 func TestApplyAndRemove(t *testing.T) {
-	s := shieldedSite(t)
+	s := shieldedSite(t, "")
 	vm := s.start(t, "commanded", s.nics(2)...)
 	rules := s.rules(t)
 

@@ -15,7 +15,7 @@ import (
 // With a configuration that cannot be read, a VM with a direct interface does not start, and the administrator learns
 // where the fault is. Others start.
 func TestBrokenConfig(t *testing.T) {
-	s := shieldedSite(t)
+	s := shieldedSite(t, "")
 	vm := s.define(t, "guarded", s.nics(1)...)
 	none := s.define(t, "no-nic")
 	other := s.define(t, "no-macvtap", hypervisor.NIC{Name: "eth0", Type: "ethernet", MAC: mac(t, "52:54:00:e2:ff:00")})

@@ -18,15 +18,13 @@ const (
 	configPath  = "/etc/macvtap-filter/config.toml"
 )
 
-// shieldedSite makes a site where the binary is installed, as `make install` does it with these variables.
-func shieldedSite(t *testing.T, variables ...string) *site {
+// shieldedSite makes a site where the binary is installed, as `make install` does it for this parent NIC; "" leaves it to
+// find the one of the default route.
+func shieldedSite(t *testing.T, parent string) *site {
 	t.Helper()
 	s := newSite(t)
-	args := append([]string{"-C", moduleRoot(t), "install"}, variables...)
-	out, err := s.hv.Run(t.Context(), "make", args...)
-	if err != nil {
-		t.Fatal(err)
-	}
+	// Both variables are said, since these tests may themselves be run by a make that was told others.
+	out := s.run(t, "make", "-C", moduleRoot(t), "install", "DESTDIR=", "PARENT="+parent)
 	t.Logf("make install said:\n%s", out)
 	s.run(t, "test", "-x", hookPath)
 	s.run(t, "test", "-s", configPath)

@@ -6,7 +6,7 @@ import "testing"
 
 // One VM's start and stop leave another's rules alone; `virsh destroy` leaves nothing of a VM's own.
 func TestTwoVMs(t *testing.T) {
-	s := shieldedSite(t)
+	s := shieldedSite(t, "")
 	first := s.start(t, "first", s.nics(2)...)
 	rules := s.rules(t)
 

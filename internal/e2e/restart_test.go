@@ -10,7 +10,7 @@ import (
 
 // A restart of libvirtd kills no VM and leaves it protected, whatever befell the configuration or the rules meanwhile.
 func TestLibvirtRestart(t *testing.T) {
-	s := shieldedSite(t)
+	s := shieldedSite(t, "")
 	vm := s.start(t, "lasting", s.nics(2)...)
 	process, err := vm.Process()
 	if err != nil {

@@ -8,7 +8,7 @@ import (
 
 // The binary as `make install` leaves it closes the LAN to a guest, on each of its NICs, and nothing else.
 func TestShield(t *testing.T) {
-	s := shieldedSite(t, "PARENT=enp88s0")
+	s := shieldedSite(t, "enp88s0")
 	vm := s.start(t, "shielded", s.nics(2)...)
 	s.expectShielded(t, vm)
 	s.expectKinds(t, vm, false)
@@ -16,7 +16,7 @@ func TestShield(t *testing.T) {
 
 // A libvirt network of macvtap devices is a direct interface too, and `make install` finds the NIC of the default route.
 func TestNetworkOfMacvtaps(t *testing.T) {
-	s := shieldedSite(t)
+	s := shieldedSite(t, "")
 	const network = `<network><name>pool</name><forward mode='bridge'><interface dev='enp88s0'/></forward></network>`
 	if _, err := s.hv.Feed(t.Context(), network, "virsh", "net-define", "/dev/stdin"); err != nil {
 		t.Fatal(err)
