@@ -1,6 +1,7 @@
 package ruleset
 
 import (
+	"bytes"
 	"encoding/json"
 	"net/netip"
 )
@@ -15,8 +16,12 @@ func JSON(tables []Table) ([]byte, error) {
 	for _, t := range tables {
 		list = append(list, t.json()...)
 	}
-	out, err := json.MarshalIndent(object{"nftables": list}, "", "  ")
-	return append(out, '\n'), err
+	var out bytes.Buffer
+	enc := json.NewEncoder(&out)
+	enc.SetEscapeHTML(false) // "<", not "\u003c"
+	enc.SetIndent("", "  ")
+	err := enc.Encode(object{"nftables": list})
+	return out.Bytes(), err
 }
 
 // json lists the table's parts in an order in which each names only earlier

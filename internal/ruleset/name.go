@@ -126,5 +126,5 @@ func TableName(device string) string { return Prefix + escape(device) }
 func TableDevice(table string) (string, bool) {
 	escaped, ours := strings.CutPrefix(table, Prefix)
 	device, ok := unescape(escaped)
-	return device, ours && ok && escape(device) == escaped
+	return device, ours && ok && device != "" && escape(device) == escaped
 }

@@ -1,0 +1,194 @@
+package filter
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"go4.org/netipx"
+
+	"macvtap-filter/internal/domain"
+	"macvtap-filter/internal/policy"
+	"macvtap-filter/internal/ruleset"
+)
+
+const uuid = "6695eb01-f6a4-8304-79aa-97f2502e193f"
+
+var (
+	web = &domain.Domain{Name: "web", UUID: uuid}
+	nic = domain.Interface{Number: 1, Target: "macvtap0", Parent: "eth0"}
+)
+
+func mustTable(t *testing.T, d *domain.Domain, i domain.Interface, p policy.Policy) ruleset.Table {
+	t.Helper()
+	table, err := Table(d, i, p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := table.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	return table
+}
+
+// prefixes gives n prefixes, none within another.
+func prefixes(n int) (out []netip.Prefix) {
+	for i := range n {
+		out = append(out, netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i), 0, 0}), 16))
+	}
+	return out
+}
+
+func TestTableErrors(t *testing.T) {
+	tests := []struct {
+		about  string
+		domain domain.Domain
+		nic    domain.Interface
+		want   string
+	}{
+		{"no UUID", domain.Domain{Name: "web"}, nic, "no <uuid>"},
+		{"no device", *web, domain.Interface{}, `nft cannot write the device name ""`},
+		{"device with a quote", *web, domain.Interface{Target: `a"b`}, `nft cannot write the device name "a\"b"`},
+		{"device that is a glob", *web, domain.Interface{Target: "a*"}, `"a*"`},
+		{"device with a long name", *web, domain.Interface{Target: "macvtap123456789"}, `"macvtap123456789"`},
+	}
+	for _, test := range tests {
+		if _, err := Table(&test.domain, test.nic, policy.Policy{}); err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: error %v, want %q", test.about, err, test.want)
+		}
+	}
+}
+
+// Each base chain drops what no rule decides, and stands on the device alone.
+func TestBaseChains(t *testing.T) {
+	table := mustTable(t, web, nic, policy.Policy{Deny: prefixes(1)})
+	hooks := map[ruleset.Hook]int{}
+	for _, c := range table.Chains {
+		if c.Hook != nil {
+			hooks[*c.Hook]++
+		}
+	}
+	want := map[ruleset.Hook]int{{Type: ruleset.Egress, Device: "macvtap0"}: 1, {Type: ruleset.Ingress, Device: "macvtap0"}: 1}
+	if diff := cmp.Diff(want, hooks); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// The rules do not grow with the allow list, and the first rule about addresses
+// looks up nothing that does: the internet never pays for it.
+func TestFastPath(t *testing.T) {
+	few, many := policy.Policy{Deny: prefixes(maxCompares)}, policy.Policy{Deny: prefixes(maxCompares)}
+	for i := range 1000 {
+		a := netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)})
+		many.Hosts = append(many.Hosts, a)
+		if i < 1 {
+			few.Hosts = append(few.Hosts, a)
+		}
+	}
+	short, long := mustTable(t, web, nic, few), mustTable(t, web, nic, many)
+	if diff := cmp.Diff(rules(short), rules(long)); diff != "" {
+		t.Errorf("the rules differ for a long allow list:\n%s", diff)
+	}
+	for _, c := range long.Chains {
+		if !strings.HasSuffix(c.Name, "-ipv4") {
+			continue
+		}
+		if first := c.Rules[0].String(); !strings.HasSuffix(first, " accept") || strings.Contains(first, "@allow") {
+			t.Errorf("chain %q begins with %q", c.Name, first)
+		}
+	}
+}
+
+func rules(t ruleset.Table) (out []string) {
+	for _, c := range t.Chains {
+		for _, r := range c.Rules {
+			out = append(out, c.Name+": "+r.String())
+		}
+	}
+	return out
+}
+
+// Up to maxCompares denied prefixes are compared; more are looked up.
+func TestManyDenied(t *testing.T) {
+	for _, test := range []struct {
+		n    int
+		sets int
+	}{{1, 0}, {maxCompares, 0}, {maxCompares + 1, 1}, {200, 1}} {
+		table := mustTable(t, web, nic, policy.Policy{Deny: prefixes(test.n)})
+		if len(table.Sets) != test.sets {
+			t.Errorf("%d denied prefixes: %d sets, want %d", test.n, len(table.Sets), test.sets)
+		}
+		if test.sets > 0 && len(table.Sets[0].Elements) != test.n {
+			t.Errorf("%d denied prefixes: %d elements", test.n, len(table.Sets[0].Elements))
+		}
+	}
+}
+
+// With everything denied, no rule passes an address that no set holds.
+func TestEverythingDenied(t *testing.T) {
+	p := policy.Policy{Deny: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}}
+	for _, r := range rules(mustTable(t, web, nic, p)) {
+		if strings.Contains(r, " ip") && strings.HasSuffix(r, "accept") {
+			t.Errorf("passes: %s", r)
+		}
+	}
+	p.Ranges = []netipx.IPRange{netipx.MustParseIPRange("10.0.0.0-10.0.0.7")}
+	var passes []string
+	for _, r := range rules(mustTable(t, web, nic, p)) {
+		if strings.Contains(r, "ipv4: ") && strings.HasSuffix(r, "accept") {
+			passes = append(passes, r)
+		}
+	}
+	want := []string{"from-vm-ipv4: ip daddr @allow-ranges-ipv4 accept", "to-vm-ipv4: ip saddr @allow-ranges-ipv4 accept"}
+	if diff := cmp.Diff(want, passes); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// Whatever a VM is called, the table is one that nft reads.
+func TestOddNames(t *testing.T) {
+	for _, name := range []string{`a"; }`, "a\nb", strings.Repeat("x", 255), strings.Repeat("é", 100), "\xff", " vm=", "web*"} {
+		table := mustTable(t, &domain.Domain{Name: name, UUID: uuid}, nic, policy.Policy{Deny: prefixes(1)})
+		if got := ParseOwner(table.Comment); got.UUID != uuid {
+			t.Errorf("%q: the owner's UUID is %q", name, got.UUID)
+		}
+		if got := ParseOwner(table.Comment); !got.Is(name) || !got.Is(strings.ToUpper(uuid)) {
+			t.Errorf("%q: the owner %+v is not found by name or UUID", name, got)
+		}
+	}
+}
+
+func TestOwner(t *testing.T) {
+	long := strings.Repeat("x", 200)
+	for _, test := range []struct {
+		owner, name string
+		want        bool
+	}{
+		{"web", "web", true}, {"web", "web-1", false}, {"web-1", "web", false}, {"web", "", false}, {"", "", true},
+		{"web", uuid, true}, {"web", "6695eb01-f6a4-8304-79aa-97f2502e1930", false}, {"web", "6695eb01", false},
+		{"a vm=b", "a vm=b", true}, {"a vm=b", "b", false}, {long, long, true}, {long, long[:50], false},
+	} {
+		o := ParseOwner(Owner{UUID: uuid, Name: test.owner}.Comment())
+		if got := o.Is(test.name); got != test.want {
+			t.Errorf("the owner %q is %q: %t, want %t", test.owner, test.name, got, test.want)
+		}
+	}
+	for _, comment := range []string{"", "uuid=" + uuid, "vm=web", "web", "id=1 vm=web"} {
+		if o := ParseOwner(comment); o != (Owner{}) || o.Is("web") || o.Is("") {
+			t.Errorf("%q is the comment of %+v", comment, o)
+		}
+	}
+}
+
+// The same interface and policy give the same table.
+func TestDeterministic(t *testing.T) {
+	p := policy.Policy{Deny: prefixes(20), Hosts: []netip.Addr{netip.MustParseAddr("10.0.0.1")}}
+	first := fmt.Sprint(mustTable(t, web, nic, p))
+	for range 20 {
+		if got := fmt.Sprint(mustTable(t, web, nic, p)); got != first {
+			t.Fatal(cmp.Diff(first, got))
+		}
+	}
+}
