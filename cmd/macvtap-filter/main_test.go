@@ -1,0 +1,60 @@
+package main
+
+import (
+	"flag"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"syscall"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/sys/unix"
+)
+
+var update = flag.Bool("update", false, "write what the program prints to the golden files, instead of comparing")
+
+// TestMain lets scripts call the program by its name, and "unprivileged", which
+// calls another program without any privilege.
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"macvtap-filter": main, "unprivileged": unprivileged})
+}
+
+// TestScripts runs the scripts, which show what the program does as its caller
+// sees it.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 filepath.Join("..", "..", "testdata", "script"),
+		Setup:               enterLab,
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		UpdateScripts:       *update,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits":   exits,
+			"hook":    callHook,
+			"macvtap": addMacvtap,
+			"tables":  wantTables,
+		},
+	})
+}
+
+// unprivileged runs os.Args[1:] as root without any capability: it owns its files,
+// and may do nothing else that root may.
+func unprivileged() {
+	runtime.LockOSThread() // capabilities are the thread's, and the exec's
+	for c := uintptr(0); c <= unix.CAP_LAST_CAP; c++ {
+		if err := unix.Prctl(unix.PR_CAPBSET_DROP, c, 0, 0, 0); err != nil && err != unix.EINVAL {
+			panic(err) // EINVAL: one that this kernel does not have
+		}
+	}
+	none := [2]unix.CapUserData{}
+	if err := unix.Capset(&unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, &none[0]); err != nil {
+		panic(err)
+	}
+	program, err := exec.LookPath(os.Args[1])
+	if err != nil {
+		panic(err)
+	}
+	panic(syscall.Exec(program, os.Args[1:], os.Environ()))
+}

@@ -1,0 +1,134 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"net"
+	"net/netip"
+	"os/exec"
+	"runtime"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/sys/unix"
+
+	"macvtap-filter/internal/kernel"
+	"macvtap-filter/internal/lab"
+)
+
+// enterLab gives a script a hypervisor of its own: a network namespace with a
+// parent enp88s0, and a look at the file system that lacks what the machine has
+// of libvirt, of a log and of a configuration. The script's goroutine stays in
+// it, on a thread that nobody else uses and that ends with it.
+func enterLab(env *testscript.Env) error {
+	network, err := lab.New(lab.Options{
+		Parent:    "enp88s0",
+		Addresses: []netip.Prefix{netip.MustParsePrefix("192.168.2.2/24")},
+		Gateways:  []netip.Addr{netip.MustParseAddr("192.168.2.1")},
+	})
+	if err != nil {
+		return err
+	}
+	env.Defer(func() { network.Close() })
+	env.Values[labKey{}] = network
+	runtime.LockOSThread()
+	if err := unix.Setns(network.Hypervisor.FD(), unix.CLONE_NEWNET); err != nil {
+		return err
+	}
+	return hideMachine()
+}
+
+type labKey struct{}
+
+// hideMachine covers the folders of which a script must neither depend nor be
+// seen in.
+func hideMachine() error {
+	// Go's threads share what CLONE_FS does, and then cannot have mounts of
+	// their own.
+	if err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS); err != nil {
+		return err
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return err
+	}
+	for _, folder := range []string{"/run/systemd/journal", "/run/libvirt", "/etc/macvtap-filter"} {
+		if err := unix.Mount("tmpfs", folder, "tmpfs", 0, "mode=755"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	if err := unix.Mount("/dev/null", "/dev/log", "", unix.MS_BIND, ""); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// exits runs a program and wants an exit code: exits CODE PROGRAM ARGUMENT…
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits CODE PROGRAM ARGUMENT…")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	err = ts.Exec(args[1], args[2:]...)
+	var exit *exec.ExitError
+	got := 0
+	if errors.As(err, &exit) {
+		got = exit.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if got != want {
+		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+}
+
+// callHook calls the program as libvirt does, with the XML on standard input, and
+// wants an exit code and nothing on standard output, which libvirt may take for
+// XML: hook CODE NAME OPERATION SUBOPERATION
+func callHook(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 4 {
+		ts.Fatalf("usage: hook CODE NAME OPERATION SUBOPERATION")
+	}
+	exits(ts, false, []string{args[0], "macvtap-filter", args[1], args[2], args[3], "-"})
+	if out := ts.ReadFile("stdout"); out != "" {
+		ts.Fatalf("a hook call wrote to standard output: %q", out)
+	}
+}
+
+// addMacvtap makes a device as libvirt does before it calls the hook: macvtap
+// NAME MAC
+func addMacvtap(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: macvtap NAME MAC")
+	}
+	mac, err := net.ParseMAC(args[1])
+	ts.Check(err)
+	_, err = ts.Value(labKey{}).(*lab.Network).AddMacvtap(args[0], mac)
+	ts.Check(err)
+}
+
+// wantTables wants the tables of the program in the kernel to be these: tables
+// NAME…
+func wantTables(ts *testscript.TestScript, neg bool, args []string) {
+	if neg {
+		ts.Fatalf("usage: tables NAME…")
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	standing, err := kernel.Tables(ctx)
+	ts.Check(err)
+	got := []string{}
+	for _, s := range standing {
+		got = append(got, s.Name)
+	}
+	slices.Sort(got)
+	want := append([]string{}, args...)
+	slices.Sort(want)
+	if diff := cmp.Diff(want, got); diff != "" {
+		ts.Fatalf("tables: -want +in the kernel:\n%s", diff)
+	}
+}
