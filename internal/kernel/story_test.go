@@ -1,0 +1,118 @@
+package kernel_test
+
+import (
+	"net/netip"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"macvtap-filter/internal/config"
+	"macvtap-filter/internal/domain"
+	"macvtap-filter/internal/facts"
+	"macvtap-filter/internal/plan"
+	"macvtap-filter/internal/ruleset"
+)
+
+// story plans the tables of one folder of testdata/cases.
+func story(t *testing.T, folder string) []ruleset.Table {
+	t.Helper()
+	xml := open(t, folder, "domain.xml")
+	d, err := domain.Parse(xml)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d.UUID == "" {
+		d.UUID = vmUUID
+	}
+	free := d.FreeTargets()
+	for i := range d.Direct {
+		if d.Direct[i].Target == "" {
+			d.Direct[i].Target = free()
+		}
+	}
+	text, err := os.ReadFile(filepath.Join(folder, "config.toml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := config.Parse("config.toml", text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var known plan.Recorded
+	if _, err := os.Stat(filepath.Join(folder, "facts.json")); err == nil {
+		if known, err = facts.Read(open(t, folder, "facts.json")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	made, err := plan.Make(d, c, known)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return made.Tables
+}
+
+func open(t *testing.T, folder, name string) *os.File {
+	t.Helper()
+	file, err := os.Open(filepath.Join(folder, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { file.Close() })
+	return file
+}
+
+// everyMatch is a table with each kind of match on each field that takes it.
+func everyMatch() ruleset.Table {
+	var rules []ruleset.Rule
+	add := func(matches ...ruleset.Match) {
+		rules = append(rules, ruleset.Rule{Matches: matches, Counter: "seen", Verdict: ruleset.Accept, Comment: ruleset.Comment(`a "quoted" \ comment`)})
+	}
+	add(ruleset.Is(ruleset.Protocol, 0x88cc))
+	add(ruleset.Is(ruleset.EtherType, ruleset.EtherTypeQinQ))
+	add(ruleset.Compare{Field: ruleset.EtherType, Op: ruleset.NotEqual, Value: []byte{0x08, 0x06}})
+	add(ruleset.Compare{Field: ruleset.IPSource, Op: ruleset.Less, Value: []byte{224, 0, 0, 0}})
+	add(ruleset.Compare{Field: ruleset.IPSource, Op: ruleset.GreaterEqual, Value: []byte{0, 0, 0, 0}})
+	add(ruleset.Compare{Field: ruleset.IP6Source, Op: ruleset.GreaterEqual, Value: make([]byte, 16)})
+	for _, bits := range []int{1, 7, 8, 12, 16, 24, 31, 32} {
+		p := netip.PrefixFrom(netip.MustParseAddr("192.168.77.5"), bits).Masked()
+		add(ruleset.InPrefix{Field: ruleset.IPDestination, Prefix: p})
+		add(ruleset.InPrefix{Field: ruleset.IPSource, Not: true, Prefix: p})
+	}
+	for _, bits := range []int{1, 7, 10, 16, 24, 40, 64, 65, 96, 127, 128} {
+		p := netip.PrefixFrom(netip.MustParseAddr("2001:db8:ffff:ffff:ffff:ffff:ffff:ffff"), bits).Masked()
+		add(ruleset.InPrefix{Field: ruleset.IP6Destination, Prefix: p})
+		add(ruleset.InPrefix{Field: ruleset.IP6Source, Not: true, Prefix: p})
+	}
+	add(ruleset.Masked{Field: ruleset.IPFragment, Mask: []byte{0x1f, 0xff}, Op: ruleset.NotEqual, Value: []byte{0, 0}})
+	tcp := ruleset.Compare{Field: ruleset.L4Proto, Op: ruleset.Equal, Value: []byte{6}}
+	add(tcp, ruleset.Between{Field: ruleset.DestinationPort, From: []byte{0, 80}, To: []byte{0, 90}})
+	add(tcp, ruleset.Compare{Field: ruleset.SourcePort, Op: ruleset.Equal, Value: []byte{1, 187}})
+	add(ruleset.Lookup{Fields: []ruleset.Field{ruleset.IPSource}, Set: "hosts"})
+	add(ruleset.Lookup{Fields: []ruleset.Field{ruleset.IPSource}, Not: true, Set: "ranges"})
+	add(ruleset.Lookup{Fields: []ruleset.Field{ruleset.IP6Source, ruleset.L4Proto, ruleset.SourcePort}, Set: "services"})
+	rules = append(rules, ruleset.Rule{Verdict: ruleset.Goto("end")})
+	v4 := func(s string) []byte { return netip.MustParseAddr(s).AsSlice() }
+	single := func(s string) ruleset.Element { return ruleset.Element{From: [][]byte{v4(s)}, To: [][]byte{v4(s)}} }
+	return ruleset.Table{
+		Name: ruleset.TableName("odd+name"), Comment: "every match", Counters: []string{"seen"},
+		Sets: []ruleset.Set{
+			{Name: "hosts", Key: []ruleset.Type{ruleset.TypeIPv4}, Elements: []ruleset.Element{single("192.0.2.1"), single("192.0.2.2")}},
+			{Name: "ranges", Key: []ruleset.Type{ruleset.TypeIPv4}, Interval: true, Elements: []ruleset.Element{
+				{From: [][]byte{v4("0.0.0.0")}, To: [][]byte{v4("0.0.0.9")}},
+				single("192.0.2.1"),
+				{From: [][]byte{v4("192.0.2.7")}, To: [][]byte{v4("192.0.2.9")}},
+				{From: [][]byte{v4("255.0.0.0")}, To: [][]byte{v4("255.255.255.255")}},
+			}},
+			{Name: "services", Interval: true, Key: []ruleset.Type{ruleset.TypeIPv6, ruleset.TypeInetProto, ruleset.TypeInetService}, Elements: []ruleset.Element{
+				{From: [][]byte{v4("fe80::1"), {6}, {0, 80}}, To: [][]byte{v4("fe80::f"), {6}, {0, 90}}},
+				{From: [][]byte{v4("fe80::1"), {17}, {0, 53}}, To: [][]byte{v4("fe80::1"), {17}, {0, 53}}},
+			}},
+			{Name: "empty", Key: []ruleset.Type{ruleset.TypeIPv4}},
+		},
+		Chains: []ruleset.Chain{
+			{Name: "end"},
+			{Name: "in", Hook: &ruleset.Hook{Type: ruleset.Ingress, Device: "odd+name"}, Rules: rules},
+			{Name: "out", Hook: &ruleset.Hook{Type: ruleset.Egress, Device: "odd+name"}, Rules: rules},
+		},
+	}
+}

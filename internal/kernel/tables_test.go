@@ -1,0 +1,297 @@
+package kernel_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"macvtap-filter/internal/filter"
+	"macvtap-filter/internal/kernel"
+	"macvtap-filter/internal/lab"
+	"macvtap-filter/internal/ruleset"
+)
+
+var otherMAC = net.HardwareAddr{0x52, 0x54, 0, 0, 0, 2}
+
+const otherUUID = "0d3f7c1e-5b2a-4c61-9e0f-1a2b3c4d5e6f"
+
+// owned finds the tables of a VM.
+func owned(uuid string) func(kernel.Standing) bool {
+	return func(s kernel.Standing) bool { return filter.ParseOwner(s.Comment).UUID == uuid }
+}
+
+func replace(t *testing.T, ns *lab.Namespace, made []ruleset.Table, stale func(kernel.Standing) bool) {
+	t.Helper()
+	if err := within(t, ns, func(ctx context.Context) error { return kernel.Replace(ctx, made, stale) }); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func remove(t *testing.T, ns *lab.Namespace, stale func(kernel.Standing) bool) []kernel.Standing {
+	t.Helper()
+	var removed []kernel.Standing
+	err := within(t, ns, func(ctx context.Context) (err error) {
+		removed, err = kernel.Remove(ctx, stale)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return removed
+}
+
+func stands(t *testing.T, ns *lab.Namespace, want ...string) {
+	t.Helper()
+	got := standing(t, ns)
+	slices.Sort(got)
+	slices.Sort(want)
+	if join(got) != join(want) {
+		t.Errorf("tables: %q, want %q", got, want)
+	}
+}
+
+// nft runs nft in a namespace with a script on its input, and gives its output.
+func nft(t *testing.T, ns *lab.Namespace, input string, args ...string) string {
+	t.Helper()
+	cmd := exec.Command("nft", args...)
+	cmd.Stdin = strings.NewReader(input)
+	var output strings.Builder
+	cmd.Stdout, cmd.Stderr = &output, &output
+	if err := ns.Run(cmd); err != nil {
+		t.Fatalf("nft %s: %v: %s", strings.Join(args, " "), err, output.String())
+	}
+	return output.String()
+}
+
+func listing(t *testing.T, ns *lab.Namespace) string {
+	t.Helper()
+	return nft(t, ns, "", "--stateless", "list", "ruleset")
+}
+
+func TestOneVMsEventsTouchOnlyItsOwnTables(t *testing.T) {
+	n, _ := network(t)
+	addTap(t, n, "macvtap1", lanMAC)
+	addTap(t, n, "macvtap2", otherMAC)
+	ns := n.Hypervisor
+	nft(t, ns, "table netdev filter { set mine { type ipv4_addr; elements = { 192.0.2.1 } }\n }\ntable ip macvtap-filter-x {}\n", "-f", "-")
+
+	create(t, ns, tables(t, vm(vmUUID, "macvtap0", "macvtap1"), ""))
+	create(t, ns, tables(t, vm(otherUUID, "macvtap2"), ""))
+	stands(t, ns, "macvtap-filter-macvtap0", "macvtap-filter-macvtap1", "macvtap-filter-macvtap2")
+	other := nft(t, ns, "", "--stateless", "list", "table", "netdev", "macvtap-filter-macvtap2")
+
+	// The first VM lost its second interface.
+	replace(t, ns, tables(t, vm(vmUUID, "macvtap0"), ""), owned(vmUUID))
+	stands(t, ns, "macvtap-filter-macvtap0", "macvtap-filter-macvtap2")
+
+	removed := remove(t, ns, owned(vmUUID))
+	if len(removed) != 1 || removed[0].Name != "macvtap-filter-macvtap0" {
+		t.Errorf("removed %v, want the one table of the VM", removed)
+	}
+	stands(t, ns, "macvtap-filter-macvtap2")
+	if now := nft(t, ns, "", "--stateless", "list", "table", "netdev", "macvtap-filter-macvtap2"); now != other {
+		t.Errorf("the other VM's table changed:\n%s\nwas:\n%s", now, other)
+	}
+	if all := listing(t, ns); !strings.Contains(all, "set mine") || !strings.Contains(all, "table ip macvtap-filter-x") {
+		t.Errorf("foreign tables are gone:\n%s", all)
+	}
+	if again := remove(t, ns, owned(vmUUID)); len(again) != 0 {
+		t.Errorf("removed %v where nothing was", again)
+	}
+}
+
+// TestNothingHalfProgrammed has the second table of a transaction refused.
+func TestNothingHalfProgrammed(t *testing.T) {
+	n, tap := network(t)
+	addTap(t, n, "macvtap1", lanMAC)
+	create(t, n.Hypervisor, tables(t, vm(vmUUID, tap.Name), ""))
+	before := listing(t, n.Hypervisor)
+	made := tables(t, vm(vmUUID, tap.Name, "macvtap1"), services)
+	// Overlapping ranges, which Validate does not look for and the kernel
+	// refuses.
+	for i := range made[1].Sets {
+		if s := &made[1].Sets[i]; s.Interval && len(s.Key) == 1 {
+			s.Elements = append(s.Elements, s.Elements[0])
+			s.Elements[0].To = [][]byte{{192, 168, 255, 255}}
+			break
+		}
+	}
+	for name, program := range map[string]func(context.Context) error{
+		"create":  func(ctx context.Context) error { return kernel.Create(ctx, made) },
+		"replace": func(ctx context.Context) error { return kernel.Replace(ctx, made, owned(vmUUID)) },
+	} {
+		err := within(t, n.Hypervisor, program)
+		if err == nil {
+			t.Errorf("%s: no error", name)
+			continue
+		}
+		if !strings.Contains(err.Error(), "macvtap-filter-macvtap1") {
+			t.Errorf("%s: %q does not name the table", name, err)
+		}
+		if after := listing(t, n.Hypervisor); after != before {
+			t.Errorf("%s: the failure changed the ruleset to:\n%s", name, after)
+		}
+	}
+}
+
+// TestDeadVMsRules starts a VM on a device whose name a dead VM's table still
+// has.
+func TestDeadVMsRules(t *testing.T) {
+	n, tap := network(t)
+	create(t, n.Hypervisor, tables(t, vm(otherUUID, tap.Name), "[policy.default]\nallow = [\"192.168.2.77\"]\n"))
+	crosses(t, n, tap, out, sample{"allowed by the dead VM's rules", out.udp(t, "192.168.2.77", 53), true})
+	create(t, n.Hypervisor, tables(t, vm(vmUUID, tap.Name), ""))
+	stands(t, n.Hypervisor, "macvtap-filter-macvtap0")
+	crosses(t, n, tap, out, sample{"denied by the new VM's rules", out.udp(t, "192.168.2.77", 53), false})
+	if removed := remove(t, n.Hypervisor, owned(otherUUID)); len(removed) != 0 {
+		t.Errorf("the dead VM's late stop removed %v", removed)
+	}
+}
+
+// TestDeviceGone removes the rules of a device that is gone: on older kernels its
+// chains went with it, on later ones they stay.
+func TestDeviceGone(t *testing.T) {
+	n, tap := network(t)
+	create(t, n.Hypervisor, tables(t, vm(vmUUID, tap.Name), ""))
+	if err := tap.Delete(); err != nil {
+		t.Fatal(err)
+	}
+	if removed := remove(t, n.Hypervisor, owned(vmUUID)); len(removed) != 1 {
+		t.Errorf("removed %v, want one table", removed)
+	}
+	stands(t, n.Hypervisor)
+
+	again := addTap(t, n, tap.Name, vmMAC)
+	crosses(t, n, again, out, sample{"after removal", out.udp(t, "192.168.2.77", 53), true})
+	create(t, n.Hypervisor, tables(t, vm(vmUUID, tap.Name), ""))
+	crosses(t, n, again, out, sample{"a device of the same name", out.udp(t, "192.168.2.77", 53), false})
+}
+
+// TestNoGap re-applies while the VM sends to a denied peer without pause: not one
+// frame gets out.
+func TestNoGap(t *testing.T) {
+	n, tap := network(t)
+	made := tables(t, vm(vmUUID, tap.Name), "")
+	create(t, n.Hypervisor, made)
+	frame := out.udp(t, "192.168.2.77", 53)
+	done := make(chan error)
+	go func() {
+		done <- within(t, n.Hypervisor, func(ctx context.Context) error {
+			for range 20 {
+				if err := kernel.Replace(ctx, made, owned(vmUUID)); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}()
+	sent := 0
+	seen, err := n.Watch(func() error {
+		for {
+			select {
+			case err := <-done:
+				return err
+			default:
+			}
+			sent++
+			// A dropped frame is no error on a tap.
+			if err := tap.Send(frame); err != nil {
+				return err
+			}
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(seen.Wire) > 0 {
+		t.Errorf("%d of %d frames got out", len(seen.Wire), sent)
+	}
+	t.Logf("%d frames sent during 20 re-applies", sent)
+}
+
+// TestManyAtOnce starts and stops VMs from many goroutines, as libvirt does from
+// many processes.
+func TestManyAtOnce(t *testing.T) {
+	const vms = 60
+	ns := namespace(t)
+	var devices []string
+	for i := range vms {
+		devices = append(devices, fmt.Sprintf("macvtap%d", i))
+	}
+	addDevices(t, ns, devices...)
+	var group sync.WaitGroup
+	for i := range vms {
+		group.Go(func() {
+			uuid := fmt.Sprintf("00000000-0000-0000-0000-%012d", i)
+			made := tables(t, vm(uuid, devices[i]), "")
+			err := within(t, ns, func(ctx context.Context) error {
+				err := kernel.Create(ctx, made)
+				if i%2 == 0 && err == nil {
+					_, err = kernel.Remove(ctx, owned(uuid))
+				}
+				if i%4 == 0 && err == nil {
+					err = kernel.Replace(ctx, made, owned(uuid))
+				}
+				return err
+			})
+			if err != nil {
+				t.Errorf("VM %d: %v", i, err)
+			}
+		})
+	}
+	group.Wait()
+	var want []string
+	for i := range vms {
+		if i%2 == 1 || i%4 == 0 {
+			want = append(want, "macvtap-filter-"+devices[i])
+		}
+	}
+	stands(t, ns, want...)
+}
+
+// TestTenThousandAllowed counts in the kernel what a long allow list became.
+func TestTenThousandAllowed(t *testing.T) {
+	n, tap := network(t)
+	var entries strings.Builder
+	for i := range 10000 {
+		fmt.Fprintf(&entries, "\"192.168.%d.%d\",", 100+i/250, 1+i%250)
+	}
+	create(t, n.Hypervisor, tables(t, vm(vmUUID, tap.Name), "[policy.default]\nallow = ["+entries.String()+"]\n"))
+	elements := strings.Count(nft(t, n.Hypervisor, "", "list", "set", "netdev", "macvtap-filter-macvtap0", "allow-ipv4"), "192.168.")
+	if elements != 10000 {
+		t.Errorf("the kernel has %d of 10000 hosts", elements)
+	}
+	for _, host := range []string{"192.168.100.1", "192.168.119.250", "192.168.139.250"} {
+		crosses(t, n, tap, out, sample{"allowed host " + host, out.udp(t, host, 53), true})
+	}
+	crosses(t, n, tap, out, sample{"a host beside", out.udp(t, "192.168.139.251", 53), false})
+}
+
+func TestMissingPrivilege(t *testing.T) {
+	ns := namespace(t)
+	err := within(t, ns, func(ctx context.Context) error {
+		if err := dropCapabilities(); err != nil {
+			return err
+		}
+		return kernel.Create(ctx, tables(t, vm(vmUUID, "lo"), ""))
+	})
+	if !errors.Is(err, unix.EPERM) || !strings.Contains(err.Error(), "CAP_NET_ADMIN") {
+		t.Errorf("got %v, want an EPERM that names the capability", err)
+	}
+}
+
+// dropCapabilities takes the calling thread's capabilities away; lab ends the
+// thread after its function.
+func dropCapabilities() error {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var none [2]unix.CapUserData
+	return unix.Capset(&header, &none[0])
+}
