@@ -1,0 +1,181 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"macvtap-filter/internal/lab"
+)
+
+// Traffic sends frames through the macvtap device, from the VM and to it, as fast
+// as one processor can, and counts those that the rules let pass.
+//
+// From the VM: each frame is one write to the tap. The writing thread itself
+// carries it through the egress hook, across the cable, and into the LAN's
+// bridge, which has nobody to give it to.
+//
+// To the VM: a packet socket at the far end of the cable. The sending thread
+// itself carries each frame, in the softirq that its sending raises, through the
+// ingress hook and to the tap's queue. That queue has room for one frame and
+// nobody empties it, so all others are thrown away there, right after the rules
+// let them pass: neither a reader on the other processor, nor its waking, nor the
+// memory of waiting frames is in the time. That a frame was thrown away there,
+// and not before, the device counts.
+type traffic struct {
+	hypervisor *lab.Namespace
+	tap        *lab.Tap
+	socket     int
+}
+
+// batch is how many frames are sent between two looks at the clock. One system
+// call sends so many to the VM.
+const batch = 64
+
+func (s *site) startTraffic() (*traffic, error) {
+	t := &traffic{hypervisor: s.network.Hypervisor, tap: s.tap, socket: -1}
+	link, err := t.hypervisor.Links().LinkByIndex(t.tap.Index)
+	if err != nil {
+		return nil, err
+	}
+	if err := t.hypervisor.Links().LinkSetTxQLen(link, 1); err != nil {
+		return nil, fmt.Errorf("shorten the tap's queue: %w", err)
+	}
+	if err := errors.Join(t.tap.Open(), t.tap.Up()); err != nil {
+		return nil, err
+	}
+	if t.socket, err = openCable(s.network); err != nil {
+		return nil, fmt.Errorf("open the cable's far end: %w", err)
+	}
+	return t, nil
+}
+
+// openCable opens a socket that sends on the LAN end of the hypervisor's cable.
+// It listens to nothing, which would cost time on every frame.
+func openCable(n *lab.Network) (int, error) {
+	cable, err := n.LAN.Links().LinkByName("uplink")
+	if err != nil {
+		return -1, err
+	}
+	fd := -1
+	err = n.LAN.Do(func() error {
+		if fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0); err != nil {
+			return err
+		}
+		return unix.Bind(fd, &unix.SockaddrLinklayer{Ifindex: cable.Attrs().Index})
+	})
+	return fd, err
+}
+
+func (t *traffic) close() error { return unix.Close(t.socket) }
+
+// round sends a frame over and over for a time and gives the ns that one took:
+// the median of the batches', since other processes interrupt a few of them. It
+// fails when the rules let fewer than all pass.
+func (t *traffic) round(k kind, frame []byte, slice time.Duration) (ns float64, err error) {
+	send := t.fromVM(frame)
+	if k.way == toVM {
+		send = t.toVM(frame)
+	}
+	before, err := t.passed(k.way)
+	if err != nil {
+		return 0, err
+	}
+	var took series
+	for begin := time.Now(); time.Since(begin) < slice; {
+		start := time.Now()
+		if err := send(); err != nil {
+			return 0, fmt.Errorf("send %s: %w", k.way, err)
+		}
+		took = append(took, float64(time.Since(start))/batch)
+	}
+	passed, err := t.settled(k.way, before+uint64(len(took)*batch))
+	if err != nil {
+		return 0, err
+	}
+	if sent := uint64(len(took) * batch); passed-before < sent-sent/100 {
+		return 0, fmt.Errorf("%d of %d frames passed", passed-before, sent)
+	}
+	return took.median(), nil
+}
+
+// drops reports whether the rules stop a frame.
+func (t *traffic) drops(way direction, frame []byte) (bool, error) {
+	send := t.fromVM(frame)
+	if way == toVM {
+		send = t.toVM(frame)
+	}
+	before, err := t.passed(way)
+	if err != nil {
+		return false, err
+	}
+	if err := send(); err != nil {
+		return false, err
+	}
+	after, err := t.settled(way, before+batch)
+	return after == before, err
+}
+
+func (t *traffic) fromVM(frame []byte) func() error {
+	return func() error {
+		for range batch {
+			if err := t.tap.Send(frame); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+// message is the kernel's struct mmsghdr.
+type message struct {
+	header unix.Msghdr
+	_      uint32 // bytes sent, and room up to the next header
+}
+
+func (t *traffic) toVM(frame []byte) func() error {
+	vector := &unix.Iovec{Base: &frame[0]}
+	vector.SetLen(len(frame))
+	messages := make([]message, batch)
+	for i := range messages {
+		messages[i].header.Iov = vector
+		messages[i].header.Iovlen = 1
+	}
+	return func() error {
+		n, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, uintptr(t.socket), uintptr(unsafe.Pointer(&messages[0])), batch, 0, 0, 0)
+		switch {
+		case errno != 0:
+			return errno
+		case n != batch:
+			return fmt.Errorf("sent %d of %d frames", n, batch)
+		}
+		return nil
+	}
+}
+
+// passed counts the frames that the rules let pass: those that the device passed
+// on, or those that it had no room for in the tap's queue.
+func (t *traffic) passed(way direction) (uint64, error) {
+	link, err := t.hypervisor.Links().LinkByIndex(t.tap.Index)
+	if err != nil {
+		return 0, err
+	}
+	if way == toVM {
+		return link.Attrs().Statistics.RxDropped, nil
+	}
+	return link.Attrs().Statistics.TxPackets, nil
+}
+
+// settled waits for the last frames, should the kernel have put them off, and
+// counts those that passed.
+func (t *traffic) settled(way direction, expected uint64) (uint64, error) {
+	for end := time.Now().Add(50 * time.Millisecond); ; time.Sleep(time.Millisecond) {
+		passed, err := t.passed(way)
+		if err != nil || passed >= expected || time.Now().After(end) {
+			return passed, err
+		}
+	}
+}
