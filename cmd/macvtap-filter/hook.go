@@ -30,7 +30,7 @@ func runHook(call hook.Call, std streams) int {
 	if action == hook.None {
 		return exitDone
 	}
-	err := within(hookLimit, func(ctx context.Context) error {
+	err := within(hookLimit, call.Domain, func(ctx context.Context) error {
 		switch action {
 		case hook.Protect:
 			return protect(ctx, call, std, false)
@@ -51,18 +51,26 @@ func runHook(call hook.Call, std streams) int {
 	return code
 }
 
-// within does work, and gives up on it when the limit is over: even a read that
-// never returns must not keep libvirt waiting.
-func within(limit time.Duration, work func(context.Context) error) error {
+// within does work for a VM, and gives up on it when the limit is over: even a read
+// that never returns must not keep libvirt waiting. A panic is an error like any
+// other: it must not kill a running VM.
+func within(limit time.Duration, vm string, work func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	done := make(chan error, 1)
-	go func() { done <- work(ctx) }()
+	go func() {
+		defer func() {
+			if fault := recover(); fault != nil {
+				done <- fmt.Errorf("VM %q: a fault of the program: %v", vm, fault)
+			}
+		}()
+		done <- work(ctx)
+	}()
 	select {
 	case err := <-done:
 		return err
 	case <-time.After(limit + limit/10):
-		return fmt.Errorf("gave up after %s: the domain XML, the configuration or the kernel did not come", limit)
+		return fmt.Errorf("VM %q: gave up after %s: the domain XML, the configuration or the kernel did not come", vm, limit)
 	}
 }
 
@@ -157,7 +165,7 @@ func release(ctx context.Context, call hook.Call, std streams) error {
 		return badInput(err)
 	}
 	if d.UUID == "" {
-		return badInput(errors.New("the domain XML has no <uuid>, by which its rules would be found"))
+		return badInput(fmt.Errorf("VM %q: the domain XML has no <uuid>, by which its rules would be found", d.Name))
 	}
 	removed, err := kernel.Remove(ctx, ownedBy(d))
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
@@ -20,8 +21,8 @@ import (
 	"macvtap-filter/internal/lab"
 )
 
-// enterLab gives a script a hypervisor of its own: a network namespace with a
-// parent enp88s0, and a look at the file system that lacks what the machine has
+// enterLab gives a script the stories as $CASES and a hypervisor of its own: a
+// network namespace with a parent enp88s0, and a look at the file system that lacks what the machine has
 // of libvirt, of a log and of a configuration. The script's goroutine stays in
 // it, on a thread that nobody else uses and that ends with it.
 func enterLab(env *testscript.Env) error {
@@ -34,6 +35,11 @@ func enterLab(env *testscript.Env) error {
 		return err
 	}
 	env.Defer(func() { network.Close() })
+	cases, err := filepath.Abs(filepath.Join("..", "..", "testdata", "cases"))
+	if err != nil {
+		return err
+	}
+	env.Setenv("CASES", cases)
 	env.Values[labKey{}] = network
 	runtime.LockOSThread()
 	if err := unix.Setns(network.Hypervisor.FD(), unix.CLONE_NEWNET); err != nil {
@@ -88,12 +94,12 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 
 // callHook calls the program as libvirt does, with the XML on standard input, and
 // wants an exit code and nothing on standard output, which libvirt may take for
-// XML: hook CODE NAME OPERATION SUBOPERATION
+// XML: hook CODE XML NAME OPERATION SUBOPERATION
 func callHook(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 4 {
-		ts.Fatalf("usage: hook CODE NAME OPERATION SUBOPERATION")
+	if neg || len(args) != 5 {
+		ts.Fatalf("usage: hook CODE XML NAME OPERATION SUBOPERATION")
 	}
-	exits(ts, false, []string{args[0], "macvtap-filter", args[1], args[2], args[3], "-"})
+	exits(ts, false, append([]string{args[0], "sh", "-c", `exec macvtap-filter "$@" - <"$0"`}, args[1:]...))
 	if out := ts.ReadFile("stdout"); out != "" {
 		ts.Fatalf("a hook call wrote to standard output: %q", out)
 	}
