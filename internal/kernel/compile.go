@@ -9,6 +9,7 @@ import (
 	"github.com/google/nftables/expr"
 	"github.com/google/nftables/userdata"
 	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
 
 	"macvtap-filter/internal/ruleset"
 )
@@ -28,7 +29,8 @@ func compile(t ruleset.Table) ([]netlink.Message, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := addTable(conn, t); err != nil {
+	typeofs, err := addTable(conn, t)
+	if err != nil {
 		return nil, fmt.Errorf("table %q: %w", t.Name, err)
 	}
 	if err := conn.Flush(); err != nil {
@@ -43,10 +45,15 @@ func compile(t ruleset.Table) ([]netlink.Message, error) {
 	if t.Comment != "" {
 		messages[0].Data = append(messages[0].Data, tableComment(t.Comment)...)
 	}
+	if err := setTypeofs(messages, typeofs); err != nil {
+		return nil, fmt.Errorf("table %q: %w", t.Name, err)
+	}
 	return messages, nil
 }
 
-func addTable(conn *nftables.Conn, t ruleset.Table) error {
+// addTable hands all of a table to the library. It gives the user data that sets
+// of raw fields need beside (see typeofRaw), by the sets' identifiers.
+func addTable(conn *nftables.Conn, t ruleset.Table) (map[uint32][]byte, error) {
 	table := conn.AddTable(&nftables.Table{Family: nftables.TableFamilyNetdev, Name: t.Name})
 	for _, c := range t.Counters {
 		conn.AddObj(&nftables.NamedObj{Table: table, Name: c, Type: nftables.ObjTypeCounter, Obj: &expr.Counter{}})
@@ -55,10 +62,10 @@ func addTable(conn *nftables.Conn, t ruleset.Table) error {
 	for _, s := range t.Sets {
 		set, elements, err := compileSet(table, s)
 		if err != nil {
-			return fmt.Errorf("set %q: %w", s.Name, err)
+			return nil, fmt.Errorf("set %q: %w", s.Name, err)
 		}
 		if err := conn.AddSet(set, elements); err != nil {
-			return fmt.Errorf("set %q: %w", s.Name, err)
+			return nil, fmt.Errorf("set %q: %w", s.Name, err)
 		}
 		sets[s.Name] = set
 	}
@@ -66,11 +73,12 @@ func addTable(conn *nftables.Conn, t ruleset.Table) error {
 	for i, c := range t.Chains {
 		chains[i] = conn.AddChain(compileChain(table, c))
 	}
+	rules := ruleCompiler{conn: conn, table: table, sets: sets, typeofs: map[uint32][]byte{}}
 	for i, c := range t.Chains {
 		for _, r := range c.Rules {
-			exprs, err := compileRule(r, sets)
+			exprs, err := rules.compile(r)
 			if err != nil {
-				return fmt.Errorf("chain %q: rule %q: %w", c.Name, r, err)
+				return nil, fmt.Errorf("chain %q: rule %q: %w", c.Name, r, err)
 			}
 			rule := &nftables.Rule{Table: table, Chain: chains[i], Exprs: exprs}
 			if r.Comment != "" {
@@ -79,7 +87,7 @@ func addTable(conn *nftables.Conn, t ruleset.Table) error {
 			conn.AddRule(rule)
 		}
 	}
-	return nil
+	return rules.typeofs, nil
 }
 
 func compileChain(table *nftables.Table, c ruleset.Chain) *nftables.Chain {
@@ -182,31 +190,72 @@ func successor(v []byte) ([]byte, bool) {
 	return nil, false
 }
 
-func compileRule(r ruleset.Rule, sets map[string]*nftables.Set) ([]expr.Any, error) {
+// A ruleCompiler turns a table's rules into expressions, and adds the anonymous
+// sets that they bring along.
+type ruleCompiler struct {
+	conn    *nftables.Conn
+	table   *nftables.Table
+	sets    map[string]*nftables.Set // the table's named sets
+	typeofs map[uint32][]byte        // see addTable
+}
+
+func (c ruleCompiler) compile(r ruleset.Rule) ([]expr.Any, error) {
 	var exprs []expr.Any
 	for _, m := range r.Dependencies() {
-		e, err := compileMatch(m, sets)
+		e, err := c.match(m)
 		if err != nil {
 			return nil, err
 		}
 		exprs = append(exprs, e...)
 	}
+	return append(exprs, compileStatements(r)...), nil
+}
+
+func compileStatements(r ruleset.Rule) []expr.Any {
+	var exprs []expr.Any
+	if r.Limit > 0 {
+		// limit rate 5/second burst 5 packets
+		exprs = append(exprs, &expr.Limit{Type: expr.LimitTypePkts, Rate: uint64(r.Limit), Unit: expr.LimitTimeSecond, Burst: uint32(r.Limit)})
+	}
+	if r.Log != "" {
+		// log prefix "…" level info
+		exprs = append(exprs, &expr.Log{
+			Key: 1<<unix.NFTA_LOG_PREFIX | 1<<unix.NFTA_LOG_LEVEL, Data: []byte(r.Log), Level: expr.LogLevelInfo,
+		})
+	}
 	if r.Counter != "" {
 		// counter name "…"
 		exprs = append(exprs, &expr.Objref{Type: int(nftables.ObjTypeCounter), Name: r.Counter})
 	}
-	return append(exprs, compileVerdict(r.Verdict)), nil
+	switch {
+	case r.Verdict == ruleset.Accept:
+		exprs = append(exprs, &expr.Verdict{Kind: expr.VerdictAccept})
+	case r.Verdict == ruleset.Drop:
+		exprs = append(exprs, &expr.Verdict{Kind: expr.VerdictDrop})
+	case r.Verdict.Chain() != "":
+		exprs = append(exprs, &expr.Verdict{Kind: expr.VerdictGoto, Chain: r.Verdict.Chain()})
+	}
+	return exprs
 }
 
-func compileVerdict(v ruleset.Verdict) expr.Any {
-	switch {
-	case v == ruleset.Accept:
-		return &expr.Verdict{Kind: expr.VerdictAccept}
-	case v.Chain() != "":
-		return &expr.Verdict{Kind: expr.VerdictGoto, Chain: v.Chain()}
-	default:
-		return &expr.Verdict{Kind: expr.VerdictDrop}
+// oneOf adds the set of a OneOf match, which belongs to its rule alone, and looks
+// it up: @th,64,128 { 0xfe80…01, 0xfe80…02 }.
+func (c ruleCompiler) oneOf(m ruleset.OneOf) ([]expr.Any, error) {
+	datatype, known := setTypes[m.Field.Type]
+	if !known {
+		datatype = nftables.TypeInteger
+		datatype.Bytes = m.Field.Size
 	}
+	set := &nftables.Set{Table: c.table, Anonymous: true, Constant: true, Interval: m.Ranges(), KeyType: datatype, KeyByteOrder: binaryutil.BigEndian}
+	elements := keyElements(ruleset.Set{Interval: m.Ranges(), Elements: m.Elements})
+	if err := c.conn.AddSet(set, elements); err != nil {
+		return nil, fmt.Errorf("%s: %w", m.Field, err)
+	}
+	if m.Field.Type == ruleset.TypeRaw {
+		c.typeofs[set.ID] = typeofRaw(m.Field)
+	}
+	return append(load(m.Field, m.Field.Size, register),
+		&expr.Lookup{SourceRegister: register, SetName: set.Name, SetID: set.ID, Invert: m.Not}), nil
 }
 
 // register is the register that matches work in; fields of a concatenation
@@ -218,7 +267,7 @@ var cmpOps = map[ruleset.Op]expr.CmpOp{
 	ruleset.Less: expr.CmpOpLt, ruleset.GreaterEqual: expr.CmpOpGte,
 }
 
-func compileMatch(m ruleset.Match, sets map[string]*nftables.Set) ([]expr.Any, error) {
+func (c ruleCompiler) match(m ruleset.Match) ([]expr.Any, error) {
 	switch m := m.(type) {
 	case ruleset.Compare:
 		// ip daddr 192.0.2.1
@@ -234,8 +283,10 @@ func compileMatch(m ruleset.Match, sets map[string]*nftables.Set) ([]expr.Any, e
 		return append(load(m.Field, m.Field.Size, register),
 			&expr.Cmp{Op: expr.CmpOpGte, Register: register, Data: m.From},
 			&expr.Cmp{Op: expr.CmpOpLte, Register: register, Data: m.To}), nil
+	case ruleset.OneOf:
+		return c.oneOf(m)
 	case ruleset.Lookup:
-		return compileLookup(m, sets[m.Set]), nil
+		return compileLookup(m, c.sets[m.Set]), nil
 	default:
 		return nil, fmt.Errorf("unknown kind of match %T", m)
 	}

@@ -90,6 +90,28 @@ func everyMatch() ruleset.Table {
 	add(ruleset.Lookup{Fields: []ruleset.Field{ruleset.IPSource}, Set: "hosts"})
 	add(ruleset.Lookup{Fields: []ruleset.Field{ruleset.IPSource}, Not: true, Set: "ranges"})
 	add(ruleset.Lookup{Fields: []ruleset.Field{ruleset.IP6Source, ruleset.L4Proto, ruleset.SourcePort}, Set: "services"})
+	add(ruleset.Compare{Field: ruleset.EtherSource, Op: ruleset.NotEqual, Value: vmMAC})
+	add(ruleset.Masked{Field: ruleset.EtherDestination, Mask: []byte{1, 0, 0, 0, 0, 0}, Op: ruleset.Equal, Value: make([]byte, 6)})
+	add(ruleset.OneOf{Field: ruleset.EtherDestination, Not: true, Elements: []ruleset.Element{{From: [][]byte{vmMAC}, To: [][]byte{vmMAC}}, {From: [][]byte{lanMAC}, To: [][]byte{lanMAC}}}})
+	add(ruleset.Is(ruleset.ARPHardware, 1), ruleset.Is(ruleset.ARPProtocol, ruleset.EtherTypeIPv4), ruleset.Byte(ruleset.ARPHardLen, 6), ruleset.Byte(ruleset.ARPProtoLen, 4),
+		ruleset.Between{Field: ruleset.ARPOperation, From: []byte{0, 1}, To: []byte{0, 2}})
+	add(ruleset.Compare{Field: ruleset.ARPSenderMAC, Op: ruleset.NotEqual, Value: vmMAC})
+	add(ruleset.InPrefix{Field: ruleset.ARPSenderIP, Prefix: netip.MustParsePrefix("10.0.0.0/9")})
+	add(ruleset.Lookup{Fields: []ruleset.Field{ruleset.ARPTargetIP}, Set: "ranges"})
+	add(ruleset.Byte(ruleset.ICMPv6Type, 134))
+	add(ruleset.Is(ruleset.IP6Length, 32), ruleset.Byte(ruleset.IP6NextHeader, ruleset.ICMPv6), ruleset.Byte(ruleset.IP6HopLimit, 255), ruleset.Byte(ruleset.ICMPv6Type, 135))
+	target := ruleset.Raw(ruleset.TransportHeader, 8, 16)
+	addr := func(s string) []byte { return netip.MustParseAddr(s).AsSlice() }
+	add(ruleset.Byte(ruleset.L4Proto, ruleset.ICMPv6), ruleset.OneOf{Field: target, Elements: []ruleset.Element{{From: [][]byte{addr("fe80::1")}, To: [][]byte{addr("fe80::1")}}, {From: [][]byte{addr("fe80::2")}, To: [][]byte{addr("fe80::2")}}}})
+	add(ruleset.Byte(ruleset.L4Proto, ruleset.ICMPv6), ruleset.OneOf{Field: target, Not: true, Elements: []ruleset.Element{{From: [][]byte{addr("fe80::1")}, To: [][]byte{addr("fe80::f")}}, {From: [][]byte{addr("ffff::")}, To: [][]byte{addr("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff")}}}})
+	add(ruleset.Byte(ruleset.L4Proto, ruleset.ICMPv6), ruleset.Masked{Field: target, Mask: append([]byte{0xff, 0xc0}, make([]byte, 14)...), Op: ruleset.NotEqual, Value: addr("fe80::")})
+	add(ruleset.Byte(ruleset.L4Proto, ruleset.ICMPv6), ruleset.Compare{Field: ruleset.Raw(ruleset.TransportHeader, 26, 6), Op: ruleset.Equal, Value: vmMAC})
+	add(ruleset.Protocols(ruleset.IPinIP, ruleset.SixIn4, ruleset.GRE))
+	not := ruleset.Protocols(ruleset.IPinIP, ruleset.SixIn4, ruleset.GRE)
+	not.Not = true
+	add(not)
+	add(ruleset.Byte(ruleset.L4Proto, ruleset.TCP), ruleset.Masked{Field: ruleset.TCPFlags, Mask: []byte{0x12}, Op: ruleset.NotEqual, Value: []byte{2}})
+	rules = append(rules, ruleset.Rule{Limit: 5, Log: "macvtap-filter: web-1: ", Comment: "logged"})
 	rules = append(rules, ruleset.Rule{Verdict: ruleset.Goto("end")})
 	v4 := func(s string) []byte { return netip.MustParseAddr(s).AsSlice() }
 	single := func(s string) ruleset.Element { return ruleset.Element{From: [][]byte{v4(s)}, To: [][]byte{v4(s)}} }

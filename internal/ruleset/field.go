@@ -1,5 +1,7 @@
 package ruleset
 
+import "fmt"
+
 // Base says from where in a frame a field's offset is counted.
 type Base int
 
@@ -24,7 +26,9 @@ const (
 	TypeIPv6        Type = "ipv6_addr"
 	TypeInetProto   Type = "inet_proto"
 	TypeInetService Type = "inet_service"
+	TypeICMPv6      Type = "icmpv6_type"
 	TypeInteger     Type = "integer"
+	TypeRaw         Type = "raw" // bytes that nft has no name for: written in hexadecimal
 )
 
 // A Field is a place in a frame that a match reads.
@@ -40,12 +44,20 @@ type Field struct {
 	// anything, 0 when any will do. nft adds that match by itself to a rule
 	// that lacks it, and so does package kernel.
 	Needs uint16
+
+	// NeedsL4 is the same for the protocol above IP, 0 when any will do.
+	NeedsL4 byte
 }
 
 // String gives the field as nft writes it: "ip daddr".
-func (f Field) String() string { return f.Header + " " + f.Name }
+func (f Field) String() string {
+	if f.Type == TypeRaw {
+		return f.Header + "," + f.Name
+	}
+	return f.Header + " " + f.Name
+}
 
-// EtherTypes of IEEE 802 numbers that the filter knows.
+// EtherTypes that the filter knows (IEEE 802 numbers).
 const (
 	EtherTypeIPv4 uint16 = 0x0800
 	EtherTypeARP  uint16 = 0x0806
@@ -54,21 +66,58 @@ const (
 	EtherTypeQinQ uint16 = 0x88a8
 )
 
+// Protocols above IP that the filter knows (IANA's protocol numbers).
+const (
+	IPinIP byte = 4
+	TCP    byte = 6
+	UDP    byte = 17
+	SixIn4 byte = 41
+	GRE    byte = 47
+	ICMPv6 byte = 58
+)
+
 // The fields that rules compare. Protocol is what the kernel took the frame
 // for after it lifted a VLAN tag off; EtherType is what the frame itself says,
 // that tag included. On ingress the two differ for a tagged frame.
 var (
-	Protocol  = Field{Header: "meta", Name: "protocol", Type: TypeEtherType, Base: Meta, Size: 2}
-	L4Proto   = Field{Header: "meta", Name: "l4proto", Type: TypeInetProto, Base: Meta, Size: 1}
-	EtherType = Field{Header: "ether", Name: "type", Type: TypeEtherType, Base: LinkHeader, Offset: 12, Size: 2}
+	Protocol = Field{Header: "meta", Name: "protocol", Type: TypeEtherType, Base: Meta, Size: 2}
+	L4Proto  = Field{Header: "meta", Name: "l4proto", Type: TypeInetProto, Base: Meta, Size: 1}
+
+	EtherSource      = Field{Header: "ether", Name: "saddr", Type: TypeEtherAddr, Base: LinkHeader, Offset: 6, Size: 6}
+	EtherDestination = Field{Header: "ether", Name: "daddr", Type: TypeEtherAddr, Base: LinkHeader, Offset: 0, Size: 6}
+	EtherType        = Field{Header: "ether", Name: "type", Type: TypeEtherType, Base: LinkHeader, Offset: 12, Size: 2}
 
 	IPSource      = Field{Header: "ip", Name: "saddr", Type: TypeIPv4, Base: NetworkHeader, Offset: 12, Size: 4, Needs: EtherTypeIPv4}
 	IPDestination = Field{Header: "ip", Name: "daddr", Type: TypeIPv4, Base: NetworkHeader, Offset: 16, Size: 4, Needs: EtherTypeIPv4}
 	IPFragment    = Field{Header: "ip", Name: "frag-off", Type: TypeInteger, Base: NetworkHeader, Offset: 6, Size: 2, Needs: EtherTypeIPv4}
 
+	ARPHardware  = Field{Header: "arp", Name: "htype", Type: TypeInteger, Base: NetworkHeader, Offset: 0, Size: 2, Needs: EtherTypeARP}
+	ARPProtocol  = Field{Header: "arp", Name: "ptype", Type: TypeEtherType, Base: NetworkHeader, Offset: 2, Size: 2, Needs: EtherTypeARP}
+	ARPHardLen   = Field{Header: "arp", Name: "hlen", Type: TypeInteger, Base: NetworkHeader, Offset: 4, Size: 1, Needs: EtherTypeARP}
+	ARPProtoLen  = Field{Header: "arp", Name: "plen", Type: TypeInteger, Base: NetworkHeader, Offset: 5, Size: 1, Needs: EtherTypeARP}
+	ARPOperation = Field{Header: "arp", Name: "operation", Type: TypeInteger, Base: NetworkHeader, Offset: 6, Size: 2, Needs: EtherTypeARP}
+	ARPSenderMAC = Field{Header: "arp", Name: "saddr ether", Type: TypeEtherAddr, Base: NetworkHeader, Offset: 8, Size: 6, Needs: EtherTypeARP}
+	ARPSenderIP  = Field{Header: "arp", Name: "saddr ip", Type: TypeIPv4, Base: NetworkHeader, Offset: 14, Size: 4, Needs: EtherTypeARP}
+	ARPTargetIP  = Field{Header: "arp", Name: "daddr ip", Type: TypeIPv4, Base: NetworkHeader, Offset: 24, Size: 4, Needs: EtherTypeARP}
+
+	IP6Length      = Field{Header: "ip6", Name: "length", Type: TypeInteger, Base: NetworkHeader, Offset: 4, Size: 2, Needs: EtherTypeIPv6}
+	IP6NextHeader  = Field{Header: "ip6", Name: "nexthdr", Type: TypeInetProto, Base: NetworkHeader, Offset: 6, Size: 1, Needs: EtherTypeIPv6}
+	IP6HopLimit    = Field{Header: "ip6", Name: "hoplimit", Type: TypeInteger, Base: NetworkHeader, Offset: 7, Size: 1, Needs: EtherTypeIPv6}
 	IP6Source      = Field{Header: "ip6", Name: "saddr", Type: TypeIPv6, Base: NetworkHeader, Offset: 8, Size: 16, Needs: EtherTypeIPv6}
 	IP6Destination = Field{Header: "ip6", Name: "daddr", Type: TypeIPv6, Base: NetworkHeader, Offset: 24, Size: 16, Needs: EtherTypeIPv6}
 
 	SourcePort      = Field{Header: "th", Name: "sport", Type: TypeInetService, Base: TransportHeader, Offset: 0, Size: 2}
 	DestinationPort = Field{Header: "th", Name: "dport", Type: TypeInetService, Base: TransportHeader, Offset: 2, Size: 2}
+	TCPFlags        = Field{Header: "tcp", Name: "flags", Type: TypeInteger, Base: TransportHeader, Offset: 13, Size: 1, NeedsL4: TCP}
+	ICMPv6Type      = Field{Header: "icmpv6", Name: "type", Type: TypeICMPv6, Base: TransportHeader, Offset: 0, Size: 1, Needs: EtherTypeIPv6, NeedsL4: ICMPv6}
 )
+
+// Raw is a field that nft has no name for, written as nft's raw payload
+// expression. nft adds nothing to a rule for it: what it needs, earlier matches
+// or the way to the chain must say.
+func Raw(base Base, offset, size uint32) Field {
+	name := fmt.Sprintf("%d,%d", offset*8, size*8)
+	return Field{Header: rawBases[base], Name: name, Type: TypeRaw, Base: base, Offset: offset, Size: size}
+}
+
+var rawBases = map[Base]string{LinkHeader: "@ll", NetworkHeader: "@nh", TransportHeader: "@th"}

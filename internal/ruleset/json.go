@@ -104,6 +104,12 @@ func (r Rule) json(chain string) object {
 	for _, m := range r.Matches {
 		statements = append(statements, m.json())
 	}
+	if r.Limit > 0 {
+		statements = append(statements, object{"limit": object{"rate": r.Limit, "burst": r.Limit, "per": "second"}})
+	}
+	if r.Log != "" {
+		statements = append(statements, object{"log": object{"prefix": r.Log, "level": "info"}})
+	}
 	if r.Counter != "" {
 		statements = append(statements, object{"counter": r.Counter})
 	}
@@ -111,7 +117,9 @@ func (r Rule) json(chain string) object {
 	if r.Verdict.chain != "" {
 		verdict = object{"target": r.Verdict.chain}
 	}
-	statements = append(statements, object{r.Verdict.kind: verdict})
+	if r.Verdict.kind != "" {
+		statements = append(statements, object{r.Verdict.kind: verdict})
+	}
 	o := object{"chain": chain, "expr": statements}
 	if r.Comment != "" {
 		o["comment"] = r.Comment
@@ -122,6 +130,9 @@ func (r Rule) json(chain string) object {
 func (f Field) json() any {
 	if f.Base == Meta {
 		return object{"meta": object{"key": f.Name}}
+	}
+	if f.Type == TypeRaw {
+		return object{"payload": object{"base": f.Header[1:], "offset": f.Offset * 8, "len": f.Size * 8}}
 	}
 	return object{"payload": object{"protocol": f.Header, "field": f.Name}}
 }
@@ -154,6 +165,14 @@ func (m Masked) json() any {
 func (m Between) json() any {
 	t := m.Field.Type
 	return matching(Equal, m.Field.json(), object{"range": []any{t.jsonValue(m.From), t.jsonValue(m.To)}})
+}
+
+func (m OneOf) json() any {
+	parts := make([]any, len(m.Elements))
+	for i, e := range m.Elements {
+		parts[i] = e.json([]Type{m.Field.Type})
+	}
+	return matching(negated(m.Not), m.Field.json(), object{"set": parts})
 }
 
 func (m Lookup) json() any {

@@ -1,8 +1,10 @@
 package ruleset
 
 import (
+	"bytes"
 	"encoding/binary"
 	"net/netip"
+	"slices"
 )
 
 // Op is how a match compares: nft's relational operators.
@@ -21,7 +23,7 @@ const (
 // whatever its operator, as in the kernel (net/netfilter/nft_payload.c breaks
 // off the rule). Rules that accept therefore say what must be there.
 //
-// The kinds are Compare, InPrefix, Masked, Between and Lookup, and no other:
+// The kinds are Compare, InPrefix, Masked, Between, OneOf and Lookup, and no other:
 // a kind that only one of text and kernel knew would make them differ.
 type Match interface {
 	text() string
@@ -59,6 +61,15 @@ type Between struct {
 	From, To []byte
 }
 
+// OneOf holds when the field is, or lies within, one of the elements, or, with
+// Not, in none: nft's anonymous set. It is for fields that no named set can be
+// declared for, and for a few values. Elements have one value each.
+type OneOf struct {
+	Field    Field
+	Not      bool
+	Elements []Element
+}
+
 // Lookup holds when the fields, joined in that order, are an element of the
 // table's set of that name, or, with Not, when they are not.
 type Lookup struct {
@@ -71,7 +82,27 @@ func (m Compare) fields() []Field  { return []Field{m.Field} }
 func (m InPrefix) fields() []Field { return []Field{m.Field} }
 func (m Masked) fields() []Field   { return []Field{m.Field} }
 func (m Between) fields() []Field  { return []Field{m.Field} }
+func (m OneOf) fields() []Field    { return []Field{m.Field} }
 func (m Lookup) fields() []Field   { return m.Fields }
+
+// Ranges reports whether an element is more than one value.
+func (m OneOf) Ranges() bool {
+	return slices.ContainsFunc(m.Elements, func(e Element) bool { return !bytes.Equal(e.From[0], e.To[0]) })
+}
+
+// Protocols matches frames whose protocol above IP is one of those given.
+func Protocols(all ...byte) OneOf {
+	m := OneOf{Field: L4Proto}
+	for _, p := range all {
+		m.Elements = append(m.Elements, Element{From: [][]byte{{p}}, To: [][]byte{{p}}})
+	}
+	return m
+}
+
+// Byte is the match "field is value" for a field of one byte.
+func Byte(f Field, value byte) Compare {
+	return Compare{Field: f, Op: Equal, Value: []byte{value}}
+}
 
 // Is is the match "field is value" for a two-byte value such as an EtherType.
 func Is(f Field, value uint16) Compare {

@@ -12,6 +12,10 @@ import (
 // NFTNL_UDATA_COMMENT_MAXLEN; nft 1.0.6 refuses one byte more).
 const MaxComment = 128
 
+// maxLogPrefix is the longest prefix of a log line in bytes
+// (include/uapi/linux/netfilter/nf_log.h, NF_LOG_PREFIXLEN less the NUL).
+const maxLogPrefix = 127
+
 // maxName is the longest identifier (include/uapi/linux/netfilter/nf_tables.h,
 // NFT_NAME_MAXLEN, less the terminating NUL, and nft's own bound of 128).
 const maxName = 127

@@ -57,13 +57,16 @@ type Hook struct {
 // A Rule applies its verdict to a frame that all of its matches hold for.
 type Rule struct {
 	Matches []Match
+	Limit   int    // at most so many frames a second, the rest do not match; 0 for no limit
+	Log     string // the prefix under which the kernel logs the frame, "" for no log
 	Counter string // the table's counter that counts the frame, "" for none
 	Verdict Verdict
 	Comment string // see Table.Comment
 }
 
 // A Verdict ends the judging of a frame (Accept, Drop), or goes on in another
-// chain and does not come back (Goto).
+// chain and does not come back (Goto). The zero Verdict goes on with the next
+// rule.
 type Verdict struct {
 	kind  string
 	chain string
@@ -98,6 +101,7 @@ func (v Verdict) String() string {
 func (r Rule) Dependencies() []Match {
 	var out []Match
 	var protocol uint16
+	var l4 byte
 	link := false
 	for _, m := range r.Matches {
 		for _, f := range m.fields() {
@@ -109,9 +113,15 @@ func (r Rule) Dependencies() []Match {
 				out = append(out, Is(Protocol, f.Needs))
 				protocol = f.Needs
 			}
+			if f.NeedsL4 != 0 && f.NeedsL4 != l4 {
+				out = append(out, Byte(L4Proto, f.NeedsL4))
+				l4 = f.NeedsL4
+			}
 		}
-		if c, ok := m.(Compare); ok && c.Field == Protocol && c.Op == Equal {
+		if c, ok := m.(Compare); ok && c.Op == Equal && c.Field == Protocol {
 			protocol = binary.BigEndian.Uint16(c.Value)
+		} else if ok && c.Op == Equal && c.Field == L4Proto {
+			l4 = c.Value[0]
 		}
 		out = append(out, m)
 	}
@@ -173,6 +183,9 @@ func (t Table) validateRule(r Rule) error {
 			return err
 		}
 	}
+	if len(r.Log) > maxLogPrefix || r.Log != Comment(r.Log) {
+		return fmt.Errorf("a log prefix that nft cannot read back: %q", r.Log)
+	}
 	return validComment(r.Comment)
 }
 
@@ -181,13 +194,22 @@ func (t Table) validateMatch(m Match) error {
 	case Compare:
 		return sized(m.Field, m.Value)
 	case InPrefix:
-		if m.Prefix.Bits() <= 0 || m.Prefix.Addr().BitLen() != int(m.Field.Size)*8 {
+		if m.Field.Type == TypeRaw || m.Prefix.Bits() <= 0 || m.Prefix.Addr().BitLen() != int(m.Field.Size)*8 {
 			return fmt.Errorf("%s cannot lie in %s", m.Field, m.Prefix)
 		}
 	case Masked:
 		return sized(m.Field, m.Mask, m.Value)
 	case Between:
 		return sized(m.Field, m.From, m.To)
+	case OneOf:
+		if len(m.Elements) == 0 {
+			return fmt.Errorf("%s: nft has no empty set", m.Field)
+		}
+		for _, e := range m.Elements {
+			if err := sized(m.Field, e.From[0], e.To[0]); err != nil {
+				return err
+			}
+		}
 	case Lookup:
 		if !contains(t.Sets, func(s Set) bool { return s.Name == m.Set && len(s.Key) == len(m.Fields) }) {
 			return fmt.Errorf("no set %q with %d fields", m.Set, len(m.Fields))

@@ -85,10 +85,18 @@ func (r Rule) String() string {
 	for _, m := range r.Matches {
 		words = append(words, m.text())
 	}
+	if r.Limit > 0 {
+		words = append(words, fmt.Sprintf("limit rate %d/second burst %d packets", r.Limit, r.Limit))
+	}
+	if r.Log != "" {
+		words = append(words, `log prefix "`+r.Log+`" level info`)
+	}
 	if r.Counter != "" {
 		words = append(words, fmt.Sprintf("counter name %q", r.Counter))
 	}
-	words = append(words, r.Verdict.String())
+	if r.Verdict.kind != "" {
+		words = append(words, r.Verdict.String())
+	}
 	if r.Comment != "" {
 		words = append(words, `comment "`+r.Comment+`"`)
 	}
@@ -130,6 +138,14 @@ func (m Masked) text() string {
 func (m Between) text() string {
 	t := m.Field.Type
 	return fmt.Sprintf("%s %s-%s", m.Field, t.value(m.From), t.value(m.To))
+}
+
+func (m OneOf) text() string {
+	parts := make([]string, len(m.Elements))
+	for i, e := range m.Elements {
+		parts[i] = e.text([]Type{m.Field.Type})
+	}
+	return m.Field.String() + " " + negated(m.Not).before("{ "+strings.Join(parts, ", ")+" }")
 }
 
 func (m Lookup) text() string {

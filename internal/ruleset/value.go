@@ -36,6 +36,8 @@ func (t Type) value(b []byte) string {
 			return name
 		}
 		return fmt.Sprintf("0x%04x", v)
+	case TypeRaw:
+		return fmt.Sprintf("0x%x", b)
 	case TypeInetProto:
 		if name, ok := protoNames[b[0]]; ok {
 			return name
@@ -55,7 +57,8 @@ func (e Element) prefix(i int, t Type) (netip.Prefix, bool) {
 	return netipx.IPRangeFrom(from, to).Prefix()
 }
 
-// jsonValue is value as nft's JSON has it: numbers where nft writes digits.
+// jsonValue is value as nft's JSON has it: numbers where nft writes digits, and
+// they fit.
 func (t Type) jsonValue(b []byte) any {
 	s := t.value(b)
 	if n, err := strconv.ParseUint(s, 0, 64); err == nil {
