@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -25,10 +26,11 @@ const maxName = 127
 const maxDevice = 15
 
 // Comment makes any text fit to be a comment: what nft cannot read back (quotes,
-// control characters, broken UTF-8) becomes '?', and what is too long is cut.
+// broken UTF-8) or a terminal would obey (control characters, changes of the
+// writing direction) becomes '?', and what is too long is cut.
 func Comment(s string) string {
 	clean := strings.Map(func(r rune) rune {
-		if r == '"' || r == '\\' || r < ' ' || r == 0x7f || r == utf8.RuneError {
+		if r == '"' || r == '\\' || r == utf8.RuneError || !unicode.IsPrint(r) {
 			return '?'
 		}
 		return r

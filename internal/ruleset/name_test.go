@@ -3,6 +3,7 @@ package ruleset
 import (
 	"strings"
 	"testing"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -14,6 +15,7 @@ func TestComment(t *testing.T) {
 		{"quotes", `a"b'c`, "a?b'c"},
 		{"backslash", `a\b`, "a?b"},
 		{"control characters", "a\nb\tc\x00d\x7fe\x1b[0m", "a?b?c?d?e?[0m"},
+		{"control characters of a terminal", "a\u009b31mb\u2028c\u202ed", "a?31mb?c?d"},
 		{"no UTF-8", "a\xffb", "a?b"},
 		{"other scripts", "Größe 網頁 🖧", "Größe 網頁 🖧"},
 		{"nft syntax", "a; } # {", "a; } # {"},
@@ -48,7 +50,7 @@ func FuzzComment(f *testing.F) {
 			t.Errorf("%q is no UTF-8", c)
 		}
 		for _, r := range c {
-			if r < ' ' || r == 0x7f || r == '"' || r == '\\' {
+			if !unicode.IsPrint(r) || r == '"' || r == '\\' {
 				t.Errorf("%q has %q", c, r)
 			}
 		}
