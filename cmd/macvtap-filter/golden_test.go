@@ -32,7 +32,7 @@ func TestCases(t *testing.T) {
 			compare(t, filepath.Join(story, "rules.nft"), rules)
 			compare(t, filepath.Join(story, "stderr"), said)
 			inJSON, _ := renderStory(t, story, "json")
-			checkByNft(t, rules, inJSON)
+			loadByNft(t, rules, inJSON)
 		})
 	}
 }
@@ -79,9 +79,9 @@ func write(t *testing.T, file, text string) {
 
 var device = regexp.MustCompile(`device "([^"]*)"`)
 
-// checkByNft has nft read the rules, in both formats, where there are devices of
-// the names in them. It changes nothing.
-func checkByNft(t *testing.T, text, inJSON string) {
+// loadByNft has nft load the rules in both formats, in a namespace that has devices
+// of the names in them: nft takes both, and takes them for the same.
+func loadByNft(t *testing.T, text, inJSON string) {
 	t.Helper()
 	if _, err := exec.LookPath("nft"); err != nil {
 		if os.Getenv("CI") != "" {
@@ -103,19 +103,33 @@ func checkByNft(t *testing.T, text, inJSON string) {
 			}
 		}
 	}
-	for _, check := range []struct {
-		args []string
-		text string
-	}{
-		{[]string{"-c", "-f", "-"}, text},
-		{[]string{"-j", "-c", "-f", "-"}, inJSON},
-	} {
-		cmd := exec.Command("nft", check.args...)
-		cmd.Stdin = strings.NewReader(check.text)
-		var said bytes.Buffer
-		cmd.Stdout, cmd.Stderr = &said, &said
-		if err := ns.Run(cmd); err != nil {
-			t.Errorf("nft %s: %v\n%s", strings.Join(check.args, " "), err, &said)
-		}
+	nft(t, ns, text, "-c", "-f", "-")
+	nft(t, ns, inJSON, "-j", "-c", "-f", "-")
+	if listed := nft(t, ns, "", "list", "ruleset"); listed != "" {
+		t.Fatalf("a check changed the kernel:\n%s", listed)
 	}
+	nft(t, ns, text, "-f", "-")
+	fromText := nft(t, ns, "", "list", "ruleset")
+	nft(t, ns, "", "flush", "ruleset")
+	nft(t, ns, inJSON, "-j", "-f", "-")
+	fromJSON := nft(t, ns, "", "list", "ruleset")
+	// nft 1.0 reads no table's comment in JSON.
+	fromText, fromJSON = tableComment.ReplaceAllString(fromText, ""), tableComment.ReplaceAllString(fromJSON, "")
+	if diff := cmp.Diff(fromText, fromJSON); diff != "" {
+		t.Errorf("nft lists: -after text +after JSON:\n%s", diff)
+	}
+}
+
+var tableComment = regexp.MustCompile(`(?m)^\tcomment ".*"\n`)
+
+// nft runs nft inside the namespace and gives what it prints.
+func nft(t *testing.T, ns *lab.Namespace, in string, args ...string) string {
+	t.Helper()
+	cmd := exec.Command("nft", args...)
+	var out, said bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(in), &out, &said
+	if err := ns.Run(cmd); err != nil {
+		t.Fatalf("nft %s: %v\n%s", strings.Join(args, " "), err, &said)
+	}
+	return out.String()
 }
