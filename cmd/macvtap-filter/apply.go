@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"macvtap-filter/internal/config"
@@ -36,13 +37,14 @@ func apply(ctx context.Context, std streams, o options, args []string) error {
 	}
 	failed := false
 	for _, name := range names {
-		if err := applyOne(ctx, std, o, c, client, name); err != nil {
+		err := anew(ctx, func(ctx context.Context) error { return applyOne(ctx, std, o, c, client, name) })
+		if err != nil {
 			errorf(std, "%v", err)
 			failed = true
 		}
 	}
 	if o.all {
-		if err := sweep(ctx, std, o); err != nil {
+		if err := anew(ctx, func(ctx context.Context) error { return sweep(ctx, std, o) }); err != nil {
 			return err
 		}
 	}
@@ -52,8 +54,16 @@ func apply(ctx context.Context, std streams, o options, args []string) error {
 	return nil
 }
 
+// anew gives each step of many the whole time that a command has: there may be
+// thousands of VMs.
+func anew(ctx context.Context, step func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commandLimit)
+	defer cancel()
+	return step(ctx)
+}
+
 func applyOne(ctx context.Context, std streams, o options, c *config.Config, client *libvirt.Client, name string) error {
-	xml, err := client.LiveXML(name)
+	xml, err := client.LiveXML(ctx, name)
 	if err != nil {
 		return err
 	}
@@ -104,30 +114,48 @@ func remove(ctx context.Context, std streams, o options, args []string) error {
 	if err := wantVMs(o, args); err != nil {
 		return err
 	}
-	found := map[string]bool{}
-	named := func(s kernel.Standing) bool {
-		for _, name := range args {
-			if filter.ParseOwner(s.Comment).Is(name) {
-				found[name] = true
-				return true
-			}
-		}
-		return o.all
-	}
-	if err := removeTables(ctx, std, o, named); err != nil {
-		return err
-	}
+	uuids := map[string]bool{}
 	failed := false
 	for _, name := range args {
-		if !found[name] {
+		owners, err := ownersNamed(ctx, name)
+		switch {
+		case err != nil:
+			return err
+		case len(owners) == 0:
 			errorf(std, "VM %q has no rules; \"nft list tables netdev\" shows what there is", name)
 			failed = true
+		case len(owners) > 1:
+			errorf(std, "VM %q: the name is that of several VMs' rules; name one by its UUID: %s", name, strings.Join(owners, ", "))
+			failed = true
+		default:
+			uuids[owners[0]] = true
 		}
+	}
+	named := func(s kernel.Standing) bool { return o.all || uuids[filter.ParseOwner(s.Comment).UUID] }
+	if err := removeTables(ctx, std, o, named); err != nil {
+		return err
 	}
 	if failed {
 		return errTold
 	}
 	return nil
+}
+
+// ownersNamed gives the UUIDs of the VMs of that name or UUID that have rules,
+// sorted. A table keeps the name as it was, and of a very long one the beginning.
+func ownersNamed(ctx context.Context, name string) ([]string, error) {
+	tables, err := kernel.Tables(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var uuids []string
+	for _, t := range tables {
+		if owner := filter.ParseOwner(t.Comment); owner.Is(name) {
+			uuids = append(uuids, owner.UUID)
+		}
+	}
+	slices.Sort(uuids)
+	return slices.Compact(uuids), nil
 }
 
 func removeTables(ctx context.Context, std streams, o options, which func(kernel.Standing) bool) error {

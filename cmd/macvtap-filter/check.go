@@ -117,7 +117,9 @@ func checkKernel(ctx context.Context, r *report) {
 		Hosts:    []netip.Addr{netip.MustParseAddr("192.168.2.1")},
 		Services: []policy.Service{policy.ServiceAt(netip.MustParseAddr("192.168.2.53"), 17, 53)},
 	}
-	trial, err := filter.Table(&domain.Domain{Name: "trial", UUID: noUUID}, domain.Interface{Target: "lo"}, every)
+	vm := &domain.Domain{Name: "trial", Direct: []domain.Interface{{Target: "lo"}}}
+	vm.Complete()
+	trial, err := filter.Table(vm, vm.Direct[0], every)
 	if err == nil {
 		err = kernel.Try(ctx, []ruleset.Table{trial})
 	}

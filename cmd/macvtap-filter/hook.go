@@ -88,8 +88,9 @@ func protect(ctx context.Context, call hook.Call, std streams, running bool) err
 	if err != nil {
 		return badInput(err)
 	}
-	if len(d.Direct) == 0 && !running {
-		return nil
+	if len(d.Direct) == 0 {
+		// It may have had interfaces before.
+		return removeLeftovers(ctx, d, running)
 	}
 	c, err := config.Load(configFile())
 	if err != nil {
@@ -112,6 +113,19 @@ func protect(ctx context.Context, call hook.Call, std streams, running bool) err
 	}
 	for _, t := range made.Tables {
 		journal.Info(fmt.Sprintf("VM %q is protected by the table %s", d.Name, t.Name), fields(d))
+	}
+	return nil
+}
+
+// removeLeftovers removes what a running VM without a direct interface still has
+// of rules. It needs no configuration. A VM that starts has nothing yet.
+func removeLeftovers(ctx context.Context, d *domain.Domain, running bool) error {
+	if !running {
+		return nil
+	}
+	_, err := kernel.Remove(ctx, ownedBy(d))
+	if err != nil {
+		return fmt.Errorf("VM %q: %w", d.Name, err)
 	}
 	return nil
 }

@@ -15,9 +15,6 @@ import (
 	"macvtap-filter/internal/ruleset"
 )
 
-// noUUID stands for the UUID that libvirt gives a VM when it is defined.
-const noUUID = "00000000-0000-0000-0000-000000000000"
-
 // render prints the ruleset of a domain XML.
 func render(ctx context.Context, std streams, o options, args []string) error {
 	if o.format != "nft" && o.format != "json" {
@@ -66,8 +63,7 @@ func printTables(w io.Writer, format string, tables []ruleset.Table) error {
 	return err
 }
 
-// renderDomain reads the domain, and fills in what only libvirt gives it: a UUID
-// when it is defined, devices when it starts.
+// renderDomain reads the domain, and fills in what only libvirt gives it.
 func renderDomain(std streams, args []string) (*domain.Domain, error) {
 	in := std.in
 	if len(args) > 1 {
@@ -85,18 +81,8 @@ func renderDomain(std streams, args []string) (*domain.Domain, error) {
 	if err != nil {
 		return nil, err
 	}
-	if d.UUID == "" {
-		d.UUID = noUUID
-		notef(std, "VM %q: the XML has no <uuid>: written as %s", d.Name, noUUID)
-	}
-	free := d.FreeTargets()
-	for n := range d.Direct {
-		i := &d.Direct[n]
-		if i.Target != "" {
-			continue
-		}
-		i.Target = free()
-		notef(std, "VM %q: interface %d has no device while the VM is shut off: named %s", d.Name, i.Number, i.Target)
+	for _, note := range d.Complete() {
+		notef(std, "%s", note)
 	}
 	return d, nil
 }

@@ -98,6 +98,7 @@ func checkPolicy(check checker, name string, raw filePolicy) Policy {
 			check.add(at+".deny."+strconv.Itoa(i), "deny: %q: ports narrow only allow entries; what is denied is denied whole", e)
 		}
 	}
+	p.Rules = checkRules(check, at, raw)
 	return p
 }
 
@@ -138,6 +139,16 @@ func (c *Config) checkVM(check checker, at string, raw fileVM) vm {
 	}
 	if raw.Policy != nil {
 		v.policy = *raw.Policy
+	}
+	for i, text := range raw.Addresses {
+		address, err := parseAddr(text)
+		if err == nil && (address.IsUnspecified() || address.IsMulticast() || address.IsLoopback()) {
+			err = fmt.Errorf("%q is no address that a VM can have", text)
+		}
+		if err != nil {
+			check.add(at+".addresses."+strconv.Itoa(i), "[[vm]]: addresses: %v", err)
+		}
+		v.addresses = append(v.addresses, address)
 	}
 	if _, ok := c.policies[v.policy]; !ok {
 		check.add(at+".policy", "[[vm]]: nobody defines the policy %q: write a section [policy.%s]", v.policy, v.policy)

@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"net"
+	"net/netip"
 	"os"
 	"path"
 	"slices"
@@ -45,16 +47,43 @@ type Config struct {
 	vms      []vm
 }
 
-// A Policy is what its [policy.NAME] section says.
+// A Policy is what its [policy.NAME] section says, and what the VM's own section
+// adds.
 type Policy struct {
 	Name  string
 	Deny  []Entry
 	Allow []Entry
+	Rules
+}
+
+// Rules are the parts of a policy that need no facts to be understood. The zero
+// value is the strictest.
+type Rules struct {
+	Serve      []Service // of the VM: denied peers may open these, and the VM answer
+	EtherTypes []uint16  // passed beside IPv4, IPv6 and ARP
+
+	PassSpoofing   bool // source addresses that are not the VM's own
+	PassNeighbours bool // ARP and neighbour discovery with anybody, about anything
+	PassRouters    bool // router advertisements and redirects from the VM
+	PassMulticast  bool // multicast and broadcast from the VM
+	PassDHCPServer bool // DHCP and DHCPv6 server messages from the VM
+	PassTunnels    bool // IP in IP, GRE and the like, 6to4 and NAT64 addresses
+	DropIPv6       bool // all of IPv6
+	Log            bool // dropped frames, at a limited rate
+
+	// Isolate keeps unicast frames to and from the gateways' MAC addresses:
+	// those in GatewayMACs or, when there are none, those among the facts.
+	Isolate     bool
+	GatewayMACs []net.HardwareAddr
+
+	// Addresses are the VM's own, from its [[vm]] section. None: not known.
+	Addresses []netip.Addr
 }
 
 type vm struct {
 	name, uuid string // one of the two
 	policy     string
+	addresses  []netip.Addr
 }
 
 // Load reads and checks a configuration file. An error begins with the file's
@@ -109,7 +138,9 @@ func (c *Config) Policy(name, uuid string) Policy {
 	for _, v := range c.vms {
 		byName, _ := path.Match(v.name, name) // the pattern was checked
 		if v.name != "" && byName || v.uuid != "" && v.uuid == strings.ToLower(uuid) {
-			return c.policies[v.policy]
+			p := c.policies[v.policy]
+			p.Addresses = v.addresses
+			return p
 		}
 	}
 	return c.policies[DefaultPolicy]

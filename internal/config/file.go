@@ -21,14 +21,28 @@ type file struct {
 }
 
 type filePolicy struct {
-	Deny  *[]string `toml:"deny"`
-	Allow *[]string `toml:"allow"`
+	Deny        *[]string `toml:"deny"`
+	Allow       *[]string `toml:"allow"`
+	Serve       []string  `toml:"serve"`
+	EtherTypes  []string  `toml:"ethertypes"`
+	Spoofing    *string   `toml:"spoofing"`
+	Neighbours  *string   `toml:"neighbours"`
+	Routers     *string   `toml:"routers"`
+	Multicast   *string   `toml:"multicast"`
+	DHCP        *string   `toml:"dhcp"`
+	Tunnels     *string   `toml:"tunnels"`
+	IPv6        *string   `toml:"ipv6"`
+	Isolate     *bool     `toml:"isolate"`
+	GatewayMACs []string  `toml:"gateway_macs"`
+	Log         *bool     `toml:"log"`
 }
 
 type fileVM struct {
 	Name   *string `toml:"name"`
 	UUID   *string `toml:"uuid"`
 	Policy *string `toml:"policy"`
+
+	Addresses []string `toml:"addresses"`
 }
 
 // decode reads the file's text; what is wrong with it goes to the checker, or,

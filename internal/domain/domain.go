@@ -49,26 +49,6 @@ func (i Interface) String() string {
 	return fmt.Sprintf("interface %d", i.Number)
 }
 
-// FreeTargets gives a function that gives one after the other of the names macvtap0,
-// macvtap1 … that no direct interface has. libvirt names devices so when a VM
-// starts.
-func (d *Domain) FreeTargets() func() string {
-	taken := map[string]bool{}
-	for _, i := range d.Direct {
-		taken[i.Target] = true
-	}
-	next := 0
-	return func() string {
-		for {
-			name := fmt.Sprintf("macvtap%d", next)
-			next++
-			if !taken[name] {
-				return name
-			}
-		}
-	}
-}
-
 // An Error says what is wrong with a domain XML.
 type Error struct {
 	VM  string // "" when the XML was not read as far as the name
@@ -169,8 +149,8 @@ func parseInterfaces(root *etree.Element) ([]Interface, error) {
 }
 
 // parseInterface reports whether the interface is a direct one, and reads it.
-// One of type 'network' is direct when its source names a device and a mode:
-// so libvirt writes a network of macvtap kind in a running domain's XML.
+// One of type 'network' is direct when its source names a device: so libvirt
+// writes a network of macvtap kind in a running domain's XML.
 func parseInterface(e *etree.Element, number int) (Interface, bool, error) {
 	i := Interface{Number: number}
 	source, err := only(e, "source")
@@ -186,7 +166,7 @@ func parseInterface(e *etree.Element, number int) (Interface, bool, error) {
 	switch attribute(e, "type") {
 	case "direct":
 	case "network":
-		if i.Parent == "" || attribute(source, "mode") == "" {
+		if i.Parent == "" {
 			return i, false, nil
 		}
 	default:

@@ -33,6 +33,7 @@ func TestParseInterfaces(t *testing.T) {
 		{"network of macvtap kind", "<interface type='network'><source network='lan' dev='eth0' mode='bridge'/><target dev='macvtap0'/></interface>",
 			[]Interface{{Number: 1, Target: "macvtap0", Parent: "eth0"}}},
 		{"network of bridge kind", "<interface type='network'><source network='default' bridge='virbr0'/><target dev='vnet0'/></interface>", nil},
+		{"network that names a device without a mode", "<interface type='network'><source network='lan' dev='eth0'/></interface>", []Interface{{Number: 1, Parent: "eth0"}}},
 		{"network, shut off", "<interface type='network'><source network='lan'/></interface>", nil},
 		{"guest may change the MAC address", strings.Replace(direct, "'direct'", "'direct' trustGuestRxFilters='yes'", 1),
 			[]Interface{{1, "macvtap0", "eth0", parsed.MAC, true}}},
@@ -126,7 +127,7 @@ func TestParseProlog(t *testing.T) {
 
 func TestFreeTargets(t *testing.T) {
 	d := &Domain{Direct: []Interface{{Target: "macvtap1"}, {}, {Target: "eth0"}, {Target: "macvtap2"}, {}}}
-	free := d.FreeTargets()
+	free := d.freeTargets()
 	got := []string{free(), free(), free()}
 	if diff := cmp.Diff([]string{"macvtap0", "macvtap3", "macvtap4"}, got); diff != "" {
 		t.Error(diff)

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/netip"
 	"slices"
 )
@@ -20,6 +21,24 @@ type Facts struct {
 	DNS       []netip.Addr   `json:"dns"`             // name servers, not those on the host itself
 	Broadcast []netip.Addr   `json:"broadcast"`       // IPv4 broadcast addresses
 	OnLink    []netip.Prefix `json:"onlink"`          // prefixes reached without a router
+
+	GatewayMACs []MAC `json:"gateway_macs,omitempty"` // the gateways', as far as the host knows them
+}
+
+// A MAC is a MAC address whose JSON is its usual text.
+type MAC net.HardwareAddr
+
+// MarshalText gives the address as "52:54:00:12:34:56".
+func (m MAC) MarshalText() ([]byte, error) { return []byte(net.HardwareAddr(m).String()), nil }
+
+// UnmarshalText reads a 48-bit address in any of net.ParseMAC's forms.
+func (m *MAC) UnmarshalText(text []byte) error {
+	hw, err := net.ParseMAC(string(text))
+	if err != nil || len(hw) != 6 {
+		return fmt.Errorf("%q is no MAC address", text)
+	}
+	*m = MAC(hw)
+	return nil
 }
 
 // Write writes the facts as indented JSON.

@@ -1,12 +1,16 @@
 // Package filter is the heart: it says which rules make a policy true for one
 // interface of a VM. It is pure; the same interface and policy give the same
 // table, byte for byte.
+//
+// In each direction a base chain judges a frame's Ethernet header and hands it to
+// the chain of its protocol. There, one rule lets pass what goes to or comes
+// from a peer that is not denied, as nearly all frames do; the rules behind it
+// judge the rest, each drop under its reason.
 package filter
 
 import (
 	"errors"
 	"fmt"
-	"strings"
 
 	"macvtap-filter/internal/domain"
 	"macvtap-filter/internal/policy"
@@ -14,8 +18,8 @@ import (
 )
 
 // Table gives the table of one interface. The interface must have a device
-// (Target) that nft can write, and the domain a UUID, by which the table is
-// found again when the VM is gone.
+// (Target) that nft can write and a MAC address, and the domain a UUID, by which
+// the table is found again when the VM is gone.
 func Table(d *domain.Domain, i domain.Interface, p policy.Policy) (ruleset.Table, error) {
 	if d.UUID == "" {
 		return ruleset.Table{}, errors.New("the domain XML has no <uuid>")
@@ -23,41 +27,23 @@ func Table(d *domain.Domain, i domain.Interface, p policy.Policy) (ruleset.Table
 	if !ruleset.ValidDevice(i.Target) {
 		return ruleset.Table{}, fmt.Errorf("nft cannot write the device name %q; give the interface a <target dev='…'> of letters and digits", i.Target)
 	}
-	t := ruleset.Table{
+	if len(i.MAC) != 6 {
+		return ruleset.Table{}, errors.New("the domain XML has no <mac address='…'/>")
+	}
+	b := builder{vm: d.Name, mac: i.MAC, policy: p, table: ruleset.Table{
 		Name:    ruleset.TableName(i.Target),
 		Comment: Owner{UUID: d.UUID, Name: d.Name}.Comment(),
 		Sets:    sets(p),
-	}
+	}}
 	for _, v := range []view{fromVM, toVM} {
-		v.build(&t, d.Name, i.Target, p)
+		s := side{view: v, builder: &b}
+		s.ip(family4)
+		if !p.DropIPv6 {
+			s.ip(family6)
+			s.icmpv6()
+		}
+		s.arp()
+		s.base(i.Target)
 	}
-	return t, nil
-}
-
-// An Owner says whose a table is.
-type Owner struct {
-	UUID string // never changes in a VM's life
-	Name string // as in the XML when the table was made; for people
-}
-
-// Comment gives the owner as the table's comment.
-func (o Owner) Comment() string {
-	return ruleset.Comment("uuid=" + o.UUID + " vm=" + o.Name)
-}
-
-// Is reports whether name is the owner's name or UUID. A name too long for a
-// comment is compared as far as it was kept.
-func (o Owner) Is(name string) bool {
-	return o.UUID != "" && (o.UUID == strings.ToLower(name) || Owner{UUID: o.UUID, Name: name}.Comment() == o.Comment())
-}
-
-// ParseOwner reads the owner from a table's comment; the UUID is "" when the
-// comment is not one of ours, and a very long name is cut.
-func ParseOwner(comment string) Owner {
-	uuid, name, ok := strings.Cut(comment, " vm=")
-	uuid, ours := strings.CutPrefix(uuid, "uuid=")
-	if !ok || !ours {
-		return Owner{}
-	}
-	return Owner{UUID: uuid, Name: name}
+	return b.table, nil
 }

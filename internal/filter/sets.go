@@ -13,11 +13,26 @@ import (
 // The kinds of sets that a table can have for a family; one with no element is
 // left out.
 const (
-	deny     = "deny"
-	hosts    = "allow"
-	ranges   = "allow-ranges"
-	services = "allow-services"
+	deny         = "deny"
+	hosts        = "allow"
+	ranges       = "allow-ranges"
+	services     = "allow-services"
+	servicePeers = "allow-service-peers" // whoever has an allowed service
+	own          = "own"                 // the VM's own addresses
+	claimed      = "claimed"             // addresses that the VM can never have
 )
+
+// tunnels names the set of the protocols that carry other frames.
+const tunnels = "tunnels"
+
+// tunnelProtocols carry IP or Ethernet in IP (IANA's protocol numbers): IPv4, IPv6,
+// GRE, MOBILE, IPIP, ETHERIP, ENCAP, L2TP, MPLS-in-IP.
+var tunnelProtocols = []byte{ruleset.IPinIP, ruleset.SixIn4, ruleset.GRE, 55, 94, 97, 98, 115, 137}
+
+// maxCompares is the number of denied prefixes up to which comparing one after
+// the other is cheaper than one lookup in a tree: a lookup costs about seven
+// times a compare.
+const maxCompares = 12
 
 // set names the family's set of a kind: "allow-ranges-ipv4".
 func (f family) set(kind string) string { return kind + "-" + f.name }
@@ -30,47 +45,56 @@ func sets(p policy.Policy) []ruleset.Set {
 			out = append(out, s)
 		}
 	}
+	if !p.PassTunnels {
+		s := ruleset.Set{Name: tunnels, Key: []ruleset.Type{ruleset.TypeInetProto}}
+		for _, proto := range tunnelProtocols {
+			s.Elements = append(s.Elements, ruleset.Element{From: [][]byte{{proto}}, To: [][]byte{{proto}}})
+		}
+		add(s)
+	}
 	for _, f := range []family{family4, family6} {
-		if denied := f.prefixes(p.Deny); len(denied) > maxCompares && denied[0].Bits() > 0 {
-			add(f.denySet(denied))
+		if closed := f.closed(p); len(closed) > maxCompares {
+			add(f.rangeSet(deny, ofPrefixes(closed)))
 		}
-		add(f.hostSet(p.Hosts))
-		add(f.rangeSet(p.Ranges))
+		add(f.hostSet(hosts, p.Hosts))
+		add(f.rangeSet(ranges, p.Ranges))
 		add(f.serviceSet(p.Services))
+		add(f.rangeSet(servicePeers, p.ServicePeers()))
+		if !p.PassSpoofing {
+			add(f.hostSet(own, several(f.own(p))))
+			add(f.hostSet(claimed, several(f.only(p.Claimed))))
+		}
 	}
 	return out
 }
 
-func (f family) prefixes(all []netip.Prefix) []netip.Prefix {
-	var out []netip.Prefix
+// several gives the addresses when there is more than one: a single one is
+// compared, not looked up.
+func several(all []netip.Addr) []netip.Addr {
+	if len(all) > 1 {
+		return all
+	}
+	return nil
+}
+
+func ofPrefixes(all []netip.Prefix) []netipx.IPRange {
+	var out []netipx.IPRange
 	for _, p := range all {
-		if f.is(p.Addr()) {
-			out = append(out, p)
-		}
+		out = append(out, netipx.RangeOfPrefix(p))
 	}
 	return out
 }
 
-func (f family) denySet(denied []netip.Prefix) ruleset.Set {
-	s := ruleset.Set{Name: f.set(deny), Key: []ruleset.Type{f.addr}, Interval: true}
-	for _, p := range denied {
-		s.Elements = append(s.Elements, element(netipx.RangeOfPrefix(p)))
+func (f family) hostSet(kind string, all []netip.Addr) ruleset.Set {
+	s := ruleset.Set{Name: f.set(kind), Key: []ruleset.Type{f.addr}}
+	for _, a := range f.only(all) {
+		s.Elements = append(s.Elements, single(a))
 	}
 	return s
 }
 
-func (f family) hostSet(all []netip.Addr) ruleset.Set {
-	s := ruleset.Set{Name: f.set(hosts), Key: []ruleset.Type{f.addr}}
-	for _, a := range all {
-		if f.is(a) {
-			s.Elements = append(s.Elements, element(netipx.IPRangeFrom(a, a)))
-		}
-	}
-	return s
-}
-
-func (f family) rangeSet(all []netipx.IPRange) ruleset.Set {
-	s := ruleset.Set{Name: f.set(ranges), Key: []ruleset.Type{f.addr}, Interval: true}
+func (f family) rangeSet(kind string, all []netipx.IPRange) ruleset.Set {
+	s := ruleset.Set{Name: f.set(kind), Key: []ruleset.Type{f.addr}, Interval: true}
 	for _, r := range all {
 		if f.is(r.From()) {
 			s.Elements = append(s.Elements, element(r))
@@ -89,8 +113,8 @@ func (f family) serviceSet(all []policy.Service) ruleset.Set {
 			continue
 		}
 		e := element(v.Peers)
-		e.From = append(e.From, []byte{v.Proto}, binary.BigEndian.AppendUint16(nil, v.From))
-		e.To = append(e.To, []byte{v.Proto}, binary.BigEndian.AppendUint16(nil, v.To))
+		e.From = append(e.From, []byte{v.Proto}, port(v.From))
+		e.To = append(e.To, []byte{v.Proto}, port(v.To))
 		s.Elements = append(s.Elements, e)
 	}
 	return s
@@ -99,3 +123,7 @@ func (f family) serviceSet(all []policy.Service) ruleset.Set {
 func element(r netipx.IPRange) ruleset.Element {
 	return ruleset.Element{From: [][]byte{r.From().AsSlice()}, To: [][]byte{r.To().AsSlice()}}
 }
+
+func single(a netip.Addr) ruleset.Element { return element(netipx.IPRangeFrom(a, a)) }
+
+func port(n uint16) []byte { return binary.BigEndian.AppendUint16(nil, n) }

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -82,7 +83,39 @@ func (h *Host) addFacts(f *facts.Facts, index int) error {
 		if err := h.addRoutes(f, index, family); err != nil {
 			return fmt.Errorf("list routes: %w", err)
 		}
+		if err := h.addNeighbours(f, index, family); err != nil {
+			return fmt.Errorf("list neighbours: %w", err)
+		}
 	}
+	return nil
+}
+
+// addNeighbours adds the gateways' MAC addresses, and neighbours that said they
+// are IPv6 routers (RFC 4861, 4.4): a router's advertisements come from its
+// link-local address, whatever address the host's routes name.
+func (h *Host) addNeighbours(f *facts.Facts, index, family int) error {
+	// The library's request for neighbours does not stand the kernel's strict
+	// check (net/core/neighbour.c, neigh_valid_dump_req).
+	_ = h.handle.SetStrictCheck(false)
+	neighbours, err := again(func() ([]netlink.Neigh, error) { return h.handle.NeighList(index, family) })
+	_ = h.handle.SetStrictCheck(true)
+	if err != nil {
+		return err
+	}
+	for _, n := range neighbours {
+		a, ok := netipx.FromStdIP(n.IP)
+		if !ok || len(n.HardwareAddr) != 6 {
+			continue
+		}
+		if n.Flags&netlink.NTF_ROUTER != 0 && a.Is6() {
+			f.Gateway = append(f.Gateway, a)
+		}
+		if slices.Contains(f.Gateway, a) {
+			f.GatewayMACs = append(f.GatewayMACs, facts.MAC(n.HardwareAddr))
+		}
+	}
+	slices.SortFunc(f.GatewayMACs, func(a, b facts.MAC) int { return bytes.Compare(a, b) })
+	f.GatewayMACs = slices.CompactFunc(f.GatewayMACs, func(a, b facts.MAC) bool { return bytes.Equal(a, b) })
 	return nil
 }
 

@@ -219,7 +219,8 @@ func TestCheck(t *testing.T) {
 				if err != nil {
 					return err
 				}
-				return h.Check(c.i, parent, c.running)
+				_, err = h.Check(c.i, parent, c.running)
+				return err
 			})
 			if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
 				t.Errorf("got %v, want %q", err, c.want)

@@ -21,15 +21,7 @@ func story(t *testing.T, folder string) []ruleset.Table {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d.UUID == "" {
-		d.UUID = vmUUID
-	}
-	free := d.FreeTargets()
-	for i := range d.Direct {
-		if d.Direct[i].Target == "" {
-			d.Direct[i].Target = free()
-		}
-	}
+	d.Complete()
 	text, err := os.ReadFile(filepath.Join(folder, "config.toml"))
 	if err != nil {
 		t.Fatal(err)
@@ -99,6 +91,8 @@ func everyMatch() ruleset.Table {
 	add(ruleset.InPrefix{Field: ruleset.ARPSenderIP, Prefix: netip.MustParsePrefix("10.0.0.0/9")})
 	add(ruleset.Lookup{Fields: []ruleset.Field{ruleset.ARPTargetIP}, Set: "ranges"})
 	add(ruleset.Byte(ruleset.ICMPv6Type, 134))
+	add(ruleset.Byte(ruleset.ICMPType, 5))
+	add(ruleset.OneOf{Field: ruleset.ICMPv6Type, Elements: []ruleset.Element{{From: [][]byte{{133}}, To: [][]byte{{133}}}, {From: [][]byte{{135}}, To: [][]byte{{135}}}}})
 	add(ruleset.Is(ruleset.IP6Length, 32), ruleset.Byte(ruleset.IP6NextHeader, ruleset.ICMPv6), ruleset.Byte(ruleset.IP6HopLimit, 255), ruleset.Byte(ruleset.ICMPv6Type, 135))
 	target := ruleset.Raw(ruleset.TransportHeader, 8, 16)
 	addr := func(s string) []byte { return netip.MustParseAddr(s).AsSlice() }

@@ -23,11 +23,12 @@ var ErrNotRunning = errors.New("it is not running, and has no device to protect"
 
 // A Client is a connection to the daemon.
 type Client struct {
-	rpc *rpc.Libvirt
+	rpc  *rpc.Libvirt
+	conn net.Conn
 }
 
-// Dial connects to the first socket that answers. All that is asked over the
-// connection fails when ctx ends.
+// Dial connects to the first socket that answers. What is asked over the connection
+// fails when ctx ends; LiveXML has a context of its own.
 func Dial(ctx context.Context) (*Client, error) {
 	var failures []string
 	for _, socket := range sockets {
@@ -36,20 +37,27 @@ func Dial(ctx context.Context) (*Client, error) {
 			failures = append(failures, err.Error())
 			continue
 		}
-		if deadline, ok := ctx.Deadline(); ok {
-			if err := conn.SetDeadline(deadline); err != nil {
-				conn.Close()
-				return nil, fmt.Errorf("libvirt: %w", err)
-			}
+		if err := limit(ctx, conn); err != nil {
+			conn.Close()
+			return nil, err
 		}
 		client := rpc.New(conn)
 		if err := client.ConnectToURI(rpc.QEMUSystem); err != nil {
 			conn.Close()
 			return nil, fmt.Errorf("libvirt: %s: %w", socket, err)
 		}
-		return &Client{client}, nil
+		return &Client{client, conn}, nil
 	}
 	return nil, fmt.Errorf("libvirt: no daemon answers: %s", strings.Join(failures, "; "))
+}
+
+// limit has all that is asked over a connection fail when ctx ends.
+func limit(ctx context.Context, conn net.Conn) error {
+	deadline, _ := ctx.Deadline() // the zero time: never
+	if err := conn.SetDeadline(deadline); err != nil {
+		return fmt.Errorf("libvirt: %w", err)
+	}
+	return nil
 }
 
 // Close ends the connection.
@@ -71,7 +79,10 @@ func (c *Client) Running() ([]string, error) {
 
 // LiveXML gives the XML of a running VM as it is now. For one that is shut off the
 // error is ErrNotRunning.
-func (c *Client) LiveXML(name string) (string, error) {
+func (c *Client) LiveXML(ctx context.Context, name string) (string, error) {
+	if err := limit(ctx, c.conn); err != nil {
+		return "", err
+	}
 	d, err := c.rpc.DomainLookupByName(name)
 	if rpc.IsNotFound(err) {
 		return "", fmt.Errorf("VM %q: libvirt knows no such VM; \"virsh list --all\" names them", name)

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"net"
 	"slices"
 
 	"macvtap-filter/internal/domain"
@@ -27,13 +28,18 @@ func (l Live) Names(parent string) ([]string, error) {
 // Facts asks the host.
 func (l Live) Facts(parent string) (facts.Facts, error) { return l.Host.Facts(parent) }
 
-// Check holds the interface against the kernel.
-func (l Live) Check(i domain.Interface) error {
+// Check holds the interface against the kernel. The MAC address that counts is
+// the XML's, but for one that the guest may have changed.
+func (l Live) Check(i domain.Interface) (net.HardwareAddr, error) {
 	parent, err := l.Host.NIC(i.Parent)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return l.Host.Check(i, parent, l.Running)
+	mac, err := l.Host.Check(i, parent, l.Running)
+	if err != nil || i.MAC == nil || l.Running && i.TrustGuest {
+		return mac, err
+	}
+	return i.MAC, nil
 }
 
 // Offline is this host's network, looked at without its VMs' devices. A parent
@@ -61,7 +67,7 @@ func (o Offline) Facts(parent string) (facts.Facts, error) {
 }
 
 // Check finds nothing wrong: there are no devices to look at.
-func (o Offline) Check(domain.Interface) error { return nil }
+func (o Offline) Check(i domain.Interface) (net.HardwareAddr, error) { return i.MAC, nil }
 
 // Recorded is a network of which only facts are known, as in CI.
 type Recorded []facts.Facts
@@ -93,4 +99,4 @@ func (r Recorded) find(parent string) (facts.Facts, bool) {
 }
 
 // Check finds nothing wrong: there are no devices to look at.
-func (r Recorded) Check(domain.Interface) error { return nil }
+func (r Recorded) Check(i domain.Interface) (net.HardwareAddr, error) { return i.MAC, nil }

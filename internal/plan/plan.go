@@ -5,6 +5,7 @@ package plan
 
 import (
 	"fmt"
+	"net"
 
 	"macvtap-filter/internal/config"
 	"macvtap-filter/internal/domain"
@@ -21,8 +22,9 @@ type Network interface {
 	Names(parent string) ([]string, error)
 	// Facts gives the facts of a parent.
 	Facts(parent string) (facts.Facts, error)
-	// Check reports what is wrong with the device of an interface.
-	Check(domain.Interface) error
+	// Check reports what is wrong with the device of an interface, and gives
+	// its MAC address.
+	Check(domain.Interface) (net.HardwareAddr, error)
 }
 
 // A Plan is what should stand for one domain.
@@ -61,7 +63,7 @@ func (p *planner) add(i domain.Interface) error {
 	if !p.config.GuardsParent(names...) {
 		return nil
 	}
-	if err := p.network.Check(i); err != nil {
+	if i.MAC, err = p.network.Check(i); err != nil {
 		return err
 	}
 	resolved, err := p.policy(i)

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"errors"
+	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -41,9 +42,9 @@ func (f *fake) Facts(parent string) (facts.Facts, error) {
 	return known, nil
 }
 
-func (f *fake) Check(i domain.Interface) error {
+func (f *fake) Check(i domain.Interface) (net.HardwareAddr, error) {
 	f.asked = append(f.asked, "check "+i.Target)
-	return f.bad[i.Target]
+	return i.MAC, f.bad[i.Target]
 }
 
 func lan() *fake {
@@ -59,7 +60,7 @@ func vm(interfaces ...domain.Interface) *domain.Domain {
 }
 
 func nic(number int, target, parent string) domain.Interface {
-	return domain.Interface{Number: number, Target: target, Parent: parent}
+	return domain.Interface{Number: number, Target: target, Parent: parent, MAC: net.HardwareAddr{0x52, 0x54, 0, 0, 0, byte(number)}}
 }
 
 func mustParse(t *testing.T, text string) *config.Config {

@@ -5,6 +5,7 @@ package policy
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 
@@ -22,6 +23,15 @@ type Policy struct {
 	Hosts    []netip.Addr     // single allowed addresses, sorted, none within Ranges
 	Ranges   []netipx.IPRange // allowed prefixes and ranges, sorted, merged
 	Services []Service        // sorted, no two cover the same address, protocol and port
+
+	// Broadcasts are the allowed services of broadcast addresses.
+	Broadcasts []Service
+
+	// Claimed are the addresses that the VM can never have: single ones that
+	// are allowed, gateways and name servers among them, less the VM's own.
+	Claimed []netip.Addr
+
+	config.Rules
 }
 
 // A Service allows one protocol and range of ports at a range of peers.
@@ -36,11 +46,25 @@ func ServiceAt(peer netip.Addr, proto byte, port uint16) Service {
 	return Service{Peers: netipx.IPRangeFrom(peer, peer), Proto: proto, From: port, To: port}
 }
 
+// ServicePeers gives the peers that have an allowed service, sorted and merged.
+func (p Policy) ServicePeers() []netipx.IPRange {
+	var b netipx.IPSetBuilder
+	for _, s := range p.Services {
+		b.AddRange(s.Peers)
+	}
+	set, err := b.IPSet()
+	if err != nil {
+		panic(err) // only invalid ranges fail, and Resolve made these
+	}
+	return set.Ranges()
+}
+
 // NeedsFacts reports whether a policy has words, so that Resolve looks at the
 // facts.
 func NeedsFacts(p config.Policy) bool {
 	isWord := func(e config.Entry) bool { return e.Word != "" }
-	return slices.ContainsFunc(p.Deny, isWord) || slices.ContainsFunc(p.Allow, isWord)
+	return slices.ContainsFunc(p.Deny, isWord) || slices.ContainsFunc(p.Allow, isWord) ||
+		p.Isolate && len(p.GatewayMACs) == 0
 }
 
 // Resolve gives the policy its addresses. An allow word that stands for nothing
@@ -62,7 +86,20 @@ func Resolve(p config.Policy, f facts.Facts) (Policy, []string, error) {
 		return Policy{}, nil, fmt.Errorf("policy %q: deny: %w", p.Name, err)
 	}
 	allow, warnings := allowed(p, f)
-	out := Policy{Name: p.Name, Deny: denied.Prefixes()}
+	out := Policy{Name: p.Name, Deny: denied.Prefixes(), Rules: p.Rules}
+	if out.Isolate && len(out.GatewayMACs) == 0 {
+		if len(f.GatewayMACs) == 0 {
+			return Policy{}, nil, fmt.Errorf("policy %q: isolate: the host knows no MAC address of a gateway behind %q; write gateway_macs = [\"…\"]", p.Name, f.Parent)
+		}
+		for _, mac := range f.GatewayMACs {
+			out.GatewayMACs = append(out.GatewayMACs, net.HardwareAddr(mac))
+		}
+	}
+	out.Claimed = claimed(allow, p.Addresses)
+	allow, broadcasts := partBroadcasts(allow, f)
+	if out.Broadcasts, err = services(broadcasts); err != nil {
+		return Policy{}, nil, fmt.Errorf("policy %q: allow: %w", p.Name, err)
+	}
 	if out.Hosts, out.Ranges, err = split(allow); err != nil {
 		return Policy{}, nil, fmt.Errorf("policy %q: allow: %w", p.Name, err)
 	}
@@ -76,6 +113,43 @@ func Resolve(p config.Policy, f facts.Facts) (Policy, []string, error) {
 type peers struct {
 	netipx.IPRange
 	services []config.Service
+	word     config.Word
+}
+
+// everyService stands for all datagrams, of protocols that have ports.
+var everyService = []config.Service{{Proto: 17, From: 1, To: 65535}, {Proto: 6, From: 1, To: 65535}}
+
+// partBroadcasts parts the entries for broadcast addresses, which are judged by
+// other rules, from the rest. The word alone opens what DHCP needs, which those
+// rules let pass in any case; an address that is written opens all of it.
+func partBroadcasts(all []peers, f facts.Facts) (rest, broadcasts []peers) {
+	for _, p := range all {
+		single := p.From() == p.To()
+		switch {
+		case !single || p.word != config.Broadcast && !slices.Contains(f.Broadcast, p.From()) && p.From() != limitedBroadcast:
+			rest = append(rest, p)
+		case len(p.services) > 0:
+			broadcasts = append(broadcasts, p)
+		case p.word != config.Broadcast:
+			p.services = everyService
+			broadcasts = append(broadcasts, p)
+		}
+	}
+	return rest, broadcasts
+}
+
+var limitedBroadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
+
+// claimed gives the single addresses among the allowed that are not the VM's own.
+func claimed(all []peers, own []netip.Addr) []netip.Addr {
+	var out []netip.Addr
+	for _, p := range all {
+		if p.From() == p.To() && p.word != config.Broadcast && !p.From().IsMulticast() && !slices.Contains(own, p.From()) {
+			out = append(out, p.From())
+		}
+	}
+	slices.SortFunc(out, netip.Addr.Compare)
+	return slices.Compact(out)
 }
 
 func allowed(p config.Policy, f facts.Facts) (all []peers, warnings []string) {
@@ -85,7 +159,7 @@ func allowed(p config.Policy, f facts.Facts) (all []peers, warnings []string) {
 			warnings = append(warnings, fmt.Sprintf("policy %q: allow %q stands for nothing and allows nothing: %s", p.Name, e, remedy(e.Word, f.Parent)))
 		}
 		for _, r := range ranges {
-			all = append(all, peers{r, e.Services})
+			all = append(all, peers{r, e.Services, e.Word})
 		}
 	}
 	return all, warnings

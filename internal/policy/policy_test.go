@@ -67,7 +67,7 @@ func TestResolve(t *testing.T) {
 		{
 			about: "words", deny: "onlink,fe80::/10", allow: "gateway,dns,broadcast",
 			denied: []string{"192.168.2.0/24", "2001:db8:2::/64", "fe80::/10"},
-			hosts:  []string{"192.168.2.1", "192.168.2.53", "192.168.2.255", "fe80::1"},
+			hosts:  []string{"192.168.2.1", "192.168.2.53", "fe80::1"},
 		},
 		{
 			about:  "denied prefixes within others are merged",

@@ -26,6 +26,7 @@ const (
 	TypeIPv6        Type = "ipv6_addr"
 	TypeInetProto   Type = "inet_proto"
 	TypeInetService Type = "inet_service"
+	TypeICMP        Type = "icmp_type"
 	TypeICMPv6      Type = "icmpv6_type"
 	TypeInteger     Type = "integer"
 	TypeRaw         Type = "raw" // bytes that nft has no name for: written in hexadecimal
@@ -68,6 +69,7 @@ const (
 
 // Protocols above IP that the filter knows (IANA's protocol numbers).
 const (
+	ICMP   byte = 1
 	IPinIP byte = 4
 	TCP    byte = 6
 	UDP    byte = 17
@@ -109,6 +111,7 @@ var (
 	SourcePort      = Field{Header: "th", Name: "sport", Type: TypeInetService, Base: TransportHeader, Offset: 0, Size: 2}
 	DestinationPort = Field{Header: "th", Name: "dport", Type: TypeInetService, Base: TransportHeader, Offset: 2, Size: 2}
 	TCPFlags        = Field{Header: "tcp", Name: "flags", Type: TypeInteger, Base: TransportHeader, Offset: 13, Size: 1, NeedsL4: TCP}
+	ICMPType        = Field{Header: "icmp", Name: "type", Type: TypeICMP, Base: TransportHeader, Offset: 0, Size: 1, Needs: EtherTypeIPv4, NeedsL4: ICMP}
 	ICMPv6Type      = Field{Header: "icmpv6", Name: "type", Type: TypeICMPv6, Base: TransportHeader, Offset: 0, Size: 1, Needs: EtherTypeIPv6, NeedsL4: ICMPv6}
 )
 

@@ -63,7 +63,8 @@ type Between struct {
 
 // OneOf holds when the field is, or lies within, one of the elements, or, with
 // Not, in none: nft's anonymous set. It is for fields that no named set can be
-// declared for, and for a few values. Elements have one value each.
+// declared for, and for a few values. Elements have one value each, and are at
+// least two: of one, nft makes a compare, and so does Among.
 type OneOf struct {
 	Field    Field
 	Not      bool
@@ -88,6 +89,22 @@ func (m Lookup) fields() []Field   { return m.Fields }
 // Ranges reports whether an element is more than one value.
 func (m OneOf) Ranges() bool {
 	return slices.ContainsFunc(m.Elements, func(e Element) bool { return !bytes.Equal(e.From[0], e.To[0]) })
+}
+
+// Among matches a field that is, or lies within, one of the elements, of which
+// there is at least one, or, with not, in none. A single range cannot be negated.
+func Among(f Field, not bool, elements ...Element) Match {
+	if len(elements) > 1 {
+		return OneOf{Field: f, Not: not, Elements: elements}
+	}
+	from, to := elements[0].From[0], elements[0].To[0]
+	if !bytes.Equal(from, to) {
+		return Between{Field: f, From: from, To: to}
+	}
+	if not {
+		return Compare{Field: f, Op: NotEqual, Value: from}
+	}
+	return Compare{Field: f, Op: Equal, Value: from}
 }
 
 // Protocols matches frames whose protocol above IP is one of those given.

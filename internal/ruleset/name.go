@@ -45,6 +45,17 @@ func Comment(s string) string {
 	return clean[:cut]
 }
 
+// LogPrefix makes a text fit to begin a log line, which nft and the kernel bound,
+// and ends it in a colon and a space.
+func LogPrefix(s string) string {
+	const end = ": "
+	clean := Comment(s)
+	for len(clean) > maxLogPrefix-len(end) || !utf8.ValidString(clean) {
+		clean = clean[:len(clean)-1]
+	}
+	return clean + end
+}
+
 func validComment(s string) error {
 	if len(s) > MaxComment {
 		return fmt.Errorf("a comment of %d bytes, nft reads at most %d", len(s), MaxComment)

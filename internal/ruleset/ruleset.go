@@ -202,8 +202,8 @@ func (t Table) validateMatch(m Match) error {
 	case Between:
 		return sized(m.Field, m.From, m.To)
 	case OneOf:
-		if len(m.Elements) == 0 {
-			return fmt.Errorf("%s: nft has no empty set", m.Field)
+		if len(m.Elements) < 2 {
+			return fmt.Errorf("%s: a set of %d elements, nft has none without a name", m.Field, len(m.Elements))
 		}
 		for _, e := range m.Elements {
 			if err := sized(m.Field, e.From[0], e.To[0]); err != nil {

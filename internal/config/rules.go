@@ -1,0 +1,84 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"strconv"
+)
+
+// etherTypeNames may stand for the EtherTypes that people are most likely to pass
+// (IEEE 802 numbers).
+var etherTypeNames = map[string]uint16{
+	"eapol": 0x888e, "lldp": 0x88cc, "mpls": 0x8847, "pppoe-discovery": 0x8863, "pppoe-session": 0x8864,
+	"ptp": 0x88f7, "qinq": 0x88a8, "vlan": 0x8100, "wol": 0x0842,
+}
+
+// lowestEtherType is the first value that is a type and not the length of an IEEE
+// 802.2 LLC frame (IEEE 802.3, 3.2.6).
+const lowestEtherType = 0x0600
+
+func checkRules(check checker, at string, raw filePolicy) Rules {
+	r := Rules{
+		PassSpoofing:   choice(check, at, "spoofing", raw.Spoofing, "drop", "pass"),
+		PassNeighbours: choice(check, at, "neighbours", raw.Neighbours, "filter", "pass"),
+		PassRouters:    choice(check, at, "routers", raw.Routers, "drop", "pass"),
+		PassMulticast:  choice(check, at, "multicast", raw.Multicast, "drop", "pass"),
+		PassDHCPServer: choice(check, at, "dhcp", raw.DHCP, "client", "server"),
+		PassTunnels:    choice(check, at, "tunnels", raw.Tunnels, "drop", "pass"),
+		DropIPv6:       choice(check, at, "ipv6", raw.IPv6, "filter", "drop"),
+		Log:            raw.Log != nil && *raw.Log,
+		Isolate:        raw.Isolate != nil && *raw.Isolate,
+	}
+	for i, text := range raw.Serve {
+		service, err := parseService(text)
+		if err != nil {
+			check.add(at+".serve."+strconv.Itoa(i), "serve: %v", err)
+		}
+		r.Serve = append(r.Serve, service)
+	}
+	for i, text := range raw.EtherTypes {
+		kind, err := parseEtherType(text)
+		if err != nil {
+			check.add(at+".ethertypes."+strconv.Itoa(i), "ethertypes: %v", err)
+		}
+		r.EtherTypes = append(r.EtherTypes, kind)
+	}
+	for i, text := range raw.GatewayMACs {
+		mac, err := net.ParseMAC(text)
+		if err != nil || len(mac) != 6 {
+			check.add(at+".gateway_macs."+strconv.Itoa(i), "gateway_macs: %q is no MAC address", text)
+		}
+		r.GatewayMACs = append(r.GatewayMACs, mac)
+	}
+	if len(r.GatewayMACs) > 0 && !r.Isolate {
+		check.add(at+".gateway_macs", "gateway_macs: they count only with isolate = true")
+	}
+	return r
+}
+
+// choice reads a key of two values, the first of which is the default, and
+// reports whether it has the other.
+func choice(check checker, at, key string, written *string, usual, other string) bool {
+	if written == nil {
+		return false
+	}
+	if *written != usual && *written != other {
+		check.add(at+"."+key, "%s = %q: want %q or %q", key, *written, usual, other)
+	}
+	return *written == other
+}
+
+func parseEtherType(s string) (uint16, error) {
+	if kind, ok := etherTypeNames[s]; ok {
+		return kind, nil
+	}
+	n, err := strconv.ParseUint(s, 0, 16)
+	if err != nil || n < lowestEtherType {
+		return 0, fmt.Errorf("%q is no EtherType: write a number from 0x0600 on such as \"0x88cc\", or a name such as \"lldp\"", s)
+	}
+	switch n {
+	case 0x0800, 0x86dd, 0x0806:
+		return 0, fmt.Errorf("%q: IPv4, IPv6 and ARP pass by deny and allow", s)
+	}
+	return uint16(n), nil
+}

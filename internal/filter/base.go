@@ -1,0 +1,59 @@
+package filter
+
+import "macvtap-filter/internal/ruleset"
+
+// groupBit is the bit of a MAC address that marks multicast and broadcast (IEEE
+// 802, 8.2.2).
+var groupBit = []byte{0x01, 0, 0, 0, 0, 0}
+
+// unicast and group match frames by their destination MAC address.
+var (
+	unicast = ruleset.Masked{Field: ruleset.EtherDestination, Mask: groupBit, Op: ruleset.Equal, Value: make([]byte, 6)}
+	group   = ruleset.Masked{Field: ruleset.EtherDestination, Mask: groupBit, Op: ruleset.NotEqual, Value: make([]byte, 6)}
+)
+
+// base is the direction's base chain: what the Ethernet header says.
+func (s side) base(device string) {
+	c := s.newChain("")
+	c.Hook = &ruleset.Hook{Type: s.hook, Device: device}
+	if s.out && !s.policy.PassSpoofing {
+		c.drop("spoofed-mac", "source MAC address not the VM's own",
+			ruleset.Compare{Field: ruleset.EtherSource, Op: ruleset.NotEqual, Value: s.mac})
+	}
+	if s.policy.Isolate {
+		c.drop("isolated", "not the gateway's MAC address", s.notGateway()...)
+	}
+	c.goTo("ipv4", ruleset.Is(s.kind, ruleset.EtherTypeIPv4))
+	if s.policy.DropIPv6 {
+		c.drop("ipv6", "IPv6", ruleset.Is(s.kind, ruleset.EtherTypeIPv6))
+	} else {
+		c.goTo("ipv6", ruleset.Is(s.kind, ruleset.EtherTypeIPv6))
+	}
+	c.goTo("arp", ruleset.Is(s.kind, ruleset.EtherTypeARP))
+	for _, kind := range s.policy.EtherTypes {
+		c.accept(ruleset.Is(s.kind, kind))
+	}
+	c.drop("vlan", "VLAN tag", ruleset.Is(s.kind, ruleset.EtherTypeVLAN))
+	c.drop("vlan", "VLAN tag (802.1ad)", ruleset.Is(s.kind, ruleset.EtherTypeQinQ))
+	c.drop("llc", "IEEE 802.2 LLC", ruleset.Compare{Field: ruleset.EtherType, Op: ruleset.Less, Value: []byte{0x06, 0x00}})
+	c.drop("ethertype", "not IPv4, IPv6 or ARP")
+	c.done()
+}
+
+// notGateway matches unicast frames to, and any frames from, a MAC address that is
+// no gateway's.
+func (s side) notGateway() []ruleset.Match {
+	field := ruleset.EtherSource
+	if s.out {
+		field = ruleset.EtherDestination
+	}
+	var elements []ruleset.Element
+	for _, mac := range s.policy.GatewayMACs {
+		elements = append(elements, ruleset.Element{From: [][]byte{mac}, To: [][]byte{mac}})
+	}
+	gateways := ruleset.Among(field, true, elements...)
+	if s.out {
+		return []ruleset.Match{gateways, unicast}
+	}
+	return []ruleset.Match{gateways}
+}

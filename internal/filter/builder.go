@@ -1,0 +1,104 @@
+package filter
+
+import (
+	"net"
+	"slices"
+
+	"macvtap-filter/internal/policy"
+	"macvtap-filter/internal/ruleset"
+)
+
+// A view is one direction of traffic. The peer is the frame's destination on the
+// way out and its source on the way in.
+type view struct {
+	chain string // the base chain's name; the names of all else begin with it
+	hook  ruleset.HookType
+	peer  string // for comments
+	out   bool
+
+	// kind is the field that tells IPv4, IPv6 and ARP from all else. On the way
+	// in the kernel has lifted a VLAN tag off and calls the frame by what is
+	// inside, so there the frame's own bytes are asked, the tag included. On
+	// the way out nothing is lifted, and asking the kernel is cheaper.
+	kind ruleset.Field
+
+	ip4, ip6, arp, port ruleset.Field // the peer's
+}
+
+var fromVM = view{
+	chain: "from-vm", hook: ruleset.Egress, peer: "destination", out: true, kind: ruleset.Protocol,
+	ip4: ruleset.IPDestination, ip6: ruleset.IP6Destination, arp: ruleset.ARPTargetIP, port: ruleset.DestinationPort,
+}
+
+var toVM = view{
+	chain: "to-vm", hook: ruleset.Ingress, peer: "source", kind: ruleset.EtherType,
+	ip4: ruleset.IPSource, ip6: ruleset.IP6Source, arp: ruleset.ARPSenderIP, port: ruleset.SourcePort,
+}
+
+// A builder collects the table of one interface.
+type builder struct {
+	vm     string
+	mac    net.HardwareAddr
+	policy policy.Policy
+	table  ruleset.Table
+}
+
+// A side builds one direction's rules.
+type side struct {
+	view
+	*builder
+}
+
+// A chain is a chain under construction. Its rules are added in the order in
+// which they judge.
+type chain struct {
+	side
+	ruleset.Chain
+}
+
+func (s side) newChain(suffix string) *chain {
+	return &chain{side: s, Chain: ruleset.Chain{Name: s.chainName(suffix)}}
+}
+
+// chainName gives a chain's name: "from-vm" for "", "from-vm-arp" for "arp".
+func (s side) chainName(suffix string) string {
+	if suffix == "" {
+		return s.view.chain
+	}
+	return s.view.chain + "-" + suffix
+}
+
+// done adds the chain to the table.
+func (c *chain) done() { c.table.Chains = append(c.table.Chains, c.Chain) }
+
+// accept adds a rule that lets pass.
+func (c *chain) accept(when ...ruleset.Match) {
+	c.Rules = append(c.Rules, ruleset.Rule{Matches: when, Verdict: ruleset.Accept})
+}
+
+// goTo adds a rule that goes on in another chain of the same direction.
+func (c *chain) goTo(suffix string, when ...ruleset.Match) {
+	c.Rules = append(c.Rules, ruleset.Rule{Matches: when, Verdict: ruleset.Goto(c.chainName(suffix))})
+}
+
+// logsPerSecond bounds what one rule logs, so that a VM cannot fill the log.
+const logsPerSecond = 5
+
+// drop adds a rule that drops and counts under a reason; where the policy logs, one
+// before it that logs.
+func (c *chain) drop(reason, words string, when ...ruleset.Match) {
+	counter := c.chainName(reason)
+	if !slices.Contains(c.table.Counters, counter) {
+		c.table.Counters = append(c.table.Counters, counter)
+	}
+	if c.policy.Log {
+		c.Rules = append(c.Rules, ruleset.Rule{
+			Matches: when, Limit: logsPerSecond,
+			Log: ruleset.LogPrefix("macvtap-filter " + counter + " VM=" + c.vm),
+		})
+	}
+	c.Rules = append(c.Rules, ruleset.Rule{
+		Matches: when, Counter: counter, Verdict: ruleset.Drop,
+		Comment: ruleset.Comment(words + ", VM " + c.vm),
+	})
+}

@@ -1,0 +1,109 @@
+package filter
+
+import (
+	"net/netip"
+
+	"go4.org/netipx"
+
+	"macvtap-filter/internal/policy"
+	"macvtap-filter/internal/ruleset"
+)
+
+// family is one of the two versions of IP.
+type family struct {
+	name      string // as in the names of sets, chains and counters
+	label     string // for comments
+	addr      ruleset.Type
+	is        func(netip.Addr) bool
+	multicast netip.Prefix
+
+	// special are the addresses that no host of the internet has, and that a
+	// host of the LAN may take for its own: nobody need deny them.
+	special []netip.Prefix
+}
+
+var (
+	family4 = family{
+		"ipv4", "IPv4", ruleset.TypeIPv4, netip.Addr.Is4, netip.MustParsePrefix("224.0.0.0/4"),
+		// This host and, from 0.0.0.0, broadcast of old (RFC 1122, 3.2.1.3);
+		// loopback; link-local (RFC 3927); multicast, reserved, broadcast.
+		mustPrefixes("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3"),
+	}
+	family6 = family{
+		"ipv6", "IPv6", ruleset.TypeIPv6, netip.Addr.Is6, netip.MustParsePrefix("ff00::/8"),
+		// Unspecified, loopback, IPv4-mapped and -compatible (RFC 4291, 2.5);
+		// multicast.
+		mustPrefixes("::/16", "ff00::/8"),
+	}
+)
+
+// translated are IPv6 prefixes whose addresses stand for IPv4 ones: whoever gives
+// a 6to4 relay (RFC 3056) or a NAT64 (RFC 6052, 8215) such an address has it
+// send to the IPv4 address inside.
+var translated = []struct {
+	netip.Prefix
+	ipv4 int // the byte at which the IPv4 address begins, 0 where it is not known
+}{
+	{netip.MustParsePrefix("2002::/16"), 2},
+	{netip.MustParsePrefix("64:ff9b::/96"), 12},
+	{netip.MustParsePrefix("64:ff9b:1::/48"), 0},
+}
+
+func mustPrefixes(all ...string) []netip.Prefix {
+	var out []netip.Prefix
+	for _, s := range all {
+		out = append(out, netip.MustParsePrefix(s))
+	}
+	return out
+}
+
+// peer gives the field of the peer's address.
+func (s side) peerField(f family) ruleset.Field {
+	if f.name == family4.name {
+		return s.ip4
+	}
+	return s.ip6
+}
+
+func (f family) source() ruleset.Field {
+	if f.name == family4.name {
+		return ruleset.IPSource
+	}
+	return ruleset.IP6Source
+}
+
+// closed gives the prefixes of the family that the first rule does not let pass:
+// the denied ones, the special ones and, of IPv6, the translated ones.
+func (f family) closed(p policy.Policy) []netip.Prefix {
+	var b netipx.IPSetBuilder
+	for _, d := range p.Deny {
+		if f.is(d.Addr()) {
+			b.AddPrefix(d)
+		}
+	}
+	for _, d := range f.special {
+		b.AddPrefix(d)
+	}
+	if f.name == family6.name && !p.PassTunnels {
+		b.AddPrefix(netip.MustParsePrefix("2002::/16"))
+		b.AddPrefix(netip.MustParsePrefix("64:ff9b::/32")) // both NAT64 prefixes
+	}
+	set, err := b.IPSet()
+	if err != nil {
+		panic(err) // only invalid prefixes fail, and all were parsed
+	}
+	return set.Prefixes()
+}
+
+// own gives the VM's own addresses of the family.
+func (f family) own(p policy.Policy) []netip.Addr { return f.only(p.Addresses) }
+
+func (f family) only(all []netip.Addr) []netip.Addr {
+	var out []netip.Addr
+	for _, a := range all {
+		if f.is(a) {
+			out = append(out, a)
+		}
+	}
+	return out
+}

@@ -1,0 +1,291 @@
+package filter
+
+import (
+	"net/netip"
+
+	"macvtap-filter/internal/config"
+	"macvtap-filter/internal/ruleset"
+)
+
+// ip judges the datagrams of one family; ICMPv6 has a chain of its own.
+func (s side) ip(f family) {
+	c := s.newChain(f.name)
+	if open, any := s.open(f); any {
+		c.accept(open...)
+	}
+	if f.name == family6.name {
+		c.goTo("icmpv6", ruleset.Byte(ruleset.L4Proto, ruleset.ICMPv6))
+	}
+	if s.out {
+		c.spoofedSources(f)
+	}
+	if !s.policy.PassTunnels {
+		c.drop("tunnel", "tunnel", ruleset.Lookup{Fields: []ruleset.Field{ruleset.L4Proto}, Set: tunnels})
+	}
+	if s.out {
+		if f.name == family4.name && !s.policy.PassRouters {
+			c.drop("redirect", "ICMP redirect", ruleset.Byte(ruleset.ICMPType, icmpRedirect))
+			c.drop("router-advertisement", "ICMP router advertisement", ruleset.Byte(ruleset.ICMPType, icmpRouter))
+		}
+		c.groups(f)
+	}
+	c.translated(f)
+	c.allowed(f)
+	c.served(f)
+	if s.out {
+		c.drop("multicast", f.label+" multicast", within(s.peerField(f), f.multicast, false))
+		if f.name == family4.name {
+			c.drop("broadcast", "broadcast", equals(ruleset.IPDestination, "255.255.255.255"))
+		}
+	}
+	if f.name == family4.name && len(s.policy.Services) > 0 {
+		c.drop("fragment", "fragment without ports", laterFragment)
+	}
+	c.drop("denied-"+f.name, "denied "+f.label+" "+s.peer)
+	c.done()
+}
+
+// firstFragment and laterFragment match the offset of an IPv4 fragment (RFC 791);
+// a whole datagram is a first one.
+var (
+	firstFragment = ruleset.Masked{Field: ruleset.IPFragment, Mask: []byte{0x1f, 0xff}, Op: ruleset.Equal, Value: []byte{0, 0}}
+	laterFragment = ruleset.Masked{Field: ruleset.IPFragment, Mask: []byte{0x1f, 0xff}, Op: ruleset.NotEqual, Value: []byte{0, 0}}
+)
+
+// open matches the datagrams that are nobody's business: from the VM's own
+// address, to or from a peer that is not denied, in a frame to one host, and no
+// tunnel. any is false when the policy leaves no such peer.
+func (s side) open(f family) (matches []ruleset.Match, any bool) {
+	peers, any := s.notClosed(f, s.peerField(f))
+	if !any {
+		return nil, false
+	}
+	if known := f.own(s.policy); s.out && len(known) > 0 && !s.policy.PassSpoofing {
+		matches = append(matches, f.among(f.source(), own, known, false))
+	} else if s.out && s.knowsOwn() {
+		return nil, false // the VM has no address of this family
+	}
+	matches = append(matches, peers...)
+	if f.name == family6.name {
+		matches = append(matches, ruleset.Compare{Field: ruleset.L4Proto, Op: ruleset.NotEqual, Value: []byte{ruleset.ICMPv6}})
+	}
+	return append(matches, s.plain()...), true
+}
+
+// plain matches datagrams that are no tunnel, from the VM in a frame to one host.
+func (s side) plain() []ruleset.Match {
+	var out []ruleset.Match
+	if !s.policy.PassTunnels {
+		out = append(out, ruleset.Lookup{Fields: []ruleset.Field{ruleset.L4Proto}, Not: true, Set: tunnels})
+	}
+	if s.out && !s.policy.PassMulticast {
+		out = append(out, unicast)
+	}
+	return out
+}
+
+// knowsOwn reports whether frames from other addresses than the VM's own are
+// spoofed.
+func (s side) knowsOwn() bool { return len(s.policy.Addresses) > 0 && !s.policy.PassSpoofing }
+
+// notClosed matches a field whose address is neither denied nor special. any is
+// false when there is no such address.
+func (s side) notClosed(f family, field ruleset.Field) (matches []ruleset.Match, any bool) {
+	closed := f.closed(s.policy)
+	if closed[0].Bits() == 0 {
+		return nil, false
+	}
+	if len(closed) > maxCompares && field.Type != ruleset.TypeRaw {
+		return one(ruleset.Lookup{Fields: []ruleset.Field{field}, Not: true, Set: f.set(deny)}), true
+	}
+	return outside(field, closed), true
+}
+
+// spoofedSources drops datagrams from addresses that are not the VM's own, as
+// far as that is known, and from servers that it must not be. What DHCP needs
+// passes: from no address yet, to no address known (RFC 2131, 4.1; RFC 8415, 7.2).
+func (c *chain) spoofedSources(f family) {
+	if taken := f.only(c.policy.Claimed); len(taken) > 0 && !c.policy.PassSpoofing {
+		c.drop("spoofed-ip", "source address of an allowed host", f.among(f.source(), claimed, taken, false))
+	}
+	if f.name == family4.name {
+		c.accept(all(one(equals(ruleset.IPDestination, "255.255.255.255")), c.mayDiscover(), datagram(ruleset.UDP, 68, 67))...)
+	} else {
+		linkLocal := one(within(ruleset.IP6Source, netip.MustParsePrefix("fe80::/10"), false))
+		c.accept(all(one(equals(ruleset.IP6Destination, "ff02::1:2")), linkLocal, datagram(ruleset.UDP, 546, 547))...)
+	}
+	if c.knowsOwn() {
+		c.drop("spoofed-ip", "source address not the VM's own", c.notOwn(f, f.source())...)
+	}
+	if c.policy.PassDHCPServer {
+		return
+	}
+	if f.name == family4.name {
+		c.drop("dhcp-server", "DHCP server", datagram(ruleset.UDP, 67, 0)...)
+	} else {
+		c.drop("dhcpv6-server", "DHCPv6 server", datagram(ruleset.UDP, 547, 0)...)
+	}
+}
+
+// mayDiscover matches the addresses from which a DHCP client broadcasts.
+func (c *chain) mayDiscover() []ruleset.Match {
+	if !c.knowsOwn() {
+		return nil
+	}
+	sources := []ruleset.Element{single(noAddress4)}
+	for _, a := range family4.own(c.policy) {
+		sources = append(sources, single(a))
+	}
+	return one(ruleset.Among(ruleset.IPSource, false, sources...))
+}
+
+// notOwn matches a field that holds an address that is not the VM's own. Of IPv6
+// link-local addresses all are, until the configuration names one.
+func (s side) notOwn(f family, field ruleset.Field) []ruleset.Match {
+	var out []ruleset.Match
+	known := f.own(s.policy)
+	named := false
+	for _, a := range known {
+		named = named || a.IsLinkLocalUnicast()
+	}
+	switch {
+	case len(known) > 0 && field.Type == ruleset.TypeRaw:
+		var elements []ruleset.Element
+		for _, a := range known {
+			elements = append(elements, single(a))
+		}
+		out = append(out, ruleset.Among(field, true, elements...))
+	case len(known) > 0:
+		out = append(out, f.among(field, own, known, true))
+	}
+	if f.name == family6.name && !named {
+		out = append(out, within(field, netip.MustParsePrefix("fe80::/10"), true))
+	}
+	return out
+}
+
+// groups judges the multicast and broadcast of the VM: only what the policy opens
+// passes, and no datagram for one host in a frame for all.
+func (c *chain) groups(f family) {
+	field := c.peerField(f)
+	if c.policy.PassMulticast {
+		for _, p := range f.special[len(f.special)-1:] {
+			c.accept(within(field, p, false))
+		}
+		return
+	}
+	for _, b := range c.policy.Broadcasts {
+		if f.is(b.Peers.From()) {
+			c.accept(all(one(is(field, b.Peers.From(), false)), ports(ruleset.DestinationPort, config.Service{Proto: b.Proto, From: b.From, To: b.To}))...)
+		}
+	}
+	c.drop("broadcast", "datagram for one host in a frame for all", group, within(field, f.special[len(f.special)-1], true))
+}
+
+// ports matches a protocol and a range of ports.
+func ports(field ruleset.Field, s config.Service) []ruleset.Match {
+	proto := ruleset.Byte(ruleset.L4Proto, s.Proto)
+	switch {
+	case s.From == s.To:
+		return []ruleset.Match{proto, ruleset.Is(field, s.From)}
+	case s.From <= 1 && s.To == 65535:
+		return one(proto)
+	}
+	return []ruleset.Match{proto, ruleset.Between{Field: field, From: port(s.From), To: port(s.To)}}
+}
+
+// translated lets pass the translated addresses of peers that are not denied, and
+// drops the others.
+func (c *chain) translated(f family) {
+	if f.name != family6.name || c.policy.PassTunnels {
+		return
+	}
+	field := c.peerField(f)
+	for _, t := range translated {
+		if t.ipv4 > 0 {
+			if inner, any := c.translatedOpen(field, t.Prefix, t.ipv4); any {
+				c.accept(all(inner, c.plain())...)
+			}
+		}
+		c.drop("tunnel", "address of a NAT64 or 6to4 relay", within(field, t.Prefix, false))
+	}
+}
+
+// translatedOpen matches the addresses of a translated prefix that stand for IPv4
+// addresses that are not denied. any is false when there are none.
+func (s side) translatedOpen(field ruleset.Field, p netip.Prefix, at int) (matches []ruleset.Match, any bool) {
+	closed := family4.closed(s.policy)
+	if closed[0].Bits() == 0 {
+		return nil, false
+	}
+	matches = one(within(field, p, false))
+	for _, d := range closed {
+		inner := p.Addr().As16()
+		ipv4 := d.Addr().As4()
+		copy(inner[at:], ipv4[:])
+		matches = append(matches, within(field, netip.PrefixFrom(netip.AddrFrom16(inner), at*8+d.Bits()), true))
+	}
+	return matches, true
+}
+
+// allowed lets pass the peers of the allow list: hosts, ranges, services.
+func (c *chain) allowed(f family) {
+	field := c.peerField(f)
+	for _, kind := range []string{hosts, ranges} {
+		if c.has(f.set(kind)) {
+			c.accept(ruleset.Lookup{Fields: []ruleset.Field{field}, Set: f.set(kind)})
+		}
+	}
+	if !c.has(f.set(services)) {
+		return
+	}
+	// Only a whole datagram or a first fragment has ports; the kernel reads no
+	// transport header in later ones (net/netfilter/nft_payload.c), and for
+	// IPv4 the rule says so, too.
+	lookup := ruleset.Lookup{Fields: []ruleset.Field{field, ruleset.L4Proto, c.port}, Set: f.set(services)}
+	if f.name == family4.name {
+		c.accept(firstFragment, lookup)
+	} else {
+		c.accept(lookup)
+	}
+}
+
+// has reports whether the table has a set.
+func (b *builder) has(set string) bool {
+	for _, s := range b.table.Sets {
+		if s.Name == set {
+			return true
+		}
+	}
+	return false
+}
+
+// The types of ICMP messages by which a router directs hosts (RFC 792; RFC 1256).
+const (
+	icmpRedirect = 5
+	icmpRouter   = 9
+)
+
+// synMask and syn are the TCP flags SYN and ACK, and SYN alone: a segment that
+// opens a connection (RFC 9293, 3.5).
+const (
+	synMask = 0x12
+	syn     = 0x02
+)
+
+// served lets denied peers open the VM's services, and the VM answer: no segment
+// of the VM's that opens a connection, and nothing to groups.
+func (c *chain) served(f family) {
+	hosts := outside(c.peerField(f), f.special)
+	for _, s := range c.policy.Serve {
+		if !c.out {
+			c.accept(all(hosts, ports(ruleset.DestinationPort, s))...)
+			continue
+		}
+		answer := all(hosts, ports(ruleset.SourcePort, s))
+		if s.Proto == ruleset.TCP {
+			answer = append(answer, ruleset.Masked{Field: ruleset.TCPFlags, Mask: []byte{synMask}, Op: ruleset.NotEqual, Value: []byte{syn}})
+		}
+		c.accept(answer...)
+	}
+}

@@ -1,0 +1,274 @@
+package filter
+
+import (
+	"net/netip"
+
+	"go4.org/netipx"
+
+	"macvtap-filter/internal/ruleset"
+)
+
+// The types of ICMPv6 messages that the rules know (RFC 4861, 4; RFC 3810, 5;
+// RFC 2710, 3).
+const (
+	mldReport             = 131
+	mldDone               = 132
+	routerSolicitation    = 133
+	routerAdvertisement   = 134
+	neighbourSolicitation = 135
+	neighbourAdvert       = 136
+	redirect              = 137
+	mldv2Report           = 143
+)
+
+// The parts of a neighbour discovery message: the target's address, and the first
+// option, of one unit of eight bytes, counted from the ICMPv6 header; router
+// solicitations have no target (RFC 4861, 4.1, 4.3, 4.4, 4.6.1).
+var (
+	ndTarget = ruleset.Raw(ruleset.TransportHeader, 8, 16)
+	ndOption = ruleset.Raw(ruleset.TransportHeader, 24, 8)
+	rsOption = ruleset.Raw(ruleset.TransportHeader, 8, 8)
+
+	// ndInterface is the lower half of the target: the interface identifier.
+	ndInterface = ruleset.Raw(ruleset.TransportHeader, 16, 8)
+)
+
+// The types of the options that hold a MAC address (RFC 4861, 4.6.1).
+const (
+	sourceMAC = 1
+	targetMAC = 2
+)
+
+var (
+	noAddress4        = netip.IPv4Unspecified()
+	noAddress6        = netip.IPv6Unspecified()
+	solicitedNode     = netip.MustParsePrefix("ff02::1:ff00:0/104") // RFC 4291, 2.7.1
+	linkScopeGroups   = netip.MustParsePrefix("ff02::/16")
+	multicastIPv6     = family6.multicast
+	discoveryTypes    = []byte{routerSolicitation, neighbourSolicitation, neighbourAdvert}
+	neighbourTypes    = []byte{neighbourSolicitation, neighbourAdvert}
+	discoveryHopLimit = ruleset.Byte(ruleset.IP6HopLimit, 255) // RFC 4861, 7.1: not from afar
+)
+
+func icmpType(n byte) ruleset.Match { return ruleset.Byte(ruleset.ICMPv6Type, n) }
+
+func icmpTypes(types []byte) ruleset.Match {
+	var elements []ruleset.Element
+	for _, n := range types {
+		elements = append(elements, ruleset.Element{From: [][]byte{{n}}, To: [][]byte{{n}}})
+	}
+	return ruleset.Among(ruleset.ICMPv6Type, false, elements...)
+}
+
+// icmpv6 judges ICMPv6, neighbour discovery above all. A fragment that hides its
+// type matches no rule that accepts by type (RFC 6980).
+func (s side) icmpv6() {
+	if s.out {
+		s.icmpv6FromVM()
+		s.solicitations()
+		s.advertisements()
+		s.routerSolicitations()
+		s.discoveryPeers()
+	} else {
+		s.icmpv6ToVM()
+	}
+}
+
+func (s side) icmpv6FromVM() {
+	c := s.newChain("icmpv6")
+	if !s.policy.PassRouters {
+		c.drop("router-advertisement", "router advertisement", icmpType(routerAdvertisement))
+		c.drop("redirect", "redirect", icmpType(redirect))
+	}
+	if taken := family6.only(s.policy.Claimed); len(taken) > 0 && !s.policy.PassSpoofing {
+		c.drop("spoofed-ip", "source address of an allowed host", family6.among(ruleset.IP6Source, claimed, taken, false))
+	}
+	if s.knowsOwn() {
+		c.drop("spoofed-ip", "source address not the VM's own",
+			all(s.notOwn(family6, ruleset.IP6Source), one(is(ruleset.IP6Source, noAddress6, true)))...)
+	}
+	if s.policy.PassNeighbours {
+		c.accept(icmpTypes(discoveryTypes))
+	} else {
+		c.goTo("ns", icmpType(neighbourSolicitation))
+		c.goTo("na", icmpType(neighbourAdvert))
+		c.goTo("rs", icmpType(routerSolicitation))
+	}
+	// Switches deliver a group's frames only to those who report it.
+	c.accept(icmpType(mldv2Report), equals(ruleset.IP6Destination, "ff02::16"), ruleset.Byte(ruleset.IP6HopLimit, 1))
+	c.accept(icmpType(mldReport), within(ruleset.IP6Destination, linkScopeGroups, false), ruleset.Byte(ruleset.IP6HopLimit, 1))
+	c.accept(icmpType(mldDone), equals(ruleset.IP6Destination, "ff02::2"), ruleset.Byte(ruleset.IP6HopLimit, 1))
+	c.groups(family6)
+	c.open6()
+	c.drop("multicast", "IPv6 multicast", within(ruleset.IP6Destination, multicastIPv6, false))
+	c.drop("denied-ipv6", "denied IPv6 destination")
+	c.done()
+}
+
+// open6 lets pass the peers that are allowed whole or not denied.
+func (c *chain) open6() {
+	for _, kind := range []string{hosts, ranges} {
+		if c.has(family6.set(kind)) {
+			c.accept(ruleset.Lookup{Fields: []ruleset.Field{c.ip6}, Set: family6.set(kind)})
+		}
+	}
+	if open, any := c.notClosed(family6, c.ip6); any {
+		c.accept(open...)
+	}
+	c.translated(family6)
+}
+
+func (s side) icmpv6ToVM() {
+	c := s.newChain("icmpv6")
+	for _, kind := range []string{hosts, ranges} {
+		if c.has(family6.set(kind)) {
+			c.accept(ruleset.Lookup{Fields: []ruleset.Field{s.ip6}, Set: family6.set(kind)})
+		}
+	}
+	c.drop("router-advertisement", "router advertisement of no gateway", icmpType(routerAdvertisement))
+	c.drop("redirect", "redirect of no gateway", icmpType(redirect))
+	switch {
+	case s.policy.PassNeighbours, len(s.policy.Serve) > 0:
+		c.accept(icmpTypes(neighbourTypes))
+	case c.has(family6.set(servicePeers)):
+		c.accept(icmpTypes(neighbourTypes), ruleset.Lookup{Fields: []ruleset.Field{s.ip6}, Set: family6.set(servicePeers)})
+	}
+	if open, any := c.notClosed(family6, s.ip6); any {
+		c.accept(open...)
+	}
+	c.translated(family6)
+	c.drop("nd", "neighbour discovery of a denied host", icmpTypes(discoveryTypes))
+	c.drop("denied-ipv6", "denied IPv6 source")
+	c.done()
+}
+
+// wellFormed goes on in a chain with discovery messages that have no extension
+// header (RFC 6980), come from this link, and carry no option, or one that is a
+// MAC address, the VM's own. size is the message's length without options.
+func (c *chain) wellFormed(suffix string, size uint16, option ruleset.Field, kind byte) {
+	direct := []ruleset.Match{ruleset.Byte(ruleset.IP6NextHeader, ruleset.ICMPv6), discoveryHopLimit}
+	if c.policy.PassSpoofing {
+		c.goTo(suffix, direct...)
+		return
+	}
+	length := func(n uint16) []ruleset.Match { return one(ruleset.Is(ruleset.IP6Length, n)) }
+	c.goTo(suffix, all(length(size), direct)...)
+	own := ruleset.Compare{Field: option, Op: ruleset.Equal, Value: append([]byte{kind, 1}, c.mac...)}
+	c.goTo(suffix, all(length(size+8), direct, one(own))...)
+}
+
+// solicitations judges who the VM looks for: its own addresses before it takes
+// them (RFC 4862, 5.4), and peers that it may talk to.
+func (s side) solicitations() {
+	if s.policy.PassNeighbours {
+		return
+	}
+	c := s.newChain("ns")
+	probe := []ruleset.Match{is(ruleset.IP6Source, noAddress6, false), discoveryHopLimit, within(ruleset.IP6Destination, solicitedNode, false)}
+	c.accept(all(probe, one(ruleset.Compare{Field: ndInterface, Op: ruleset.Equal, Value: s.interfaceIdentifier()}))...)
+	if known := family6.own(s.policy); len(known) > 0 {
+		c.accept(all(probe, one(targets(ofAddrs(known))))...)
+	}
+	c.drop("nd", "probe for an address not known as the VM's own", is(ruleset.IP6Source, noAddress6, false))
+	c.wellFormed("ns-target", 24, ndOption, sourceMAC)
+	c.drop("nd", "malformed neighbour solicitation")
+	c.done()
+
+	c = s.newChain("ns-target")
+	if known := s.allowedTargets(); len(known) > 0 {
+		c.goTo("nd-peer", targets(known))
+	}
+	if open, any := s.notClosed(family6, ndTarget); any {
+		c.goTo("nd-peer", open...)
+	}
+	if len(s.policy.Serve) > 0 {
+		c.goTo("nd-peer")
+	}
+	c.drop("nd", "neighbour solicitation for a denied host")
+	c.done()
+}
+
+// interfaceIdentifier is the lower half of the addresses that a guest makes of its
+// MAC address (RFC 4291, appendix A).
+func (s side) interfaceIdentifier() []byte {
+	m := s.mac
+	return []byte{m[0] ^ 0x02, m[1], m[2], 0xff, 0xfe, m[3], m[4], m[5]}
+}
+
+func ofAddrs(addrs []netip.Addr) []netipx.IPRange {
+	var out []netipx.IPRange
+	for _, a := range addrs {
+		out = append(out, netipx.IPRangeFrom(a, a))
+	}
+	return out
+}
+
+// targets matches a discovery message's target among ranges.
+func targets(ranges []netipx.IPRange) ruleset.Match {
+	var elements []ruleset.Element
+	for _, r := range ranges {
+		elements = append(elements, element(r))
+	}
+	return ruleset.Among(ndTarget, false, elements...)
+}
+
+// allowedTargets gives the IPv6 peers that are allowed, whole or by a service,
+// sorted, none within another.
+func (s side) allowedTargets() []netipx.IPRange {
+	var b netipx.IPSetBuilder
+	for _, r := range append(append(ofAddrs(s.policy.Hosts), s.policy.Ranges...), s.policy.ServicePeers()...) {
+		if r.From().Is6() {
+			b.AddRange(r)
+		}
+	}
+	set, err := b.IPSet()
+	if err != nil {
+		panic(err) // only invalid ranges fail, and all were checked
+	}
+	return set.Ranges()
+}
+
+// advertisements judges what the VM says of itself: it claims no address that is
+// another's.
+func (s side) advertisements() {
+	if s.policy.PassNeighbours {
+		return
+	}
+	c := s.newChain("na")
+	if taken := family6.only(s.policy.Claimed); len(taken) > 0 {
+		c.drop("nd-claim", "neighbour advertisement of an allowed host's address", targets(ofAddrs(taken)))
+	}
+	if s.knowsOwn() {
+		c.drop("nd-claim", "neighbour advertisement of an address not the VM's own", s.notOwn(family6, ndTarget)...)
+	}
+	c.wellFormed("nd-peer", 24, ndOption, targetMAC)
+	c.drop("nd-claim", "neighbour advertisement of another MAC address")
+	c.done()
+}
+
+func (s side) routerSolicitations() {
+	if s.policy.PassNeighbours {
+		return
+	}
+	c := s.newChain("rs")
+	c.wellFormed("nd-peer", 8, rsOption, sourceMAC)
+	c.drop("nd", "malformed router solicitation")
+	c.done()
+}
+
+// discoveryPeers judges to whom a discovery message goes: routers, the group of
+// whoever is looked for, a peer that the VM may talk to.
+func (s side) discoveryPeers() {
+	if s.policy.PassNeighbours {
+		return
+	}
+	c := s.newChain("nd-peer")
+	c.accept(icmpType(neighbourSolicitation), within(ruleset.IP6Destination, solicitedNode, false))
+	c.accept(icmpType(routerSolicitation), equals(ruleset.IP6Destination, "ff02::2"))
+	c.neighbours(family6, ruleset.IP6Destination, c.accept)
+	if len(s.policy.Serve) > 0 {
+		c.accept(outside(ruleset.IP6Destination, family6.special)...)
+	}
+	c.drop("nd", "neighbour discovery with a denied host")
+	c.done()
+}

@@ -1,0 +1,35 @@
+package filter
+
+import (
+	"strings"
+
+	"macvtap-filter/internal/ruleset"
+)
+
+// An Owner says whose a table is.
+type Owner struct {
+	UUID string // never changes in a VM's life
+	Name string // as in the XML when the table was made; for people
+}
+
+// Comment gives the owner as the table's comment.
+func (o Owner) Comment() string {
+	return ruleset.Comment("uuid=" + o.UUID + " vm=" + o.Name)
+}
+
+// Is reports whether name is the owner's name or UUID. A name too long for a
+// comment is compared as far as it was kept.
+func (o Owner) Is(name string) bool {
+	return o.UUID != "" && (o.UUID == strings.ToLower(name) || Owner{UUID: o.UUID, Name: name}.Comment() == o.Comment())
+}
+
+// ParseOwner reads the owner from a table's comment; the UUID is "" when the
+// comment is not one of ours, and a very long name is cut.
+func ParseOwner(comment string) Owner {
+	uuid, name, ok := strings.Cut(comment, " vm=")
+	uuid, ours := strings.CutPrefix(uuid, "uuid=")
+	if !ok || !ours {
+		return Owner{}
+	}
+	return Owner{UUID: uuid, Name: name}
+}
