@@ -27,7 +27,7 @@ var (
 	dns4        = netip.MustParseAddr("192.168.2.53")
 	hidden4     = netip.MustParseAddr("192.168.2.77") // no ruleset allows it
 	internet4   = netip.MustParseAddr("192.0.2.1")
-	internet6   = netip.MustParseAddr("2001:db8:ffff::1")
+	internet6   = netip.MustParseAddr("3fff:fff::1") // like most, not of the LAN's own provider
 	vm4         = netip.MustParseAddr("192.168.2.201")
 	vm6         = netip.MustParseAddr("2001:db8:2::201")
 
