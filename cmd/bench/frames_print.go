@@ -67,7 +67,7 @@ func (f *frames) write(l *lines) {
 				l.write([]string{
 					"Frame", "way=" + string(k.way), "peer=" + k.peer, "family=" + k.family(),
 					fmt.Sprintf("bytes=%d", k.size), "rules=" + r.name,
-				}, 1, result{ns, "ns/op"})
+				}, result{ns, "ns/op"})
 			}
 		}
 	}

@@ -38,13 +38,13 @@ type result struct {
 	unit  string
 }
 
-// write writes a line. The name's parts after the first are KEY=VALUE.
-func (l *lines) write(name []string, iterations int, results ...result) {
+// write writes the results of one round. The name's parts after the first are KEY=VALUE.
+func (l *lines) write(name []string, results ...result) {
 	if l.out == nil {
 		return
 	}
 	joined := strings.NewReplacer(" ", "-", ",", "").Replace(strings.Join(name, "/"))
-	fmt.Fprintf(l.out, "Benchmark%s\t%d", joined, iterations)
+	fmt.Fprintf(l.out, "Benchmark%s\t1", joined)
 	for _, r := range results {
 		fmt.Fprintf(l.out, "\t%.1f %s", r.value, r.unit)
 	}

@@ -38,7 +38,7 @@ func (t *starts) write(l *lines) {
 	for _, call := range hookCalls {
 		for _, name := range t.contenders {
 			for i, wall := range t.wall[call][name] {
-				l.write([]string{"HookCall", "call=" + call, "hook=" + name}, 1,
+				l.write([]string{"HookCall", "call=" + call, "hook=" + name},
 					result{wall, "ns/op"}, result{t.cpu[call][name][i], "cpu-ns/op"})
 			}
 		}

@@ -60,7 +60,11 @@ func program(b *testing.B, f func(*testing.B, context.Context, []ruleset.Table) 
 			if err != nil {
 				b.Fatal(err)
 			}
-			defer ns.Close()
+			b.Cleanup(func() {
+				if err := ns.Close(); err != nil {
+					b.Error(err)
+				}
+			})
 			if err := ns.Do(func() error { return f(b, context.Background(), made) }); err != nil {
 				b.Fatal(err)
 			}
