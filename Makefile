@@ -2,6 +2,7 @@
 # make test          unit tests, golden rulesets, frames on a tap, command lines
 # make e2e           real libvirt and QEMU guests
 # make test-kernels  the kernel tests on Linux 6.1 in QEMU
+# make soak          over a million random frames, judged and sent
 # make bench         measured beside the shell hook
 # make install       for the NIC of the default route, or PARENT=…
 
@@ -22,7 +23,7 @@ BENCHTIME ?= 1s
 # nothing of it.
 export CGO_ENABLED = 0
 
-.PHONY: all build demo test test-kernels e2e bench fuzz lint install uninstall clean
+.PHONY: all build demo test test-kernels e2e soak bench fuzz lint install uninstall clean
 
 all: build
 
@@ -45,6 +46,11 @@ fuzz:
 	    $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) ./$$package || exit 1; \
 	  done; \
 	done
+
+# The long run of the differential test: random frames through a tap, and what the
+# evaluator says of them.
+soak:
+	MACVTAP_FILTER_FRAMES=100000 $(GO) test -count=1 -v -timeout 60m -run TestJudgeAgreesWithTheKernel ./internal/judge
 
 test-kernels:
 	$(GO) test -tags kernels -count=1 -v -timeout 20m ./internal/kernels

@@ -46,11 +46,23 @@ func (s side) ip(f family) {
 }
 
 // firstFragment and laterFragment match the offset of an IPv4 fragment (RFC 791);
-// a whole datagram is a first one.
+// a whole datagram is a first one. Every rule that accepts by a field of the
+// transport header asks for it (see withPorts).
 var (
 	firstFragment = ruleset.Masked{Field: ruleset.IPFragment, Mask: []byte{0x1f, 0xff}, Op: ruleset.Equal, Value: []byte{0, 0}}
 	laterFragment = ruleset.Masked{Field: ruleset.IPFragment, Mask: []byte{0x1f, 0xff}, Op: ruleset.NotEqual, Value: []byte{0, 0}}
 )
+
+// withPorts matches datagrams of a protocol whose transport header is there: in a
+// later fragment the kernel reads ports and types all the same, from whatever
+// stands in their place (net/netfilter/nf_tables_core.c, nft_payload_fast_eval).
+// For IPv6 this asks that nothing stands between.
+func withPorts(f family, proto byte) []ruleset.Match {
+	if f.name == family4.name {
+		return []ruleset.Match{firstFragment, ruleset.Byte(ruleset.L4Proto, proto)}
+	}
+	return []ruleset.Match{ruleset.Byte(ruleset.IP6NextHeader, proto), ruleset.Byte(ruleset.L4Proto, proto)}
+}
 
 // open matches the datagrams that are nobody's business: from the VM's own
 // address, to or from a peer that is not denied, in a frame to one host, and no
@@ -109,10 +121,10 @@ func (c *chain) spoofedSources(f family) {
 		c.drop("spoofed-ip", "source address of an allowed host", f.among(f.source(), claimed, taken, false))
 	}
 	if f.name == family4.name {
-		c.accept(all(one(equals(ruleset.IPDestination, "255.255.255.255")), c.mayDiscover(), datagram(ruleset.UDP, 68, 67))...)
+		c.accept(all(one(equals(ruleset.IPDestination, "255.255.255.255")), c.mayDiscover(), withPorts(f, ruleset.UDP), fromTo(68, 67))...)
 	} else {
 		linkLocal := one(within(ruleset.IP6Source, netip.MustParsePrefix("fe80::/10"), false))
-		c.accept(all(one(equals(ruleset.IP6Destination, "ff02::1:2")), linkLocal, datagram(ruleset.UDP, 546, 547))...)
+		c.accept(all(one(equals(ruleset.IP6Destination, "ff02::1:2")), linkLocal, withPorts(f, ruleset.UDP), fromTo(546, 547))...)
 	}
 	if c.knowsOwn() {
 		c.drop("spoofed-ip", "source address not the VM's own", c.notOwn(f, f.source())...)
@@ -121,9 +133,9 @@ func (c *chain) spoofedSources(f family) {
 		return
 	}
 	if f.name == family4.name {
-		c.drop("dhcp-server", "DHCP server", datagram(ruleset.UDP, 67, 0)...)
+		c.drop("dhcp-server", "DHCP server", ruleset.Byte(ruleset.L4Proto, ruleset.UDP), ruleset.Is(ruleset.SourcePort, 67))
 	} else {
-		c.drop("dhcpv6-server", "DHCPv6 server", datagram(ruleset.UDP, 547, 0)...)
+		c.drop("dhcpv6-server", "DHCPv6 server", ruleset.Byte(ruleset.L4Proto, ruleset.UDP), ruleset.Is(ruleset.SourcePort, 547))
 	}
 }
 
@@ -176,22 +188,28 @@ func (c *chain) groups(f family) {
 	}
 	for _, b := range c.policy.Broadcasts {
 		if f.is(b.Peers.From()) {
-			c.accept(all(one(is(field, b.Peers.From(), false)), ports(ruleset.DestinationPort, config.Service{Proto: b.Proto, From: b.From, To: b.To}))...)
+			service := config.Service{Proto: b.Proto, From: b.From, To: b.To}
+			c.accept(all(one(is(field, b.Peers.From(), false)), ports(f, ruleset.DestinationPort, service))...)
 		}
 	}
 	c.drop("broadcast", "datagram for one host in a frame for all", group, within(field, f.special[len(f.special)-1], true))
 }
 
 // ports matches a protocol and a range of ports.
-func ports(field ruleset.Field, s config.Service) []ruleset.Match {
-	proto := ruleset.Byte(ruleset.L4Proto, s.Proto)
+func ports(f family, field ruleset.Field, s config.Service) []ruleset.Match {
+	there := withPorts(f, s.Proto)
 	switch {
 	case s.From == s.To:
-		return []ruleset.Match{proto, ruleset.Is(field, s.From)}
+		return append(there, ruleset.Is(field, s.From))
 	case s.From <= 1 && s.To == 65535:
-		return one(proto)
+		return there
 	}
-	return []ruleset.Match{proto, ruleset.Between{Field: field, From: port(s.From), To: port(s.To)}}
+	return append(there, ruleset.Between{Field: field, From: port(s.From), To: port(s.To)})
+}
+
+// fromTo matches a pair of ports.
+func fromTo(source, destination uint16) []ruleset.Match {
+	return []ruleset.Match{ruleset.Is(ruleset.SourcePort, source), ruleset.Is(ruleset.DestinationPort, destination)}
 }
 
 // translated lets pass the translated addresses of peers that are not denied, and
@@ -233,21 +251,30 @@ func (c *chain) allowed(f family) {
 	field := c.peerField(f)
 	for _, kind := range []string{hosts, ranges} {
 		if c.has(f.set(kind)) {
-			c.accept(ruleset.Lookup{Fields: []ruleset.Field{field}, Set: f.set(kind)})
+			c.accept(all(one(ruleset.Lookup{Fields: []ruleset.Field{field}, Set: f.set(kind)}), known(f))...)
 		}
 	}
 	if !c.has(f.set(services)) {
 		return
 	}
-	// Only a whole datagram or a first fragment has ports; the kernel reads no
-	// transport header in later ones (net/netfilter/nft_payload.c), and for
-	// IPv4 the rule says so, too.
 	lookup := ruleset.Lookup{Fields: []ruleset.Field{field, ruleset.L4Proto, c.port}, Set: f.set(services)}
 	if f.name == family4.name {
 		c.accept(firstFragment, lookup)
-	} else {
-		c.accept(lookup)
+		return
 	}
+	for _, proto := range c.policy.ServiceProtocols() {
+		c.accept(ruleset.Byte(ruleset.IP6NextHeader, proto), lookup)
+	}
+}
+
+// known matches IPv6 datagrams of which the kernel knows the protocol. Of the first
+// fragment of a message whose headers fill more than it, it does not: so router
+// advertisements were hidden (RFC 7112, 7113).
+func known(f family) []ruleset.Match {
+	if f.name == family4.name {
+		return nil
+	}
+	return one(ruleset.Compare{Field: ruleset.L4Proto, Op: ruleset.NotEqual, Value: []byte{ruleset.ICMPv6}})
 }
 
 // has reports whether the table has a set.
@@ -279,10 +306,10 @@ func (c *chain) served(f family) {
 	hosts := outside(c.peerField(f), f.special)
 	for _, s := range c.policy.Serve {
 		if !c.out {
-			c.accept(all(hosts, ports(ruleset.DestinationPort, s))...)
+			c.accept(all(hosts, ports(f, ruleset.DestinationPort, s))...)
 			continue
 		}
-		answer := all(hosts, ports(ruleset.SourcePort, s))
+		answer := all(hosts, ports(f, ruleset.SourcePort, s))
 		if s.Proto == ruleset.TCP {
 			answer = append(answer, ruleset.Masked{Field: ruleset.TCPFlags, Mask: []byte{synMask}, Op: ruleset.NotEqual, Value: []byte{syn}})
 		}

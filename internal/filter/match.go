@@ -62,18 +62,6 @@ func outside(field ruleset.Field, all []netip.Prefix) []ruleset.Match {
 	return out
 }
 
-// datagram matches a protocol's ports; a port of 0 is any.
-func datagram(proto byte, source, destination uint16) []ruleset.Match {
-	out := []ruleset.Match{ruleset.Byte(ruleset.L4Proto, proto)}
-	if source != 0 {
-		out = append(out, ruleset.Is(ruleset.SourcePort, source))
-	}
-	if destination != 0 {
-		out = append(out, ruleset.Is(ruleset.DestinationPort, destination))
-	}
-	return out
-}
-
 // all joins matches and lists of matches into one list.
 func all(parts ...[]ruleset.Match) []ruleset.Match {
 	var out []ruleset.Match

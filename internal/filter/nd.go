@@ -88,16 +88,13 @@ func (s side) icmpv6FromVM() {
 			all(s.notOwn(family6, ruleset.IP6Source), one(is(ruleset.IP6Source, noAddress6, true)))...)
 	}
 	if s.policy.PassNeighbours {
-		c.accept(icmpTypes(discoveryTypes))
+		c.accept(directly, icmpTypes(discoveryTypes))
 	} else {
 		c.goTo("ns", icmpType(neighbourSolicitation))
 		c.goTo("na", icmpType(neighbourAdvert))
 		c.goTo("rs", icmpType(routerSolicitation))
 	}
-	// Switches deliver a group's frames only to those who report it.
-	c.accept(icmpType(mldv2Report), equals(ruleset.IP6Destination, "ff02::16"), ruleset.Byte(ruleset.IP6HopLimit, 1))
-	c.accept(icmpType(mldReport), within(ruleset.IP6Destination, linkScopeGroups, false), ruleset.Byte(ruleset.IP6HopLimit, 1))
-	c.accept(icmpType(mldDone), equals(ruleset.IP6Destination, "ff02::2"), ruleset.Byte(ruleset.IP6HopLimit, 1))
+	c.reports()
 	c.groups(family6)
 	c.open6()
 	c.drop("multicast", "IPv6 multicast", within(ruleset.IP6Destination, multicastIPv6, false))
@@ -105,11 +102,45 @@ func (s side) icmpv6FromVM() {
 	c.done()
 }
 
+// reports lets pass what the VM tells switches and routers of the groups it listens
+// to: without, switches do not deliver neighbour discovery to it. Each is one
+// ICMPv6 message behind one hop-by-hop header of eight bytes, the router alert
+// (RFC 2710, 3; RFC 3810, 5).
+func (c *chain) reports() {
+	for _, report := range []struct {
+		kind byte
+		to   ruleset.Match
+	}{
+		{mldv2Report, equals(ruleset.IP6Destination, "ff02::16")},
+		{mldReport, within(ruleset.IP6Destination, linkScopeGroups, false)},
+		{mldDone, equals(ruleset.IP6Destination, "ff02::2")},
+	} {
+		c.accept(
+			ruleset.Byte(ruleset.IP6NextHeader, hopByHop), ruleset.Byte(ruleset.IP6HopLimit, 1), report.to,
+			ruleset.Compare{Field: afterIPv6, Op: ruleset.Equal, Value: []byte{ruleset.ICMPv6, 0}},
+			ruleset.Compare{Field: afterHopByHop, Op: ruleset.Equal, Value: []byte{report.kind}})
+	}
+}
+
+// hopByHop is the header of hop-by-hop options, which follows the IPv6 header at
+// once (RFC 8200, 4.3); afterIPv6 are its first bytes, the next header and its
+// own length, and afterHopByHop is the first byte behind one of eight bytes.
+const hopByHop = 0
+
+var (
+	afterIPv6     = ruleset.Raw(ruleset.NetworkHeader, 40, 2)
+	afterHopByHop = ruleset.Raw(ruleset.NetworkHeader, 48, 1)
+)
+
+// directly matches ICMPv6 without any header before it: only then is the type that
+// the kernel reads the message's own (see withPorts), and none is hidden.
+var directly = ruleset.Byte(ruleset.IP6NextHeader, ruleset.ICMPv6)
+
 // open6 lets pass the peers that are allowed whole or not denied.
 func (c *chain) open6() {
 	for _, kind := range []string{hosts, ranges} {
 		if c.has(family6.set(kind)) {
-			c.accept(ruleset.Lookup{Fields: []ruleset.Field{c.ip6}, Set: family6.set(kind)})
+			c.accept(directly, ruleset.Lookup{Fields: []ruleset.Field{c.ip6}, Set: family6.set(kind)})
 		}
 	}
 	if open, any := c.notClosed(family6, c.ip6); any {
@@ -129,9 +160,9 @@ func (s side) icmpv6ToVM() {
 	c.drop("redirect", "redirect of no gateway", icmpType(redirect))
 	switch {
 	case s.policy.PassNeighbours, len(s.policy.Serve) > 0:
-		c.accept(icmpTypes(neighbourTypes))
+		c.accept(directly, icmpTypes(neighbourTypes))
 	case c.has(family6.set(servicePeers)):
-		c.accept(icmpTypes(neighbourTypes), ruleset.Lookup{Fields: []ruleset.Field{s.ip6}, Set: family6.set(servicePeers)})
+		c.accept(directly, icmpTypes(neighbourTypes), ruleset.Lookup{Fields: []ruleset.Field{s.ip6}, Set: family6.set(servicePeers)})
 	}
 	if open, any := c.notClosed(family6, s.ip6); any {
 		c.accept(open...)
@@ -146,7 +177,7 @@ func (s side) icmpv6ToVM() {
 // header (RFC 6980), come from this link, and carry no option, or one that is a
 // MAC address, the VM's own. size is the message's length without options.
 func (c *chain) wellFormed(suffix string, size uint16, option ruleset.Field, kind byte) {
-	direct := []ruleset.Match{ruleset.Byte(ruleset.IP6NextHeader, ruleset.ICMPv6), discoveryHopLimit}
+	direct := []ruleset.Match{directly, discoveryHopLimit}
 	if c.policy.PassSpoofing {
 		c.goTo(suffix, direct...)
 		return
@@ -164,7 +195,7 @@ func (s side) solicitations() {
 		return
 	}
 	c := s.newChain("ns")
-	probe := []ruleset.Match{is(ruleset.IP6Source, noAddress6, false), discoveryHopLimit, within(ruleset.IP6Destination, solicitedNode, false)}
+	probe := []ruleset.Match{directly, discoveryHopLimit, is(ruleset.IP6Source, noAddress6, false), within(ruleset.IP6Destination, solicitedNode, false)}
 	c.accept(all(probe, one(ruleset.Compare{Field: ndInterface, Op: ruleset.Equal, Value: s.interfaceIdentifier()}))...)
 	if known := family6.own(s.policy); len(known) > 0 {
 		c.accept(all(probe, one(targets(ofAddrs(known))))...)

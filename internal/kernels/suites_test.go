@@ -6,6 +6,7 @@ package kernels
 var suites = []string{
 	"internal/kernel",
 	"internal/host",
+	"internal/judge",
 	"internal/lab",
 }
 

@@ -59,6 +59,16 @@ func (p Policy) ServicePeers() []netipx.IPRange {
 	return set.Ranges()
 }
 
+// ServiceProtocols gives the protocols of the allowed services, sorted.
+func (p Policy) ServiceProtocols() []byte {
+	var out []byte
+	for _, s := range p.Services {
+		out = append(out, s.Proto)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
 // NeedsFacts reports whether a policy has words, so that Resolve looks at the
 // facts.
 func NeedsFacts(p config.Policy) bool {

@@ -1,0 +1,137 @@
+// Package judge says what the kernel does with a frame under a ruleset, without a
+// kernel: the same table that is printed and programmed is evaluated here, rule
+// by rule, as nftables does (net/netfilter/nf_tables_core.c, nft_do_chain).
+package judge
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+
+	"macvtap-filter/internal/ruleset"
+)
+
+// A Judge evaluates one table.
+type Judge struct {
+	table  ruleset.Table
+	chains map[string]ruleset.Chain
+	sets   map[string]set
+}
+
+// New prepares a table that Validate finds right.
+func New(t ruleset.Table) *Judge {
+	j := &Judge{table: t, chains: map[string]ruleset.Chain{}, sets: map[string]set{}}
+	for _, c := range t.Chains {
+		j.chains[c.Name] = c
+	}
+	for _, s := range t.Sets {
+		j.sets[s.Name] = newSet(s.Elements)
+	}
+	return j
+}
+
+// A Decision is what becomes of a frame, and why.
+type Decision struct {
+	Passes bool
+	Chain  string       // the chain that decided
+	Rule   ruleset.Rule // the rule that decided; empty when it was the chain's policy
+	Number int          // the rule's place in its chain, from 1; 0 for the policy
+	Path   []string     // the chains the frame went through, the deciding one last
+}
+
+// Frame judges a frame as it is on the wire, from its destination MAC address on
+// and without its checksum. Egress is from the VM, ingress towards it. A frame
+// that the kernel itself refuses before any rule sees it is an error.
+func (j *Judge) Frame(hook ruleset.HookType, frame []byte) (Decision, error) {
+	p, err := parse(hook, frame)
+	if err != nil {
+		return Decision{}, err
+	}
+	i := slices.IndexFunc(j.table.Chains, func(c ruleset.Chain) bool { return c.Hook != nil && c.Hook.Type == hook })
+	if i < 0 {
+		return Decision{}, fmt.Errorf("table %q has no chain at %s", j.table.Name, hook)
+	}
+	c := j.table.Chains[i]
+	d := Decision{Chain: c.Name, Path: []string{c.Name}}
+	for n := 0; n < len(c.Rules); n++ {
+		r := c.Rules[n]
+		if !j.holds(p, r) {
+			continue
+		}
+		switch {
+		case r.Verdict == ruleset.Accept, r.Verdict == ruleset.Drop:
+			d.Passes, d.Chain, d.Rule, d.Number = r.Verdict == ruleset.Accept, c.Name, r, n+1
+			return d, nil
+		case r.Verdict.Chain() != "":
+			// goto: the rest of this chain is never looked at.
+			c, n = j.chains[r.Verdict.Chain()], -1
+			d.Path = append(d.Path, c.Name)
+		}
+	}
+	return d, nil // the base chain's policy: drop
+}
+
+// holds reports whether all of a rule's matches hold, those included that nft adds.
+// A limit is taken for not reached.
+func (j *Judge) holds(p *packet, r ruleset.Rule) bool {
+	for _, m := range r.Dependencies() {
+		if !j.match(p, m) {
+			return false
+		}
+	}
+	return true
+}
+
+// match reports whether a match holds. One whose field cannot be read does not,
+// whatever it compares: the kernel breaks off the rule.
+func (j *Judge) match(p *packet, m ruleset.Match) bool {
+	var values [][]byte
+	for _, f := range ruleset.Fields(m) {
+		if prefix, ok := m.(ruleset.InPrefix); ok && prefix.Prefix.Bits()%8 == 0 {
+			f.Size = uint32(prefix.Prefix.Bits() / 8) // no more is loaded
+		}
+		v, ok := p.read(f)
+		if !ok {
+			return false
+		}
+		values = append(values, v)
+	}
+	switch m := m.(type) {
+	case ruleset.Compare:
+		return compare(values[0], m.Op, m.Value)
+	case ruleset.InPrefix:
+		return inPrefix(values[0], m.Prefix) != m.Not
+	case ruleset.Masked:
+		return compare(and(values[0], m.Mask), m.Op, m.Value)
+	case ruleset.Between:
+		return bytes.Compare(values[0], m.From) >= 0 && bytes.Compare(values[0], m.To) <= 0
+	case ruleset.OneOf:
+		return newSet(m.Elements).has(values) != m.Not
+	case ruleset.Lookup:
+		return j.sets[m.Set].has(values) != m.Not
+	}
+	return false
+}
+
+func compare(value []byte, op ruleset.Op, with []byte) bool {
+	c := bytes.Compare(value, with)
+	switch op {
+	case ruleset.Equal:
+		return c == 0
+	case ruleset.NotEqual:
+		return c != 0
+	case ruleset.Less:
+		return c < 0
+	case ruleset.GreaterEqual:
+		return c >= 0
+	}
+	return false
+}
+
+func and(value, mask []byte) []byte {
+	out := make([]byte, len(value))
+	for i := range value {
+		out[i] = value[i] & mask[i]
+	}
+	return out
+}

@@ -1,0 +1,200 @@
+package judge_test
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"testing"
+	"time"
+
+	"macvtap-filter/internal/config"
+	"macvtap-filter/internal/domain"
+	"macvtap-filter/internal/facts"
+	"macvtap-filter/internal/judge"
+	"macvtap-filter/internal/kernel"
+	"macvtap-filter/internal/lab"
+	"macvtap-filter/internal/plan"
+	"macvtap-filter/internal/ruleset"
+)
+
+var vmMAC = net.HardwareAddr{0x52, 0x54, 0x00, 0x00, 0x00, 0x01}
+
+// policies are configurations under which frames are judged; between them they
+// use every key.
+var policies = map[string]string{
+	"default":   "",
+	"addresses": "[[vm]]\nname = \"*\"\naddresses = [\"203.0.113.7\", \"192.168.2.20\", \"2001:db8:5::7\"]\n",
+	"services": `[policy.default]
+allow = ["gateway", "dns udp/53 tcp/53", "192.168.2.64/28", "192.168.2.80 tcp/80-90", "2001:db8:2::80 tcp/443", "broadcast udp/9", "224.0.0.251 udp/5353"]
+serve = ["tcp/443", "udp/4500"]
+`,
+	"loose": `[policy.default]
+ethertypes = ["lldp", "0x88b5"]
+spoofing = "pass"
+neighbours = "pass"
+routers = "pass"
+multicast = "pass"
+dhcp = "server"
+tunnels = "pass"
+log = true
+`,
+	"isolated": "[policy.default]\nisolate = true\ngateway_macs = [\"02:00:00:00:02:01\"]\nipv6 = \"drop\"\n",
+	"closed":   "[policy.default]\ndeny = [\"0.0.0.0/0\", \"::/0\"]\n",
+	"many":     "[policy.default]\ndeny = [\"10.1.0.0/16\", \"10.3.0.0/16\", \"10.5.0.0/16\", \"10.7.0.0/16\", \"10.9.0.0/16\", \"10.11.0.0/16\", \"10.13.0.0/16\", \"10.15.0.0/16\", \"10.17.0.0/16\", \"192.168.0.0/16\", \"fe80::/10\"]\n",
+}
+
+func table(t *testing.T, policy string) ruleset.Table {
+	t.Helper()
+	c, err := config.Parse("config.toml", []byte("parents = [\"enp88s0\"]\n"+policy))
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := facts.Facts{
+		Parent:    "enp88s0",
+		Gateway:   []netip.Addr{netip.MustParseAddr("192.168.2.1"), netip.MustParseAddr("fe80::1")},
+		DNS:       []netip.Addr{netip.MustParseAddr("192.168.2.53"), netip.MustParseAddr("2001:db8:2::53")},
+		Broadcast: []netip.Addr{netip.MustParseAddr("192.168.2.255"), netip.MustParseAddr("255.255.255.255")},
+		OnLink:    []netip.Prefix{netip.MustParsePrefix("192.168.2.0/24"), netip.MustParsePrefix("2001:db8:2::/64")},
+	}
+	d := &domain.Domain{Name: "web-1", Direct: []domain.Interface{{Number: 1, Target: "macvtap0", Parent: "enp88s0", MAC: vmMAC}}}
+	d.Complete()
+	made, err := plan.Make(d, c, plan.Recorded{known})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return made.Tables[0]
+}
+
+// frames is how many frames each policy and direction is tried with. "make soak"
+// says more.
+func frames(t *testing.T) int {
+	t.Helper()
+	text := os.Getenv("MACVTAP_FILTER_FRAMES")
+	if text == "" {
+		return 2000
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// TestJudgeAgreesWithTheKernel sends random and mutated frames through a tap and
+// from the wire: what arrives is what the judge says.
+func TestJudgeAgreesWithTheKernel(t *testing.T) {
+	n, err := lab.New(lab.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { n.Close() })
+	tap, err := n.AddMacvtap("macvtap0", vmMAC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := tap.Open(); err != nil {
+		t.Fatal(err)
+	}
+	if err := tap.Up(); err != nil {
+		t.Fatal(err)
+	}
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	for name, policy := range policies {
+		t.Run(name, func(t *testing.T) {
+			made := table(t, policy)
+			err := n.Hypervisor.Do(func() error {
+				ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+				defer cancel()
+				return kernel.Create(ctx, []ruleset.Table{made})
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			maker := newMaker(rand.New(rand.NewPCG(seed, 1)))
+			agree(t, n, tap, made, ruleset.Egress, maker)
+			agree(t, n, tap, made, ruleset.Ingress, maker)
+		})
+	}
+}
+
+// agree sends frames in one direction, many at a time.
+func agree(t *testing.T, n *lab.Network, tap *lab.Tap, made ruleset.Table, hook ruleset.HookType, maker *maker) {
+	t.Helper()
+	const atOnce = 500
+	j := judge.New(made)
+	passed, total := 0, frames(t)
+	for sent := 0; sent < total; sent += atOnce {
+		var batch [][]byte
+		for range min(atOnce, total-sent) {
+			batch = append(batch, maker.frame(hook))
+		}
+		arrived := send(t, n, tap, hook, batch)
+		for _, f := range batch {
+			d, err := j.Frame(hook, f)
+			if err != nil {
+				if arrived[string(f)] {
+					t.Errorf("%s: the judge refuses a frame that arrived: %v\n%s", hook, err, line(hook, f))
+				}
+				continue
+			}
+			if d.Passes {
+				passed++
+			}
+			if d.Passes != arrived[string(f)] {
+				t.Errorf("%s: the judge: passes %v by rule %d of %s %q; arrived: %v\n%s", hook, d.Passes, d.Number, d.Chain, d.Rule, arrived[string(f)], line(hook, f))
+			}
+		}
+	}
+	if passed == 0 || passed == total {
+		t.Errorf("%s: %d of %d frames passed: the frames are no test", hook, passed, total)
+	}
+	t.Logf("%s: %d of %d frames passed", hook, passed, total)
+}
+
+// line is how "explain" takes the frame.
+func line(hook ruleset.HookType, frame []byte) string {
+	way := "--out"
+	if hook == ruleset.Ingress {
+		way = "--in"
+	}
+	return fmt.Sprintf("explain %s --hex %s", way, hex.EncodeToString(frame))
+}
+
+func send(t *testing.T, n *lab.Network, tap *lab.Tap, hook ruleset.HookType, batch [][]byte) map[string]bool {
+	t.Helper()
+	wire, err := n.Wire()
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen, err := n.Watch(func() error {
+		for _, f := range batch {
+			if hook == ruleset.Egress {
+				err = tap.Send(f)
+			} else {
+				err = wire.Send(f)
+			}
+			if err != nil {
+				return fmt.Errorf("%s: %w", line(hook, f), err)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := map[string]bool{}
+	where := seen.Wire
+	if hook == ruleset.Ingress {
+		where = seen.Taps[tap]
+	}
+	for _, f := range where {
+		out[string(f)] = true
+	}
+	return out
+}
