@@ -23,6 +23,7 @@ func commands() []command {
 		{"apply", applyUsage, changes, apply},
 		{"remove", removeUsage, changes, remove},
 		{"render", renderUsage, renders, render},
+		{"explain", explainUsage, explainFlags, explain},
 		{"facts", factsUsage, none, printFacts},
 		{"check", checkUsage, none, check},
 		{"version", versionUsage, none, version},

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
+	"runtime/debug"
 	"time"
 
 	"macvtap-filter/internal/config"
@@ -30,6 +32,9 @@ func runHook(call hook.Call, std streams) int {
 	if action == hook.None {
 		return exitDone
 	}
+	// A hook call ends before a collection or a second processor would pay.
+	runtime.GOMAXPROCS(1)
+	debug.SetGCPercent(-1)
 	err := within(hookLimit, call.Domain, func(ctx context.Context) error {
 		switch action {
 		case hook.Protect:

@@ -82,6 +82,8 @@ type options struct {
 	all    bool
 	format string
 	facts  string
+
+	question question // of explain
 }
 
 // A command is one word of the command line.

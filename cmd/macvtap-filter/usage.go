@@ -26,6 +26,7 @@ commands:
   apply VM… | --all     program the rules of running VMs again
   remove VM… | --all    remove the rules of VMs
   render [FILE | -]     print the rules for a domain XML as nft text
+  explain …             say what happens to a frame, which rule decides, and why
   facts PARENT…         print what the words of a policy stand for on this host
   check                 say whether this host is ready, and what to mend
   version               print the version

@@ -38,16 +38,19 @@ var (
 )
 
 // translated are IPv6 prefixes whose addresses stand for IPv4 ones: whoever gives
-// a 6to4 relay (RFC 3056) or a NAT64 (RFC 6052, 8215) such an address has it
-// send to the IPv4 address inside.
+// a 6to4 relay (RFC 3056) or a NAT64 (RFC 6052) such an address has it send to the
+// IPv4 address inside.
 var translated = []struct {
 	netip.Prefix
-	ipv4 int // the byte at which the IPv4 address begins, 0 where it is not known
+	ipv4 int // the byte at which the IPv4 address begins
 }{
 	{netip.MustParsePrefix("2002::/16"), 2},
 	{netip.MustParsePrefix("64:ff9b::/96"), 12},
-	{netip.MustParsePrefix("64:ff9b:1::/48"), 0},
 }
+
+// translatedPrefixes hold all translated addresses, those of a NAT64 of the LAN's
+// own included, of which nobody knows where the IPv4 address is (RFC 8215).
+var translatedPrefixes = mustPrefixes("2002::/16", "64:ff9b::/32")
 
 func mustPrefixes(all ...string) []netip.Prefix {
 	var out []netip.Prefix
@@ -85,8 +88,9 @@ func (f family) closed(p policy.Policy) []netip.Prefix {
 		b.AddPrefix(d)
 	}
 	if f.name == family6.name && !p.PassTunnels {
-		b.AddPrefix(netip.MustParsePrefix("2002::/16"))
-		b.AddPrefix(netip.MustParsePrefix("64:ff9b::/32")) // both NAT64 prefixes
+		for _, t := range translatedPrefixes {
+			b.AddPrefix(t)
+		}
 	}
 	set, err := b.IPSet()
 	if err != nil {

@@ -41,6 +41,7 @@ func Table(d *domain.Domain, i domain.Interface, p policy.Policy) (ruleset.Table
 		if !p.DropIPv6 {
 			s.ip(family6)
 			s.icmpv6()
+			s.translated()
 		}
 		s.arp()
 		s.base(i.Target)

@@ -29,7 +29,7 @@ func (s side) ip(f family) {
 		}
 		c.groups(f)
 	}
-	c.translated(f)
+	c.goTranslated(f)
 	c.allowed(f)
 	c.served(f)
 	if s.out {
@@ -212,21 +212,30 @@ func fromTo(source, destination uint16) []ruleset.Match {
 	return []ruleset.Match{ruleset.Is(ruleset.SourcePort, source), ruleset.Is(ruleset.DestinationPort, destination)}
 }
 
-// translated lets pass the translated addresses of peers that are not denied, and
-// drops the others.
-func (c *chain) translated(f family) {
+// goTranslated hands the translated addresses to the chain that judges them.
+func (c *chain) goTranslated(f family) {
 	if f.name != family6.name || c.policy.PassTunnels {
 		return
 	}
-	field := c.peerField(f)
-	for _, t := range translated {
-		if t.ipv4 > 0 {
-			if inner, any := c.translatedOpen(field, t.Prefix, t.ipv4); any {
-				c.accept(all(inner, c.plain())...)
-			}
-		}
-		c.drop("tunnel", "address of a NAT64 or 6to4 relay", within(field, t.Prefix, false))
+	for _, p := range translatedPrefixes {
+		c.goTo("translated", within(c.ip6, p, false))
 	}
+}
+
+// translated lets pass the translated addresses of peers that are not denied, and
+// drops the others.
+func (s side) translated() {
+	if s.policy.PassTunnels {
+		return
+	}
+	c := s.newChain("translated")
+	for _, t := range translated {
+		if inner, any := s.translatedOpen(s.ip6, t.Prefix, t.ipv4); any {
+			c.accept(all(inner, s.plain())...)
+		}
+	}
+	c.drop("tunnel", "address of a NAT64 or 6to4 relay")
+	c.done()
 }
 
 // translatedOpen matches the addresses of a translated prefix that stand for IPv4

@@ -146,7 +146,7 @@ func (c *chain) open6() {
 	if open, any := c.notClosed(family6, c.ip6); any {
 		c.accept(open...)
 	}
-	c.translated(family6)
+	c.goTranslated(family6)
 }
 
 func (s side) icmpv6ToVM() {
@@ -167,7 +167,7 @@ func (s side) icmpv6ToVM() {
 	if open, any := c.notClosed(family6, s.ip6); any {
 		c.accept(open...)
 	}
-	c.translated(family6)
+	c.goTranslated(family6)
 	c.drop("nd", "neighbour discovery of a denied host", icmpTypes(discoveryTypes))
 	c.drop("denied-ipv6", "denied IPv6 source")
 	c.done()

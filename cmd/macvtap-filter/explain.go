@@ -1,0 +1,334 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+
+	"macvtap-filter/internal/config"
+	"macvtap-filter/internal/domain"
+	"macvtap-filter/internal/frame"
+	"macvtap-filter/internal/judge"
+	"macvtap-filter/internal/libvirt"
+	"macvtap-filter/internal/plan"
+	"macvtap-filter/internal/ruleset"
+)
+
+// A question is what "explain" is asked: whose rules, and which frames.
+type question struct {
+	vm, xml string // the running VM, or the file, whose rules they are
+	device  string // its interface, when it has several
+
+	out, in            bool
+	from, to           string
+	fromMAC, toMAC     string
+	tcp, udp, fromPort uint
+	icmp, arp          bool
+	vlan               int
+	hex, pcap          string
+}
+
+const explainUsage = `usage: macvtap-filter explain --out|--in [whose rules] the frame
+
+Says what happens to a frame, which rule decides, and why. Nothing is sent.
+
+  --out            the frame comes from the VM
+  --in             the frame goes to the VM
+
+whose rules; without any, those of a VM that no [[vm]] section names:
+  --vm VM          a running VM's (asks libvirt)
+  --xml FILE       a domain XML's
+  --interface DEV  which of the VM's interfaces, by its device
+  --facts FILE     what "macvtap-filter facts PARENT" printed on the host
+
+the frame, in words:
+  --to ADDRESS     where it goes; with --in, default 198.51.100.7 or 2001:db8:100::7
+  --from ADDRESS   where it comes from; with --out, the same default
+  --tcp PORT, --udp PORT, --icmp, --arp (a request for --to)
+  --from-port PORT default 40000; without --tcp or --udp it has no effect
+  --vlan ID        with a VLAN tag
+  --to-mac MAC, --from-mac MAC
+or as it was captured, from the destination MAC address on:
+  --hex DIGITS
+  --pcap FILE      every frame of a file as tcpdump writes one
+
+example: macvtap-filter explain --out --to 192.168.2.77 --tcp 22
+`
+
+func explainFlags(f *flag.FlagSet, o *options) {
+	q := &o.question
+	f.BoolVar(&q.out, "out", false, "")
+	f.BoolVar(&q.in, "in", false, "")
+	f.StringVar(&q.vm, "vm", "", "")
+	f.StringVar(&q.xml, "xml", "", "")
+	f.StringVar(&q.device, "interface", "", "")
+	f.StringVar(&o.facts, "facts", "", "")
+	f.StringVar(&q.to, "to", "", "")
+	f.StringVar(&q.from, "from", "", "")
+	f.StringVar(&q.toMAC, "to-mac", "", "")
+	f.StringVar(&q.fromMAC, "from-mac", "", "")
+	f.UintVar(&q.tcp, "tcp", 0, "")
+	f.UintVar(&q.udp, "udp", 0, "")
+	f.UintVar(&q.fromPort, "from-port", 40000, "")
+	f.BoolVar(&q.icmp, "icmp", false, "")
+	f.BoolVar(&q.arp, "arp", false, "")
+	f.IntVar(&q.vlan, "vlan", -1, "")
+	f.StringVar(&q.hex, "hex", "", "")
+	f.StringVar(&q.pcap, "pcap", "", "")
+}
+
+// explain judges frames by a VM's ruleset.
+func explain(ctx context.Context, std streams, o options, args []string) error {
+	if err := wantNone(args); err != nil {
+		return err
+	}
+	q := o.question
+	if q.out == q.in {
+		return badInput(errors.New("say --out for a frame from the VM, or --in for one to it"))
+	}
+	c, err := config.Load(o.config)
+	if err != nil {
+		return badInput(err)
+	}
+	d, err := q.domain(ctx, c)
+	if err != nil {
+		return err
+	}
+	for _, note := range d.Complete() {
+		if q.xml != "" {
+			notef(std, "%s", note)
+		}
+	}
+	network, err := renderNetwork(ctx, o)
+	if err != nil {
+		return err
+	}
+	made, err := plan.Make(d, c, network)
+	if err != nil {
+		return badInput(err)
+	}
+	table, mac, err := q.table(d, made)
+	if err != nil {
+		return badInput(err)
+	}
+	frames, err := q.frames(mac)
+	if err != nil {
+		return badInput(err)
+	}
+	j := judge.New(table)
+	for n, f := range frames {
+		if len(frames) > 1 {
+			fmt.Fprintf(std.out, "frame %d: ", n+1)
+		}
+		fmt.Fprintln(std.out, verdict(j, q.hook(), f))
+	}
+	return nil
+}
+
+func (q question) hook() ruleset.HookType {
+	if q.out {
+		return ruleset.Egress
+	}
+	return ruleset.Ingress
+}
+
+// verdict says in words what becomes of a frame.
+func verdict(j *judge.Judge, hook ruleset.HookType, f []byte) string {
+	d, err := j.Frame(hook, f)
+	if err != nil {
+		return fmt.Sprintf("not judged: %v", err)
+	}
+	what := "dropped"
+	if d.Passes {
+		what = "passes"
+	}
+	if d.Number == 0 {
+		return fmt.Sprintf("%s: no rule of %s lets it pass", what, d.Chain)
+	}
+	why := d.Rule.Comment
+	if why == "" {
+		why = "every match of the rule holds"
+	}
+	return fmt.Sprintf("%s: %s\n  by rule %d of %s: %s", what, why, d.Number, strings.Join(d.Path, " → "), d.Rule)
+}
+
+// domain is whose rules they are.
+func (q question) domain(ctx context.Context, c *config.Config) (*domain.Domain, error) {
+	switch {
+	case q.vm != "" && q.xml != "":
+		return nil, badInput(errors.New("give either --vm or --xml"))
+	case q.vm != "":
+		client, err := libvirt.Dial(ctx)
+		if err != nil {
+			return nil, err
+		}
+		defer client.Close()
+		xml, err := client.LiveXML(ctx, q.vm)
+		if err != nil {
+			return nil, err
+		}
+		return parseNamed(q.vm, strings.NewReader(xml))
+	case q.xml != "":
+		file, err := os.Open(q.xml)
+		if err != nil {
+			return nil, badInput(err)
+		}
+		defer file.Close()
+		d, err := domain.Parse(file)
+		return d, badInput(err)
+	}
+	// Any VM will do, on the first parent.
+	return &domain.Domain{Name: "any", Direct: []domain.Interface{{Number: 1, Parent: c.Parents[0]}}}, nil
+}
+
+// table picks the rules of one of the VM's interfaces, and gives its MAC address.
+func (q question) table(d *domain.Domain, made plan.Plan) (ruleset.Table, net.HardwareAddr, error) {
+	var devices []string
+	for _, i := range d.Direct {
+		for _, t := range made.Tables {
+			if t.Name != ruleset.TableName(i.Target) {
+				continue
+			}
+			if i.Target == q.device {
+				return t, i.MAC, nil
+			}
+			devices = append(devices, i.Target)
+			if len(made.Tables) == 1 && q.device == "" {
+				return t, i.MAC, nil
+			}
+		}
+	}
+	if len(devices) == 0 {
+		return ruleset.Table{}, nil, fmt.Errorf("VM %q has no direct interface on a configured parent: nothing is filtered", d.Name)
+	}
+	return ruleset.Table{}, nil, fmt.Errorf("VM %q: say --interface and one of %s", d.Name, strings.Join(devices, ", "))
+}
+
+// frames are what is judged; mac is the VM's.
+func (q question) frames(mac net.HardwareAddr) ([][]byte, error) {
+	switch {
+	case q.hex != "" && q.pcap != "":
+		return nil, errors.New("give either --hex or --pcap")
+	case q.hex != "":
+		f, err := frame.ParseHex(q.hex)
+		return [][]byte{f}, err
+	case q.pcap != "":
+		file, err := os.Open(q.pcap)
+		if err != nil {
+			return nil, err
+		}
+		defer file.Close()
+		frames, err := frame.ReadPcap(file)
+		if err == nil && len(frames) == 0 {
+			err = errors.New("no frame in it")
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", q.pcap, err)
+		}
+		return frames, nil
+	}
+	d, err := q.describe(mac)
+	if err != nil {
+		return nil, err
+	}
+	f, err := d.Bytes()
+	return [][]byte{f}, err
+}
+
+// Addresses that documents use (RFC 5737, RFC 3849), and a MAC address of nobody's.
+var (
+	anyIPv4 = netip.MustParseAddr("198.51.100.7")
+	anyIPv6 = netip.MustParseAddr("2001:db8:100::7")
+	anyMAC  = net.HardwareAddr{0x02, 0, 0, 0, 0, 0xfe}
+)
+
+// describe turns the words into a description.
+func (q question) describe(mac net.HardwareAddr) (frame.Description, error) {
+	d := frame.Description{SourceMAC: mac, DestinationMAC: anyMAC, ARP: q.arp, SourcePort: uint16(q.fromPort)}
+	if q.in {
+		d.SourceMAC, d.DestinationMAC = anyMAC, mac
+	}
+	if err := q.addresses(&d); err != nil {
+		return d, err
+	}
+	for _, m := range []struct {
+		text string
+		mac  *net.HardwareAddr
+	}{{q.toMAC, &d.DestinationMAC}, {q.fromMAC, &d.SourceMAC}} {
+		if m.text == "" {
+			continue
+		}
+		hw, err := net.ParseMAC(m.text)
+		if err != nil || len(hw) != 6 {
+			return d, fmt.Errorf("%q is no MAC address", m.text)
+		}
+		*m.mac = hw
+	}
+	if q.vlan >= 0 {
+		if q.vlan > 4095 {
+			return d, fmt.Errorf("--vlan %d: want 0 to 4095", q.vlan)
+		}
+		id := uint16(q.vlan)
+		d.VLAN = &id
+	}
+	return d, q.protocol(&d)
+}
+
+// addresses fills in both ends: the peer must be named, and the VM's own address
+// is any when it is not.
+func (q question) addresses(d *frame.Description) error {
+	peer, own, flagName := q.to, q.from, "--to"
+	if q.in {
+		peer, own, flagName = q.from, q.to, "--from"
+	}
+	if peer == "" {
+		return fmt.Errorf("say %s and an address, or give the frame with --hex or --pcap", flagName)
+	}
+	far, err := netip.ParseAddr(peer)
+	if err != nil {
+		return fmt.Errorf("%s: %q is no address", flagName, peer)
+	}
+	near := anyIPv4
+	if far.Is6() {
+		near = anyIPv6
+	}
+	if own != "" {
+		if near, err = netip.ParseAddr(own); err != nil {
+			return fmt.Errorf("%q is no address", own)
+		}
+	}
+	d.Source, d.Destination = near, far
+	if q.in {
+		d.Source, d.Destination = far, near
+	}
+	return nil
+}
+
+func (q question) protocol(d *frame.Description) error {
+	kinds := 0
+	for _, is := range []bool{q.tcp > 0, q.udp > 0, q.icmp, q.arp} {
+		if is {
+			kinds++
+		}
+	}
+	switch {
+	case kinds != 1:
+		return errors.New("say one of --tcp PORT, --udp PORT, --icmp and --arp")
+	case max(q.tcp, q.udp, q.fromPort) > 65535:
+		return errors.New("a port is a number from 1 to 65535")
+	case q.tcp > 0:
+		d.Proto, d.Port = ruleset.TCP, uint16(q.tcp)
+	case q.udp > 0:
+		d.Proto, d.Port = ruleset.UDP, uint16(q.udp)
+	case d.Destination.Is6():
+		d.Proto = ruleset.ICMPv6
+	default:
+		d.Proto = ruleset.ICMP
+	}
+	return nil
+}

@@ -1,0 +1,106 @@
+// Package frame makes and reads Ethernet frames for "explain": from a few words, from
+// hexadecimal digits, from a capture. It is small on purpose: a packet library
+// would cost every start of the hook more than the hook itself takes.
+package frame
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+)
+
+// A Description says what a frame is, in the words of the command line.
+type Description struct {
+	Source, Destination       netip.Addr // of one family
+	SourceMAC, DestinationMAC net.HardwareAddr
+	ARP                       bool   // a request for Destination instead of a datagram
+	Proto                     byte   // IANA's protocol number; ICMP and ICMPv6 are echo requests
+	SourcePort, Port          uint16 // of TCP, UDP and SCTP
+	VLAN                      *uint16
+}
+
+const (
+	icmp   = 1
+	tcp    = 6
+	udp    = 17
+	icmpv6 = 58
+)
+
+// Bytes builds the frame, without its checksums: nothing judges by them.
+func (d Description) Bytes() ([]byte, error) {
+	if d.Source.Is4() != d.Destination.Is4() {
+		return nil, fmt.Errorf("%s and %s: one is IPv4, the other IPv6", d.Source, d.Destination)
+	}
+	if d.ARP && !d.Destination.Is4() {
+		return nil, fmt.Errorf("%s: ARP is for IPv4; IPv6 has neighbour discovery", d.Destination)
+	}
+	f := append(append([]byte(nil), d.DestinationMAC...), d.SourceMAC...)
+	if d.VLAN != nil {
+		f = binary.BigEndian.AppendUint16(append(f, 0x81, 0x00), *d.VLAN)
+	}
+	switch {
+	case d.ARP:
+		return append(append(f, 0x08, 0x06), d.arp()...), nil
+	case d.Destination.Is4():
+		return append(append(f, 0x08, 0x00), d.ipv4()...), nil
+	default:
+		return append(append(f, 0x86, 0xdd), d.ipv6()...), nil
+	}
+}
+
+// arp is a request (RFC 826).
+func (d Description) arp() []byte {
+	b := []byte{0, 1, 8, 0, 6, 4, 0, 1}
+	b = append(append(b, d.SourceMAC...), d.Source.AsSlice()...)
+	return append(append(b, 0, 0, 0, 0, 0, 0), d.Destination.AsSlice()...)
+}
+
+func (d Description) ipv4() []byte {
+	body := d.body()
+	h := []byte{0x45, 0}
+	h = binary.BigEndian.AppendUint16(h, uint16(20+len(body)))
+	h = append(h, 0, 0, 0, 0, 64, d.Proto, 0, 0)
+	h = append(append(h, d.Source.AsSlice()...), d.Destination.AsSlice()...)
+	return append(h, body...)
+}
+
+func (d Description) ipv6() []byte {
+	body := d.body()
+	h := binary.BigEndian.AppendUint16([]byte{0x60, 0, 0, 0}, uint16(len(body)))
+	h = append(append(append(h, d.Proto, 64), d.Source.AsSlice()...), d.Destination.AsSlice()...)
+	return append(h, body...)
+}
+
+// body is a transport header: the opening segment of a TCP connection, an empty
+// datagram, an echo request.
+func (d Description) body() []byte {
+	ports := binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(nil, d.SourcePort), d.Port)
+	switch d.Proto {
+	case tcp:
+		const syn = 0x02
+		return append(ports, 0, 0, 0, 0, 0, 0, 0, 0, 0x50, syn, 0xff, 0xff, 0, 0, 0, 0)
+	case icmp:
+		return []byte{8, 0, 0, 0, 0, 1, 0, 1}
+	case icmpv6:
+		return []byte{128, 0, 0, 0, 0, 1, 0, 1}
+	}
+	return append(ports, 0, 8, 0, 0)
+}
+
+// ParseHex reads a frame from hexadecimal digits, which may be parted by spaces,
+// colons, hyphens and line ends.
+func ParseHex(s string) ([]byte, error) {
+	digits := strings.NewReplacer(" ", "", ":", "", "-", "", "\n", "", "\t", "", "\r", "").Replace(s)
+	b, err := hex.DecodeString(digits)
+	if err != nil {
+		return nil, fmt.Errorf("no frame in hexadecimal digits: %w", err)
+	}
+	if len(b) == 0 {
+		return nil, errors.New("no frame: no digits")
+	}
+	return b, nil
+}
