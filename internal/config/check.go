@@ -65,6 +65,12 @@ func (c *Config) check(check checker, raw *file) {
 		}
 		c.KillOnReconnect = *r == "kill"
 	}
+	if m := raw.Metadata; m != nil {
+		if *m != "ignore" && *m != "honour" {
+			check.add("metadata", "metadata = %q: want \"ignore\" or \"honour\"", *m)
+		}
+		c.HonourMetadata = *m == "honour"
+	}
 	c.policies[DefaultPolicy] = checkPolicy(check, DefaultPolicy, filePolicy{})
 	for _, name := range slices.Sorted(maps.Keys(raw.Policy)) {
 		c.policies[name] = checkPolicy(check, name, raw.Policy[name])

@@ -43,6 +43,10 @@ type Config struct {
 	// running VM is reported to libvirtd, which then kills the VM.
 	KillOnReconnect bool
 
+	// HonourMetadata says that a domain's <metadata> may choose its policy and
+	// add to what it allows.
+	HonourMetadata bool
+
 	policies map[string]Policy
 	vms      []vm
 }
@@ -144,6 +148,28 @@ func (c *Config) Policy(name, uuid string) Policy {
 		}
 	}
 	return c.policies[DefaultPolicy]
+}
+
+// Choose gives a VM's policy as its domain's metadata has it: another policy, when
+// one is named, and more allow entries. The VM's addresses stay.
+func (c *Config) Choose(p Policy, name string, allow []string) (Policy, error) {
+	if name != "" {
+		chosen, ok := c.policies[name]
+		if !ok {
+			return p, fmt.Errorf("metadata: the policy %q is not defined in %s", name, c.File)
+		}
+		chosen.Addresses = p.Addresses
+		p = chosen
+	}
+	p.Allow = slices.Clone(p.Allow)
+	for _, text := range allow {
+		entry, err := ParseEntry(text)
+		if err != nil {
+			return p, fmt.Errorf("metadata: allow: %w", err)
+		}
+		p.Allow = append(p.Allow, entry)
+	}
+	return p, nil
 }
 
 // GuardsParent reports whether one of a NIC's names is one of the parents.

@@ -16,6 +16,7 @@ import (
 type file struct {
 	Parents   []string              `toml:"parents"`
 	Reconnect *string               `toml:"reconnect"`
+	Metadata  *string               `toml:"metadata"`
 	Policy    map[string]filePolicy `toml:"policy"`
 	VM        []fileVM              `toml:"vm"`
 }

@@ -26,6 +26,27 @@ type Domain struct {
 	Name   string
 	UUID   string      // in lower case with hyphens; "" when the XML has none
 	Direct []Interface // its direct interfaces, in the XML's order
+
+	// Choice is what the domain's <metadata> asks of the filter, nil for
+	// nothing. Whether it gets that is the configuration's to say.
+	Choice *Choice
+}
+
+// Namespace is the XML namespace of the element in <metadata> by which a domain
+// carries its own choice, so that it moves with the VM:
+//
+//	<metadata>
+//	  <mvf:filter xmlns:mvf="urn:macvtap-filter:1" policy="dmz">
+//	    <mvf:allow>192.168.2.9 tcp/8000</mvf:allow>
+//	  </mvf:filter>
+//	</metadata>
+const Namespace = "urn:macvtap-filter:1"
+
+// A Choice names a policy, "" for the configured one, and adds allow entries.
+type Choice struct {
+	Policy string
+	Allow  []string
+	Err    error // what of it is not understood; it counts only where it is honoured
 }
 
 // An Interface is one <interface type='direct'>: a macvtap device.
@@ -82,6 +103,7 @@ func Parse(r io.Reader) (*Domain, error) {
 	if d.Direct, err = parseInterfaces(root); err != nil {
 		return nil, &Error{d.Name, err}
 	}
+	d.Choice = parseChoice(root)
 	return d, nil
 }
 

@@ -78,16 +78,31 @@ func (p *planner) add(i domain.Interface) error {
 	return nil
 }
 
+// configured gives the domain's policy: the configuration's, or the domain's own
+// choice where that is honoured.
+func (p *planner) configured() (config.Policy, error) {
+	configured := p.config.Policy(p.domain.Name, p.domain.UUID)
+	if p.domain.Choice == nil || !p.config.HonourMetadata {
+		return configured, nil
+	}
+	if err := p.domain.Choice.Err; err != nil {
+		return configured, err
+	}
+	return p.config.Choose(configured, p.domain.Choice.Policy, p.domain.Choice.Allow)
+}
+
 // policy resolves the domain's policy on the interface's parent, once a parent.
 // Facts are read only for a policy that has words.
 func (p *planner) policy(i domain.Interface) (policy.Policy, error) {
 	if resolved, ok := p.policies[i.Parent]; ok {
 		return resolved, nil
 	}
-	configured := p.config.Policy(p.domain.Name, p.domain.UUID)
+	configured, err := p.configured()
+	if err != nil {
+		return policy.Policy{}, err
+	}
 	known := facts.Facts{Parent: i.Parent}
 	if policy.NeedsFacts(configured) {
-		var err error
 		if known, err = p.network.Facts(i.Parent); err != nil {
 			return policy.Policy{}, err
 		}
@@ -95,6 +110,9 @@ func (p *planner) policy(i domain.Interface) (policy.Policy, error) {
 	resolved, warnings, err := policy.Resolve(configured, known)
 	if err != nil {
 		return policy.Policy{}, err
+	}
+	if choice := p.domain.Choice; choice != nil && !p.config.HonourMetadata {
+		warnings = append(warnings, fmt.Sprintf("the domain's metadata asks for policy %q and %d allow entries, and is ignored; metadata = \"honour\" in %s heeds it", choice.Policy, len(choice.Allow), p.config.File))
 	}
 	for _, w := range warnings {
 		p.plan.Warnings = append(p.plan.Warnings, fmt.Sprintf("VM %q: %s: %s", p.domain.Name, i, w))
