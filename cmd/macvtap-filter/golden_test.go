@@ -93,7 +93,7 @@ func loadByNft(t *testing.T, text, inJSON string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer ns.Close()
+	defer func() { _ = ns.Close() }()
 	made := map[string]bool{}
 	for _, m := range device.FindAllStringSubmatch(text, -1) {
 		if name := m[1]; !made[name] {

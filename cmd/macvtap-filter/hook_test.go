@@ -11,7 +11,7 @@ import (
 func TestWithin(t *testing.T) {
 	const long = time.Hour
 	wrong := errors.New("wrong")
-	if err := within(long, "web", func(context.Context) error { return wrong }); err != wrong {
+	if err := within(long, "web", func(context.Context) error { return wrong }); !errors.Is(err, wrong) {
 		t.Errorf("error %v, want %v", err, wrong)
 	}
 	if err := within(long, "web", func(context.Context) error { return nil }); err != nil {

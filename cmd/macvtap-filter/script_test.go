@@ -34,7 +34,7 @@ func enterLab(env *testscript.Env) error {
 	if err != nil {
 		return err
 	}
-	env.Defer(func() { network.Close() })
+	env.Defer(func() { _ = network.Close() })
 	cases, err := filepath.Abs(filepath.Join("..", "..", "testdata", "cases"))
 	if err != nil {
 		return err

@@ -83,12 +83,8 @@ func (c *Config) check(check checker, raw *file) {
 // validPolicyName holds what may stand bare in TOML, so that a policy's name
 // can stand in comments and on command lines.
 func validPolicyName(name string) bool {
-	for _, r := range name {
-		if !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_') {
-			return false
-		}
-	}
-	return name != "" && len(name) <= 32
+	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
+	return name != "" && len(name) <= 32 && strings.Trim(name, letters) == ""
 }
 
 func checkPolicy(check checker, name string, raw filePolicy) Policy {

@@ -11,10 +11,10 @@ import (
 // A view is one direction of traffic. The peer is the frame's destination on the
 // way out and its source on the way in.
 type view struct {
-	chain string // the base chain's name; the names of all else begin with it
-	hook  ruleset.HookType
-	peer  string // for comments
-	out   bool
+	prefix string // the base chain's name; the names of all else begin with it
+	hook   ruleset.HookType
+	peer   string // for comments
+	out    bool
 
 	// kind is the field that tells IPv4, IPv6 and ARP from all else. On the way
 	// in the kernel has lifted a VLAN tag off and calls the frame by what is
@@ -26,12 +26,12 @@ type view struct {
 }
 
 var fromVM = view{
-	chain: "from-vm", hook: ruleset.Egress, peer: "destination", out: true, kind: ruleset.Protocol,
+	prefix: "from-vm", hook: ruleset.Egress, peer: "destination", out: true, kind: ruleset.Protocol,
 	ip4: ruleset.IPDestination, ip6: ruleset.IP6Destination, arp: ruleset.ARPTargetIP, port: ruleset.DestinationPort,
 }
 
 var toVM = view{
-	chain: "to-vm", hook: ruleset.Ingress, peer: "source", kind: ruleset.EtherType,
+	prefix: "to-vm", hook: ruleset.Ingress, peer: "source", kind: ruleset.EtherType,
 	ip4: ruleset.IPSource, ip6: ruleset.IP6Source, arp: ruleset.ARPSenderIP, port: ruleset.SourcePort,
 }
 
@@ -63,9 +63,9 @@ func (s side) newChain(suffix string) *chain {
 // chainName gives a chain's name: "from-vm" for "", "from-vm-arp" for "arp".
 func (s side) chainName(suffix string) string {
 	if suffix == "" {
-		return s.view.chain
+		return s.prefix
 	}
-	return s.view.chain + "-" + suffix
+	return s.prefix + "-" + suffix
 }
 
 // done adds the chain to the table.

@@ -26,7 +26,7 @@ func network(t *testing.T, o lab.Options) *lab.Network {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { n.Close() })
+	t.Cleanup(func() { _ = n.Close() })
 	return n
 }
 

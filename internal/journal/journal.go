@@ -34,6 +34,6 @@ func send(p journal.Priority, message string, f Fields) {
 	if err != nil {
 		return
 	}
-	defer w.Close()
+	defer func() { _ = w.Close() }()
 	_, _ = w.Write([]byte(strings.ReplaceAll(message, "\n", " ")))
 }

@@ -92,7 +92,7 @@ func TestJudgeAgreesWithTheKernel(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { n.Close() })
+	t.Cleanup(func() { _ = n.Close() })
 	tap, err := n.AddMacvtap("macvtap0", vmMAC)
 	if err != nil {
 		t.Fatal(err)

@@ -152,19 +152,3 @@ func options(t testing.TB, w way, peer string) []byte {
 	}
 	return serialize(t, eth, ip4, udp)
 }
-
-// arp asks who has the peer, or is the peer's answer.
-func (w way) arp(t testing.TB, peer string) []byte {
-	t.Helper()
-	src, dst := w.addresses(peer)
-	eth := w.ethernet(layers.EthernetTypeARP)
-	operation := uint16(layers.ARPReply)
-	if w.name == out.name {
-		operation = layers.ARPRequest
-		eth.DstMAC = layers.EthernetBroadcast
-	}
-	return serialize(t, eth, &layers.ARP{
-		AddrType: layers.LinkTypeEthernet, Protocol: layers.EthernetTypeIPv4, HwAddressSize: 6, ProtAddressSize: 4,
-		Operation: operation, SourceHwAddress: w.src, SourceProtAddress: src, DstHwAddress: w.dst, DstProtAddress: dst,
-	})
-}

@@ -122,7 +122,7 @@ func namespace(t testing.TB) *lab.Namespace {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { ns.Close() })
+	t.Cleanup(func() { _ = ns.Close() })
 	return ns
 }
 

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	rpc "github.com/digitalocean/go-libvirt"
+	"github.com/digitalocean/go-libvirt/socket/dialers"
 )
 
 // sockets are where a daemon that runs QEMU domains listens: the modular one's,
@@ -38,12 +39,12 @@ func Dial(ctx context.Context) (*Client, error) {
 			continue
 		}
 		if err := limit(ctx, conn); err != nil {
-			conn.Close()
+			_ = conn.Close()
 			return nil, err
 		}
-		client := rpc.New(conn)
+		client := rpc.NewWithDialer(dialers.NewAlreadyConnected(conn))
 		if err := client.ConnectToURI(rpc.QEMUSystem); err != nil {
-			conn.Close()
+			_ = conn.Close()
 			return nil, fmt.Errorf("libvirt: %s: %w", socket, err)
 		}
 		return &Client{client, conn}, nil
