@@ -34,6 +34,8 @@ demo: build
 	$(GO) run ./cmd/demo --binary $(BIN)
 
 test: build
+	@command -v nft >/dev/null || echo "WARNING: nft is missing: no ruleset is checked by nft itself (apt install nftables)" >&2
+	@test "$$(id -u)" = 0 || echo "WARNING: not root: nothing is checked in the kernel" >&2
 	$(GO) vet ./...
 	$(GO) vet -tags e2e,kernels ./...
 	$(MAKE) --no-print-directory fuzz

@@ -16,7 +16,7 @@ require (
 	github.com/rogpeppe/go-internal v1.16.0 // tests: testscript
 	github.com/vishvananda/netlink v1.3.1 // links, addresses, routes; prescribed
 	go4.org/netipx v0.0.0-20260823151212-3075585bcbeb // merging prefixes and ranges; the kernel's sets refuse overlaps
-	golang.org/x/net v0.55.0
+	golang.org/x/net v0.55.0 // tests and demo: ICMP
 	golang.org/x/sys v0.49.0 // constants and system calls
 )
 

@@ -49,8 +49,9 @@ var translated = []struct {
 }
 
 // translatedPrefixes hold all translated addresses, those of a NAT64 of the LAN's
-// own included, of which nobody knows where the IPv4 address is (RFC 8215).
-var translatedPrefixes = mustPrefixes("2002::/16", "64:ff9b::/32")
+// own included, of which nobody knows where the IPv4 address is (RFC 8215), and
+// Teredo's, which have been out of use too long to be told apart (RFC 4380).
+var translatedPrefixes = mustPrefixes("2002::/16", "64:ff9b::/32", "2001::/32")
 
 func mustPrefixes(all ...string) []netip.Prefix {
 	var out []netip.Prefix

@@ -10,24 +10,32 @@ import (
 // ip judges the datagrams of one family; ICMPv6 has a chain of its own.
 func (s side) ip(f family) {
 	c := s.newChain(f.name)
-	if open, any := s.open(f); any {
-		c.accept(open...)
+	if s.out && f.name == family4.name {
+		c.leases()
+	}
+	open, any := s.open(f)
+	if any {
+		c.accept(all(open, s.bare(f))...)
 	}
 	if f.name == family6.name {
 		c.goTo("icmpv6", ruleset.Byte(ruleset.L4Proto, ruleset.ICMPv6))
 	}
 	if s.out {
 		c.spoofedSources(f)
+		c.sourceRoutes(f)
 	}
 	if !s.policy.PassTunnels {
 		c.drop("tunnel", "tunnel", ruleset.Lookup{Fields: []ruleset.Field{ruleset.L4Proto}, Set: tunnels})
 	}
 	if s.out {
 		if f.name == family4.name && !s.policy.PassRouters {
-			c.drop("redirect", "ICMP redirect", ruleset.Byte(ruleset.ICMPType, icmpRedirect))
-			c.drop("router-advertisement", "ICMP router advertisement", ruleset.Byte(ruleset.ICMPType, icmpRouter))
+			c.drop("redirect", "ICMP redirect", firstFragment, ruleset.Byte(ruleset.ICMPType, icmpRedirect))
+			c.drop("router-advertisement", "ICMP router advertisement", firstFragment, ruleset.Byte(ruleset.ICMPType, icmpRouter))
 		}
 		c.groups(f)
+		if any && f.name == family6.name && !s.policy.PassTunnels {
+			c.accept(all(open, known(f), s.plain())...) // behind an extension header, or in fragments
+		}
 	}
 	c.goTranslated(f)
 	c.allowed(f)
@@ -77,23 +85,64 @@ func (s side) open(f family) (matches []ruleset.Match, any bool) {
 	} else if s.out && s.knowsOwn() {
 		return nil, false // the VM has no address of this family
 	}
-	matches = append(matches, peers...)
-	if f.name == family6.name {
-		matches = append(matches, ruleset.Compare{Field: ruleset.L4Proto, Op: ruleset.NotEqual, Value: []byte{ruleset.ICMPv6}})
+	return append(matches, peers...), true
+}
+
+// bare matches the datagrams that carry nothing by which a router on the way sends
+// them somewhere else, a source route above all (RFC 6274, 3.13.2.3; RFC 5095):
+// from the VM, IPv4 without options, and IPv6 without extension headers. The VM's
+// ICMPv6 has a chain of its own.
+func (s side) bare(f family) []ruleset.Match {
+	routed := s.out && !s.policy.PassTunnels
+	switch {
+	case routed && f.name == family4.name:
+		return all(one(ruleset.Byte(versionAndLength, 0x45)), s.plain())
+	case routed:
+		next := ruleset.Lookup{Fields: []ruleset.Field{ruleset.IP6NextHeader}, Not: true, Set: extensions}
+		return all(one(next), s.single())
 	}
-	return append(matches, s.plain()...), true
+	return all(known(f), s.plain())
+}
+
+// versionAndLength is the first byte of an IPv4 header: the version, 4, and the
+// header's length in units of four bytes, five without options (RFC 791, 3.1).
+var versionAndLength = ruleset.Raw(ruleset.NetworkHeader, 0, 1)
+
+// sourceRoutes drops the datagrams of the VM that a router on the way may send
+// to a denied host, by an address in an option (IPv4) or a routing header (IPv6),
+// or that hide whether they have one: of extension headers there is one at most,
+// so that the next rules know what is behind it.
+func (c *chain) sourceRoutes(f family) {
+	if c.policy.PassTunnels {
+		return
+	}
+	if f.name == family4.name {
+		c.drop("source-route", "IPv4 options", ruleset.Masked{Field: versionAndLength, Mask: []byte{0x0f}, Op: ruleset.GreaterEqual, Value: []byte{6}})
+		return
+	}
+	c.drop("source-route", "IPv6 routing header", ruleset.Byte(ruleset.IP6NextHeader, routingHeader))
+	var elements []ruleset.Element
+	for _, n := range extensionHeaders {
+		elements = append(elements, ruleset.Element{From: [][]byte{{n}}, To: [][]byte{{n}}})
+	}
+	c.drop("source-route", "several IPv6 extension headers", ruleset.Among(ruleset.IP6NextHeader, false, elements...),
+		ruleset.Among(ruleset.Raw(ruleset.NetworkHeader, 40, 1), false, elements...))
 }
 
 // plain matches datagrams that are no tunnel, from the VM in a frame to one host.
 func (s side) plain() []ruleset.Match {
-	var out []ruleset.Match
-	if !s.policy.PassTunnels {
-		out = append(out, ruleset.Lookup{Fields: []ruleset.Field{ruleset.L4Proto}, Not: true, Set: tunnels})
+	if s.policy.PassTunnels {
+		return s.single()
 	}
-	if s.out && !s.policy.PassMulticast {
-		out = append(out, unicast)
+	return all(one(ruleset.Lookup{Fields: []ruleset.Field{ruleset.L4Proto}, Not: true, Set: tunnels}), s.single())
+}
+
+// single matches frames of the VM's that are for one host.
+func (s side) single() []ruleset.Match {
+	if !s.out || s.policy.PassMulticast {
+		return nil
 	}
-	return out
+	return one(unicast)
 }
 
 // knowsOwn reports whether frames from other addresses than the VM's own are
@@ -133,10 +182,21 @@ func (c *chain) spoofedSources(f family) {
 		return
 	}
 	if f.name == family4.name {
-		c.drop("dhcp-server", "DHCP server", ruleset.Byte(ruleset.L4Proto, ruleset.UDP), ruleset.Is(ruleset.SourcePort, 67))
+		c.drop("dhcp-server", "DHCP server", firstFragment, ruleset.Byte(ruleset.L4Proto, ruleset.UDP), ruleset.Is(ruleset.SourcePort, 67))
 	} else {
 		c.drop("dhcpv6-server", "DHCPv6 server", ruleset.Byte(ruleset.L4Proto, ruleset.UDP), ruleset.Is(ruleset.SourcePort, 547))
 	}
+}
+
+// leases drops what a DHCP server sends to clients. A client without an address takes
+// it whatever address it is for, so this comes before what lets the internet pass,
+// and many look at no port but their own.
+func (c *chain) leases() {
+	if c.policy.PassDHCPServer {
+		return
+	}
+	c.drop("dhcp-server", "DHCP to a client",
+		ruleset.Byte(ruleset.L4Proto, ruleset.UDP), ruleset.Is(ruleset.DestinationPort, 68), firstFragment)
 }
 
 // mayDiscover matches the addresses from which a DHCP client broadcasts.
@@ -234,7 +294,7 @@ func (s side) translated() {
 			c.accept(all(inner, s.plain())...)
 		}
 	}
-	c.drop("tunnel", "address of a NAT64 or 6to4 relay")
+	c.drop("tunnel", "address of a NAT64, 6to4 or Teredo relay")
 	c.done()
 }
 

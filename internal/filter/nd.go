@@ -95,6 +95,7 @@ func (s side) icmpv6FromVM() {
 		c.goTo("rs", icmpType(routerSolicitation))
 	}
 	c.reports()
+	c.sourceRoutes(family6)
 	c.groups(family6)
 	c.open6()
 	c.drop("multicast", "IPv6 multicast", within(ruleset.IP6Destination, multicastIPv6, false))

@@ -3,6 +3,7 @@ package filter
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 
 	"go4.org/netipx"
 
@@ -26,8 +27,18 @@ const (
 const tunnels = "tunnels"
 
 // tunnelProtocols carry IP or Ethernet in IP (IANA's protocol numbers): IPv4, IPv6,
-// GRE, MOBILE, IPIP, ETHERIP, ENCAP, L2TP, MPLS-in-IP.
-var tunnelProtocols = []byte{ruleset.IPinIP, ruleset.SixIn4, ruleset.GRE, 55, 94, 97, 98, 115, 137}
+// GRE, MOBILE, IPIP, ETHERIP, ENCAP, L2TP, MPLS-in-IP, Ethernet, NSH.
+var tunnelProtocols = []byte{ruleset.IPinIP, ruleset.SixIn4, ruleset.GRE, 55, 94, 97, 98, 115, 137, 143, 145}
+
+// extensions names the set of what can follow an IPv6 header and needs a closer
+// look: extension headers, tunnels, ICMPv6.
+const extensions = "extensions"
+
+const routingHeader = 43
+
+// extensionHeaders are IPv6's (RFC 7045): hop-by-hop, routing, fragment,
+// authentication, destination options, mobility, HIP, shim6.
+var extensionHeaders = []byte{hopByHop, routingHeader, 44, 51, 60, 135, 139, 140}
 
 // maxCompares is the number of denied prefixes up to which comparing one after
 // the other is cheaper than one lookup in a tree: a lookup costs about seven
@@ -46,11 +57,10 @@ func sets(p policy.Policy) []ruleset.Set {
 		}
 	}
 	if !p.PassTunnels {
-		s := ruleset.Set{Name: tunnels, Key: []ruleset.Type{ruleset.TypeInetProto}}
-		for _, proto := range tunnelProtocols {
-			s.Elements = append(s.Elements, ruleset.Element{From: [][]byte{{proto}}, To: [][]byte{{proto}}})
+		add(protocolSet(tunnels, tunnelProtocols))
+		if !p.DropIPv6 {
+			add(protocolSet(extensions, slices.Concat(tunnelProtocols, extensionHeaders, []byte{ruleset.ICMPv6})))
 		}
-		add(s)
 	}
 	for _, f := range []family{family4, family6} {
 		if closed := f.closed(p); len(closed) > maxCompares {
@@ -66,6 +76,14 @@ func sets(p policy.Policy) []ruleset.Set {
 		}
 	}
 	return out
+}
+
+func protocolSet(name string, all []byte) ruleset.Set {
+	s := ruleset.Set{Name: name, Key: []ruleset.Type{ruleset.TypeInetProto}}
+	for _, proto := range slices.Sorted(slices.Values(all)) {
+		s.Elements = append(s.Elements, ruleset.Element{From: [][]byte{{proto}}, To: [][]byte{{proto}}})
+	}
+	return s
 }
 
 // several gives the addresses when there is more than one: a single one is
