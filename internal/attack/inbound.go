@@ -1,0 +1,44 @@
+package attack
+
+import "net/netip"
+
+// inbound is what denied hosts send to the VM.
+func (l *list) inbound() {
+	vm, victim := l.VM, l.Victim
+	plain := l.udp(victim.IPv4, vm.IPv4, 53, 40000, "sixteen bytes ..")
+	plain6 := l.udp(victim.Link, vm.Link, 53, 40000, "sixteen bytes ..")
+	send := func(packet []byte) []byte { return ether(vm.MAC, victim.MAC, typeIPv4, packet) }
+	wrap := func(next byte, payload ...[]byte) []byte {
+		return l.in(victim.MAC, l.ip(victim.Link, vm.Link, next, join(payload...)))
+	}
+	l.toVM("TCP of a denied host", "RFC 9293", "denied-ipv4", l.in(victim.MAC, l.tcp(victim.IPv4, vm.IPv4, 40000, 22, false)))
+	l.toVM("UDP of a denied host", "RFC 768", "denied-ipv4", send(plain))
+	l.toVM("ping of a denied host", "RFC 792", "denied-ipv4", l.in(victim.MAC, l.icmp(victim.IPv4, vm.IPv4, 8, make([]byte, 8))))
+	l.toVM("ICMP redirect of a denied host", "RFC 792", "denied-ipv4", l.in(victim.MAC, l.icmp(victim.IPv4, vm.IPv4, 5, join(victim.IPv4.AsSlice(), plain[:28]))))
+	l.toVM("a denied host by way of the gateway", "RFC 1812", "denied-ipv4", l.in(l.Gateway.MAC, l.udp(victim.IPv4, vm.IPv4, 53, 40000, "by the gateway")))
+	l.toVM("options of a denied host", "RFC 7126", "denied-ipv4", send(withOptions(plain, 1, 1, 1, 0)), send(withOptions(plain, route(131, vm.IPv4)...)))
+	l.toVM("fragments of a denied host", "RFC 1858", "denied-ipv4", send(fragment(plain, 0, true)), send(fragment(plain, 8, false)))
+	l.toVM("malformed IPv4 of a denied host", "RFC 791, 3.1", "denied-ipv4", send(changed(plain, 0, 0x65)), send(changed(plain, 0, 0x44)), send(changed(plain, 2, 0xff, 0xff)))
+	l.toVM("UDP of a denied host, link-local and global", "RFC 4291", "denied-ipv6", l.in(victim.MAC, plain6), l.in(victim.MAC, l.udp(victim.IPv6, vm.IPv6, 53, 40000, "global")))
+	l.toVM("ping of a denied host over IPv6", "RFC 4443", "denied-ipv6", l.in(victim.MAC, l.icmp(victim.Link, vm.Link, 128, make([]byte, 8))))
+	l.toVM("extension headers and fragments of a denied host", "RFC 8200, 4", "denied-ipv6",
+		wrap(hopByHop, optionsHeader(udp, 1), plain6[40:]), wrap(routing, changed(routingHeader(udp, 0, vm.Link), 3, 0), plain6[40:]),
+		wrap(fragmented, fragmentHeader(udp, 0, true), plain6[40:]), wrap(fragmented, fragmentHeader(udp, 8, false), plain6[48:]))
+	l.toVM("broadcast and multicast of a denied host", "RFC 919; RFC 6762", "denied-ipv4",
+		ether(allHosts, victim.MAC, typeIPv4, l.udp(victim.IPv4, broadcast4, 9, 9, "limited")), ether(allHosts, victim.MAC, typeIPv4, l.udp(victim.IPv4, last(l.LAN), 137, 137, "directed")),
+		ether(groupMAC(netip.MustParseAddr("224.0.0.251")), victim.MAC, typeIPv4, l.udp(victim.IPv4, netip.MustParseAddr("224.0.0.251"), 5353, 5353, "mdns")))
+	l.toVM("IPv6 multicast of a denied host", "RFC 6762", "denied-ipv6", ether(groupMAC(netip.MustParseAddr("ff02::fb")), victim.MAC, typeIPv6, l.udp(victim.Link, netip.MustParseAddr("ff02::fb"), 5353, 5353, "mdns")))
+	l.toVM("DHCP offer of a denied host", "RFC 7610", "denied-ipv4", l.in(victim.MAC, l.udp(victim.IPv4, vm.IPv4, 67, 68, "offer")), ether(allHosts, victim.MAC, typeIPv4, l.udp(victim.IPv4, broadcast4, 67, 68, "offer")))
+	l.toVM("DHCPv6 advertise of a denied host", "RFC 7610", "denied-ipv6", l.in(victim.MAC, l.udp(victim.Link, vm.Link, 547, 546, advertise6)))
+	for _, from := range []struct{ name, address, source, reason string }{
+		{"this network", "0.0.0.0", "RFC 1122, 3.2.1.3", "denied-ipv4"}, {"loopback", "127.0.0.1", "RFC 1122, 3.2.1.3", "denied-ipv4"},
+		{"link-local", "169.254.7.7", "RFC 3927", "denied-ipv4"}, {"a group", "224.0.0.1", "RFC 1112, 7.2", "denied-ipv4"}, {"broadcast", "255.255.255.255", "RFC 1122, 3.2.1.3", "denied-ipv4"},
+	} {
+		l.toVM("from "+from.name, from.source, from.reason, l.in(victim.MAC, l.udp(netip.MustParseAddr(from.address), vm.IPv4, 53, 40000, from.name)))
+	}
+	for _, from := range []struct{ name, address string }{{"the unspecified address", "::"}, {"loopback", "::1"}, {"a unique local address", "fd00::77"}, {"a group", "ff02::77"}} {
+		l.toVM("from "+from.name, "RFC 4291, 2", "denied-ipv6", l.in(victim.MAC, l.udp(netip.MustParseAddr(from.address), vm.Link, 53, 40000, from.name)))
+	}
+	l.toVM("IP in IP of a denied host", "RFC 2003", "tunnel", send(l.ip(victim.IPv4, vm.IPv4, ipip, plain)), send(l.ip(victim.IPv4, vm.IPv4, gre, join([]byte{0, 0, 8, 0}, plain))), wrap(ipip, plain))
+	l.toVM("IP in IP by way of an internet host", "RFC 2003; CVE-2020-10136", "tunnel", l.in(l.Gateway.MAC, l.ip(l.Web.IPv4, vm.IPv4, ipip, plain)), l.in(l.Gateway.MAC, l.ip(l.Web.IPv6, vm.IPv6, ipip, plain)))
+}

@@ -1,0 +1,115 @@
+package attack
+
+import (
+	"net/netip"
+
+	"github.com/gopacket/gopacket/layers"
+)
+
+// leases is how the VM gets its addresses.
+func (l *list) leases() {
+	vm, gateway := l.VM, l.Gateway
+	const source = "RFC 2131, 4.4"
+	l.fromVM("DHCP discover", source, "", l.out(allHosts, l.udp(none4, broadcast4, 68, 67, l.ask(layers.DHCPMsgTypeDiscover, none4))))
+	l.fromVM("DHCP request, broadcast", source, "", l.out(allHosts, l.udp(none4, broadcast4, 68, 67, l.ask(layers.DHCPMsgTypeRequest, none4))))
+	l.fromVM("DHCP renewal, unicast", source, "", l.out(gateway.MAC, l.udp(vm.IPv4, gateway.IPv4, 68, 67, l.ask(layers.DHCPMsgTypeRequest, vm.IPv4))))
+	l.fromVM("DHCP rebinding, broadcast", source, "", l.out(allHosts, l.udp(vm.IPv4, broadcast4, 68, 67, l.ask(layers.DHCPMsgTypeRequest, vm.IPv4))))
+	l.toVM("DHCP offer, unicast and broadcast", source, "", l.in(gateway.MAC, l.udp(gateway.IPv4, vm.IPv4, 67, 68, l.answer(layers.DHCPMsgTypeOffer, gateway, vm, vm.IPv4))),
+		ether(allHosts, gateway.MAC, typeIPv4, l.udp(gateway.IPv4, broadcast4, 67, 68, l.answer(layers.DHCPMsgTypeOffer, gateway, vm, vm.IPv4))))
+	l.toVM("DHCP acknowledgement, unicast and broadcast", source, "", l.in(gateway.MAC, l.udp(gateway.IPv4, vm.IPv4, 67, 68, l.answer(layers.DHCPMsgTypeAck, gateway, vm, vm.IPv4))),
+		ether(allHosts, gateway.MAC, typeIPv4, l.udp(gateway.IPv4, broadcast4, 67, 68, l.answer(layers.DHCPMsgTypeAck, gateway, vm, vm.IPv4))))
+	agents := netip.MustParseAddr("ff02::1:2")
+	l.fromVM("DHCPv6 solicit", "RFC 8415, 18.2.1", "", l.out(groupMAC(agents), l.udp(vm.Link, agents, 546, 547, solicit6)))
+	l.toVM("DHCPv6 advertise", "RFC 8415, 18.3.9", "", l.in(gateway.MAC, l.udp(gateway.Link, vm.Link, 547, 546, advertise6)))
+	l.toVM("DHCPv6 reply", "RFC 8415, 18.3.10", "", l.in(gateway.MAC, l.udp(gateway.Link, vm.Link, 547, 546, reply6)))
+	for _, a := range []struct {
+		name string
+		ip   netip.Addr
+	}{{"link-local", vm.Link}, {"global", vm.IPv6}} {
+		group := solicited(a.ip)
+		l.fromVM("probe for its own address, "+a.name, "RFC 4862, 5.4", "", l.out(groupMAC(group), l.solicitation(none6, group, a.ip)))
+		l.fromVM("probe for its own address with a nonce, "+a.name, "RFC 7527", "", l.out(groupMAC(group), l.solicitation(none6, group, a.ip, []byte{14, 1, 1, 2, 3, 4, 5, 6})))
+	}
+}
+
+// resolution is how it finds its router, and its router it.
+func (l *list) resolution() {
+	vm, gateway := l.VM, l.Gateway
+	own, theirs := macOption(sourceMAC, vm.MAC), macOption(sourceMAC, gateway.MAC)
+	for _, to := range []struct {
+		name string
+		Host
+	}{{"the gateway", gateway}, {"the name server", l.DNS}} {
+		l.fromVM("ARP request for "+to.name, "RFC 826", "", l.out(allHosts, l.request(vm, vm.IPv4, to.IPv4)), l.out(to.MAC, l.request(vm, vm.IPv4, to.IPv4)))
+		l.fromVM("ARP reply to "+to.name, "RFC 826", "", l.out(to.MAC, l.reply(vm, vm.IPv4, to.Host)))
+		l.toVM("ARP request of "+to.name, "RFC 826", "", ether(allHosts, to.MAC, typeARP, l.request(to.Host, to.IPv4, vm.IPv4)), l.in(to.MAC, l.request(to.Host, to.IPv4, vm.IPv4)))
+		l.toVM("ARP reply of "+to.name, "RFC 826", "", l.in(to.MAC, l.reply(to.Host, to.IPv4, vm)))
+	}
+	l.fromVM("ARP probe for the gateway, from no address", "RFC 5227", "", l.out(allHosts, l.request(vm, none4, gateway.IPv4)))
+	l.fromVM("router solicitation", "RFC 4861, 6.3.7", "", l.out(groupMAC(allRouters), l.discovery(vm.Link, allRouters, routerSolicitation, make([]byte, 4), own)),
+		l.out(groupMAC(allRouters), l.discovery(none6, allRouters, routerSolicitation, make([]byte, 4))))
+	l.toVM("router advertisement of the gateway", "RFC 4861, 6.2", "", ether(groupMAC(allNodes), gateway.MAC, typeIPv6, l.advert(gateway.Link, allNodes)), l.in(gateway.MAC, l.advert(gateway.Link, vm.Link)))
+	group := solicited(gateway.Link)
+	l.fromVM("neighbour solicitation for the gateway", "RFC 4861, 7.2.2", "", l.out(groupMAC(group), l.solicitation(vm.Link, group, gateway.Link, own)),
+		l.out(gateway.MAC, l.solicitation(vm.Link, gateway.Link, gateway.Link, own)), l.out(gateway.MAC, l.solicitation(vm.IPv6, gateway.Link, gateway.Link)))
+	l.toVM("neighbour advertisement of the gateway", "RFC 4861, 7.2.4", "", l.in(gateway.MAC, l.advertisement(gateway.Link, vm.Link, gateway.Link, 0xe0, gateway.MAC)))
+	for _, own := range []netip.Addr{vm.Link, vm.IPv6} {
+		group := solicited(own)
+		l.toVM("neighbour solicitation of the gateway for "+own.String(), "RFC 4861, 7.2.2", "", ether(groupMAC(group), gateway.MAC, typeIPv6, l.solicitation(gateway.Link, group, own, theirs)),
+			l.in(gateway.MAC, l.solicitation(gateway.Link, own, own, theirs)))
+		l.fromVM("neighbour advertisement to the gateway of "+own.String(), "RFC 4861, 7.2.4", "", l.out(gateway.MAC, l.advertisement(own, gateway.Link, own, isSolicited|overrides, vm.MAC)))
+	}
+	report := l.message(vm.Link, netip.MustParseAddr("ff02::16"), 143, join([]byte{0, 0, 0, 1, 4, 0, 0, 0}, solicited(vm.Link).AsSlice()))
+	alert := []byte{icmp6, 0, 5, 2, 0, 0, 1, 0}
+	for _, from := range []netip.Addr{vm.Link, none6} {
+		to := netip.MustParseAddr("ff02::16")
+		l.fromVM("MLDv2 report with router alert, from "+from.String(), "RFC 3810, 5.2", "", l.out(groupMAC(to), l.hops(from, to, hopByHop, 1, join(alert, report))))
+	}
+}
+
+// internet is what it is all for.
+func (l *list) internet() {
+	vm, web, dns := l.VM, l.Web, l.DNS
+	l.fromVM("DNS query", "RFC 1035", "", l.out(dns.MAC, l.udp(vm.IPv4, dns.IPv4, 40000, 53, "query")), l.out(dns.MAC, l.tcp(vm.IPv4, dns.IPv4, 40000, 53, false)))
+	l.toVM("DNS answer", "RFC 1035", "", l.in(dns.MAC, l.udp(dns.IPv4, vm.IPv4, 53, 40000, "answer")), l.in(dns.MAC, l.tcp(dns.IPv4, vm.IPv4, 53, 40000, true)))
+	full := string(make([]byte, 1400))
+	for _, f := range []struct {
+		name      string
+		near, far netip.Addr
+		ask, tell byte // echo request and reply
+		tooBig    byte
+	}{{"IPv4", vm.IPv4, web.IPv4, 8, 0, 3}, {"IPv6", vm.IPv6, web.IPv6, 128, 129, 2}} {
+		l.fromVM("TCP to the internet, "+f.name, "RFC 9293", "", l.out(web.MAC, l.tcp(f.near, f.far, 40000, 443, false)))
+		l.toVM("TCP from the internet, "+f.name, "RFC 9293", "", l.in(web.MAC, l.tcp(f.far, f.near, 443, 40000, true)))
+		l.fromVM("UDP to the internet, "+f.name, "RFC 768", "", l.out(web.MAC, l.udp(f.near, f.far, 40000, 443, full)))
+		l.toVM("UDP from the internet, "+f.name, "RFC 768", "", l.in(web.MAC, l.udp(f.far, f.near, 443, 40000, full)))
+		l.fromVM("ping of the internet, "+f.name, "RFC 792; RFC 4443", "", l.out(web.MAC, l.icmp(f.near, f.far, f.ask, make([]byte, 8))))
+		l.toVM("answer to a ping, "+f.name, "RFC 792; RFC 4443", "", l.in(web.MAC, l.icmp(f.far, f.near, f.tell, make([]byte, 8))))
+		l.fromVM("IPsec, "+f.name, "RFC 4303", "", l.out(web.MAC, l.ip(f.near, f.far, 50, make([]byte, 64))))
+		l.toVM("packet too big, from the internet, "+f.name, "RFC 1191; RFC 8201", "", l.in(web.MAC, l.icmp(f.far, f.near, f.tooBig, make([]byte, 40))))
+		l.fromVM("large fragments to the internet, "+f.name, "RFC 791; RFC 8200, 4.5", "", l.large(f.near, f.far, 40000, 443, func(p []byte) []byte { return l.out(web.MAC, p) })...)
+		l.toVM("large fragments from the internet, "+f.name, "RFC 791; RFC 8200, 4.5", "", l.large(f.far, f.near, 443, 40000, func(p []byte) []byte { return l.in(web.MAC, p) })...)
+	}
+	l.toVM("packet too big, from the gateway", "RFC 1191", "", l.in(l.Gateway.MAC, l.icmp(l.Gateway.IPv4, vm.IPv4, 3, make([]byte, 32))))
+	l.toVM("packet too big, from the gateway, IPv6", "RFC 8201", "", l.in(l.Gateway.MAC, l.icmp(l.Gateway.Link, vm.IPv6, 2, make([]byte, 40))))
+	l.fromVM("NAT64 of an internet host", "RFC 6052", "", l.out(web.MAC, l.udp(vm.IPv6, netip.MustParseAddr("64:ff9b::c000:201"), 40000, 443, "nat64")), l.out(web.MAC, l.icmp(vm.IPv6, netip.MustParseAddr("64:ff9b::c000:201"), 128, make([]byte, 8))))
+	l.toVM("NAT64 from an internet host", "RFC 6052", "", l.in(web.MAC, l.udp(netip.MustParseAddr("64:ff9b::c000:201"), vm.IPv6, 443, 40000, "nat64")))
+	l.fromVM("UDP to the gateway, link-local", "RFC 4291", "", l.out(l.Gateway.MAC, l.udp(vm.Link, l.Gateway.Link, 40000, 53, "query")))
+	l.fromVM("ping of the gateway", "RFC 792; RFC 4443", "", l.out(l.Gateway.MAC, l.icmp(vm.IPv4, l.Gateway.IPv4, 8, make([]byte, 8))), l.out(l.Gateway.MAC, l.icmp(vm.Link, l.Gateway.Link, 128, make([]byte, 8))))
+	l.toVM("ping from the gateway", "RFC 792; RFC 4443", "", l.in(l.Gateway.MAC, l.icmp(l.Gateway.IPv4, vm.IPv4, 8, make([]byte, 8))), l.in(l.Gateway.MAC, l.icmp(l.Gateway.Link, vm.Link, 128, make([]byte, 8))))
+}
+
+// large is a datagram in two fragments, and one of ICMP.
+func (l *list) large(src, dst netip.Addr, from, to uint16, send func([]byte) []byte) [][]byte {
+	const first = 1400
+	var out [][]byte
+	for _, whole := range [][]byte{l.udp(src, dst, from, to, string(make([]byte, 2000))), l.icmp(src, dst, 129, make([]byte, 2000))} {
+		if src.Is4() {
+			head, tail := whole[:20+first], join(whole[:20], whole[20+first:])
+			out = append(out, send(fragment(changed(head, 2, byte(len(head)>>8), byte(len(head)&0xff)), 0, true)), send(fragment(changed(tail, 2, byte(len(tail)>>8), byte(len(tail)&0xff)), first, false)))
+			continue
+		}
+		out = append(out, send(l.ip(src, dst, fragmented, join(fragmentHeader(whole[6], 0, true), whole[40:40+first]))), send(l.ip(src, dst, fragmented, join(fragmentHeader(whole[6], first, false), whole[40+first:]))))
+	}
+	return out
+}

@@ -1,0 +1,160 @@
+package kernel_test
+
+import (
+	"net"
+	"net/netip"
+	"testing"
+
+	"github.com/google/nftables"
+
+	"macvtap-filter/internal/attack"
+	"macvtap-filter/internal/lab"
+)
+
+// site is the test network as the attacks see it.
+func site() attack.Site {
+	link := netip.MustParseAddr("fe80::")
+	gateway := net.HardwareAddr{0x02, 0, 0, 0, 0x02, 0x01}
+	return attack.Site{
+		VM: attack.Host{
+			MAC: vmMAC, IPv4: netip.MustParseAddr("192.168.2.100"),
+			Link: attack.EUI64(link, vmMAC), IPv6: attack.EUI64(netip.MustParseAddr("2001:db8:2::"), vmMAC),
+		},
+		Gateway: attack.Host{
+			MAC: gateway, IPv4: netip.MustParseAddr("192.168.2.1"),
+			Link: netip.MustParseAddr("fe80::1"), IPv6: netip.MustParseAddr("2001:db8:2::1"),
+		},
+		DNS: attack.Host{MAC: net.HardwareAddr{0x02, 0, 0, 0, 0x02, 0x35}, IPv4: netip.MustParseAddr("192.168.2.53")},
+		Victim: attack.Host{
+			MAC: lanMAC, IPv4: netip.MustParseAddr("192.168.2.77"),
+			Link: netip.MustParseAddr("fe80::77"), IPv6: netip.MustParseAddr("2001:db8:2::77"),
+		},
+		LAN: netip.MustParsePrefix("192.168.2.0/24"),
+		Web: attack.Host{MAC: gateway, IPv4: netip.MustParseAddr("192.0.2.1"), IPv6: netip.MustParseAddr("2001:db8:ffff::1")},
+	}
+}
+
+func attacks(t testing.TB) []attack.Case { return cases(t, attack.Attacks) }
+
+func ordinary(t testing.TB) []attack.Case { return cases(t, attack.Ordinary) }
+
+func cases(t testing.TB, list func(attack.Site) ([]attack.Case, error)) []attack.Case {
+	t.Helper()
+	all, err := list(site())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// arrivals sends a case's frames and counts those that arrive.
+func arrivals(t testing.TB, n *lab.Network, tap *lab.Tap, c attack.Case) int {
+	t.Helper()
+	wire, err := n.Wire()
+	if err != nil {
+		t.Fatal(err)
+	}
+	send := wire.Send
+	if c.Way == attack.FromVM {
+		send = tap.Send
+	}
+	seen, err := n.Watch(func() error {
+		for _, frame := range c.Frames {
+			if err := send(frame); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatalf("%s, %s: %v", c.Name, c.Way, err)
+	}
+	arrived := 0
+	for _, frame := range c.Frames {
+		if c.Way == attack.FromVM && seen.OnWire(frame) || c.Way == attack.ToVM && seen.OnTap(tap, frame) {
+			arrived++
+		}
+	}
+	return arrived
+}
+
+// counters reads how many frames a tap's table has counted, by counter.
+func counters(t testing.TB, ns *lab.Namespace, tap *lab.Tap) map[string]int {
+	t.Helper()
+	conn, err := nftables.New(nftables.WithNetNSFd(ns.FD()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	objects, err := conn.GetObjects(&nftables.Table{Family: nftables.TableFamilyNetdev, Name: "macvtap-filter-" + tap.Name})
+	if err != nil {
+		t.Fatal(err)
+	}
+	counted := map[string]int{}
+	for _, o := range objects {
+		if o, ok := o.(*nftables.CounterObj); ok {
+			counted[o.Name] = int(o.Packets)
+		}
+	}
+	return counted
+}
+
+// reason is the counter of a case's drops.
+func reason(c attack.Case) string {
+	if c.Way == attack.FromVM {
+		return "from-vm-" + c.Reason
+	}
+	return "to-vm-" + c.Reason
+}
+
+// dropped sends a case of which nothing must arrive, and looks for every frame of
+// it under its reason.
+func dropped(t *testing.T, n *lab.Network, tap *lab.Tap, c attack.Case) int {
+	t.Helper()
+	before := counters(t, n.Hypervisor, tap)
+	arrived := arrivals(t, n, tap, c)
+	if arrived > 0 {
+		t.Errorf("%s, %s: %d of %d frames arrived", c.Name, c.Way, arrived, len(c.Frames))
+	}
+	after := counters(t, n.Hypervisor, tap)
+	after["to-vm-ethertype"]-- // the frame that says when all have come out
+	if after[reason(c)]-before[reason(c)] == len(c.Frames) {
+		return arrived
+	}
+	for name, n := range after {
+		if n > before[name] {
+			t.Errorf("%s, %s: %s counted %d of %d frames, want them under %s", c.Name, c.Way, name, n-before[name], len(c.Frames), reason(c))
+		}
+	}
+	return arrived
+}
+
+// TestAttacks sends every attack with no rules, when all of it arrives, and under
+// the default policy, when none does.
+func TestAttacks(t *testing.T) {
+	n, tap := network(t)
+	var rows []row
+	for _, c := range attacks(t) {
+		arrived := arrivals(t, n, tap, c)
+		if arrived != len(c.Frames) {
+			t.Errorf("%s, %s, with no rules: %d of %d frames arrived", c.Name, c.Way, arrived, len(c.Frames))
+		}
+		rows = append(rows, row{Case: c, without: arrived})
+	}
+	create(t, n.Hypervisor, tables(t, vm(vmUUID, tap.Name), ""))
+	for i, r := range rows {
+		rows[i].with = dropped(t, n, tap, r.Case)
+	}
+	inREADME(t, rows)
+}
+
+// TestOrdinary sends what an ordinary VM sends and receives under the default
+// policy: all of it arrives.
+func TestOrdinary(t *testing.T) {
+	n, tap := network(t)
+	create(t, n.Hypervisor, tables(t, vm(vmUUID, tap.Name), ""))
+	for _, c := range ordinary(t) {
+		if arrived := arrivals(t, n, tap, c); arrived != len(c.Frames) {
+			t.Errorf("%s, %s: %d of %d frames arrived", c.Name, c.Way, arrived, len(c.Frames))
+		}
+	}
+}
