@@ -23,6 +23,8 @@ func (s side) ip(f family) {
 	if s.out {
 		c.spoofedSources(f)
 		c.sourceRoutes(f)
+	} else if s.policy.PassDHCPServer {
+		c.serveLeases(f)
 	}
 	if !s.policy.PassTunnels {
 		c.drop("tunnel", "tunnel", ruleset.Lookup{Fields: []ruleset.Field{ruleset.L4Proto}, Set: tunnels})
@@ -179,12 +181,27 @@ func (c *chain) spoofedSources(f family) {
 		c.drop("spoofed-ip", "source address not the VM's own", c.notOwn(f, f.source())...)
 	}
 	if c.policy.PassDHCPServer {
+		c.serveLeases(f)
 		return
 	}
 	if f.name == family4.name {
 		c.drop("dhcp-server", "DHCP server", firstFragment, ruleset.Byte(ruleset.L4Proto, ruleset.UDP), ruleset.Is(ruleset.SourcePort, 67))
 	} else {
 		c.drop("dhcpv6-server", "DHCPv6 server", ruleset.Byte(ruleset.L4Proto, ruleset.UDP), ruleset.Is(ruleset.SourcePort, 547))
+	}
+}
+
+// serveLeases lets the VM and its DHCP clients find each other: they ask all, from
+// no address yet, and are answered there (RFC 2131, 4.1; RFC 8415, 7.2).
+func (c *chain) serveLeases(f family) {
+	server, client := uint16(67), uint16(68)
+	if f.name == family6.name {
+		server, client = 547, 546
+	}
+	if c.out {
+		c.accept(append(withPorts(f, ruleset.UDP), fromTo(server, client)...)...)
+	} else {
+		c.accept(append(withPorts(f, ruleset.UDP), fromTo(client, server)...)...)
 	}
 }
 

@@ -87,6 +87,9 @@ func (s side) icmpv6FromVM() {
 		c.drop("spoofed-ip", "source address not the VM's own",
 			all(s.notOwn(family6, ruleset.IP6Source), one(is(ruleset.IP6Source, noAddress6, true)))...)
 	}
+	if s.policy.PassRouters {
+		c.accept(directly, discoveryHopLimit, icmpTypes([]byte{routerAdvertisement, redirect}))
+	}
 	if s.policy.PassNeighbours {
 		c.accept(directly, icmpTypes(discoveryTypes))
 	} else {
