@@ -1,0 +1,75 @@
+package kernel_test
+
+// What several keys open or close.
+const (
+	arpFromVM  = `ARP (scan|for a denied|announcement of a denied|reply to a denied).*, from the VM`
+	arpToVM    = `ARP re(ply|quest) of a denied host, to the VM`
+	ndFromVM   = `(solicitation for the gateway, sent|neighbour advertisement of its own address|router solicitation) to a denied host, from the VM`
+	ndToVM     = `neighbour (solicitation|advertisement) of a denied host, to the VM`
+	linkScan   = `neighbour scan, (multicast|unicast|the group in a denied host's frame), link-local, from the VM`
+	globalScan = `neighbour scan, (multicast|unicast|the group in a denied host's frame), global, from the VM`
+	limited    = `limited broadcast, no DHCP( in a denied host's frame)?, from the VM`
+	directed   = `directed broadcast( in a denied host's frame)?, from the VM`
+	mDNS       = `mDNS( over IPv6)?( in a denied host's frame)?, from the VM`
+	allOfIPv6  = `.*(DHCPv6|probe for its own|router (solicitation|adv)|neighbour|MLDv2|IPv6|NAT64|link-local|ping (of|from) the gateway).*`
+	nameServer = `(ARP re(quest|ply) (for|to|of) the name server|DNS (query|answer)), (from|to) the VM`
+)
+
+// keys are lines of a policy, or more of a configuration, and which attacks they
+// open and which ordinary traffic they close, as patterns of names with ways.
+var keys = []struct {
+	policy        string
+	opens, closes []string
+}{
+	{policy: `log = true`},
+	{policy: `ethertypes = ["lldp"]`, opens: []string{`LLDP, from the VM`}},
+	{policy: `ethertypes = ["vlan"]`, opens: []string{`(VLAN \d+|two VLAN 0) tags?.*`}},
+	{policy: `spoofing = "pass"`, opens: []string{
+		`ARP (reply|announcement|request) .*(gateway|name server).*(allowed host|internet host|inside|broadcast|gratuitous), from the VM`, `ARP announcement of the (gateway|name server), from the VM`,
+		`ARP (with another sender's MAC address inside|from another's MAC address outside), from the VM`,
+		`(another's|the gateway's|a multicast) MAC address.*(internet|learn it|as source), from the VM`,
+		`the (gateway|name server)'s (IPv6 )?address, to .*, from the VM`,
+		`(router )?solicitation with (another's|a second) MAC address inside, from the VM`,
+		`solicitation in the gateway's name, from the VM`,
+		`neighbour advertisement of another's MAC address to an allowed host, from the VM`,
+	}},
+	{policy: `neighbours = "pass"`, opens: []string{
+		`ARP .*[^e], from the VM`, `ARP .*(scan|probe|inside|reverse|inverse), from the VM`, `ARP .*, to the VM`,
+		`neighbour (scan|solicitation|advertisement of).*(link-local|global|nodes|host), (from|to) the VM`,
+		`(router )?solicitation (for|with|from|to) .*, from the VM`, `probe that takes the gateway's address, from the VM`,
+	}},
+	{policy: `routers = "pass"`, opens: []string{
+		`ICMP redirect to an allowed host, from the VM`,
+		`router advertisement to (all nodes|a denied host|an allowed host)(, the router's end|, from a global address)?, from the VM`,
+		`router advertisement to an allowed host, from afar, from the VM`,
+		`ICMPv6 redirect to (all nodes|a denied host|an allowed host), from the VM`,
+	}},
+	{policy: `multicast = "pass"`, opens: []string{
+		`(mDNS|LLMNR|SSDP|WS-Discovery|all hosts|all nodes|DHCP's group).*`, limited, `to (class E|an interface-local group|a global group) in a denied host's frame, from the VM`,
+		`ping of all (hosts|nodes).*`, `(IGMP|MLD) .*`, `(IPv6 )?datagram for (an internet host|the gateway) in a (broad|multi)cast frame, from the VM`,
+		`(IPv6 datagram for|ping of) an internet host in a frame for all nodes, from the VM`, `DHCPv6 solicit from no link-local address, from the VM`,
+		`node information query to all nodes, from the VM`,
+		// The first fragment is dropped, so nobody makes anything of it.
+		`router advertisement to all nodes, its second fragment, from the VM`,
+	}},
+	{policy: `dhcp = "server"`, opens: []string{
+		`DHCP offer, .*`, `DHCP acknowledgement(, broadcast|, unicast to the client| of an internet address, unicast to the client), from the VM`, `the same from another port, from the VM`,
+		`DHCP from no address, as a server, from the VM`, `DHCP as a relay, to the gateway, from the VM`,
+		`DHCPv6 (advertise|reply) to (a denied|an allowed) host, from the VM`, `DHCPv6 reply to all nodes, from the VM`,
+	}},
+	{policy: `tunnels = "pass"`, opens: []string{
+		`(loose|strict) source route.*`, `(routing header type .|segment routing) to .*`, `routing header (behind options|in a fragment), .*`, `routing header before ICMPv6, by an internet host, from the VM`,
+		`(IPv4 in IP|IPv6 in IP|GRE|minimal encapsulation|EtherIP|L2TPv3|MPLS in IP|Ethernet in IP) (to|in|by) .*`, `IPv6 in IPv6 (behind|in) .*`,
+		`(a|from a) denied host's address as (6to4|NAT64|Teredo).*`, `.* as (NAT64|6to4), from the VM`, `IP in IP by way of an internet host, to the VM`,
+	}},
+	{policy: `ipv6 = "drop"`, closes: []string{allOfIPv6}},
+	{policy: "isolate = true\ngateway_macs = [\"02:00:00:00:02:01\"]", closes: []string{nameServer}},
+	{policy: `serve = ["tcp/443"]`, opens: []string{arpFromVM, arpToVM, linkScan, globalScan, ndFromVM, ndToVM}},
+	{policy: "[[vm]]\nname = \"web-1\"\naddresses = [\"192.168.2.100\", \"2001:db8:2:0:5054:ff:fe00:1\"]"},
+	{policy: "[[vm]]\nname = \"web-1\"\naddresses = [\"192.168.2.100\", \"192.168.2.101\", \"2001:db8:2:0:5054:ff:fe00:1\", \"fe80::5054:ff:fe00:1\"]"},
+	{policy: `allow = ["gateway", "dns", "broadcast udp/9"]`, opens: []string{limited, directed}},
+	{policy: `allow = ["gateway", "dns", "broadcast", "224.0.0.251 udp/5353", "ff02::fb udp/5353"]`, opens: []string{mDNS}},
+	{policy: `allow = ["gateway", "dns", "broadcast", "192.168.2.77 tcp/22", "fe80::77 tcp/22"]`, opens: []string{
+		`TCP (over IPv6 )?to a denied host(, link-local)?, from the VM`, `ARP (scan|for a denied|reply to a denied).*, from the VM`, arpToVM, linkScan, ndFromVM, ndToVM,
+	}},
+}
