@@ -61,7 +61,7 @@ func isDynamic(hostPath string) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("initramfs: program %s: %w", hostPath, err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	for _, p := range f.Progs {
 		if p.Type == elf.PT_INTERP {
 			return true, nil
