@@ -38,19 +38,19 @@ func from(t *testing.T, source, peer string) []byte {
 	return fragment(frame, 0, false) // with its checksum
 }
 
-// answering is a TCP segment from a port of the VM's, with flags.
-func answering(t *testing.T, peer string, port uint16, flags byte) []byte {
+// answering is a TCP segment from a port of the VM's to a denied host, with flags.
+func answering(t *testing.T, port uint16, flags byte) []byte {
 	t.Helper()
-	frame := out.tcp(t, peer, 40000)
+	frame := out.tcp(t, "192.168.2.77", 40000)
 	binary.BigEndian.PutUint16(frame[34:], port)
 	frame[34+13] = flags
 	return frame
 }
 
-// asking is a TCP segment of a peer to a port of the VM's.
-func asking(t *testing.T, peer string, port uint16) []byte {
+// asking is a TCP segment of a denied host to a port of the VM's.
+func asking(t *testing.T, port uint16) []byte {
 	t.Helper()
-	frame := in.tcp(t, peer, 40000)
+	frame := in.tcp(t, "192.168.2.77", 40000)
 	binary.BigEndian.PutUint16(frame[36:], port)
 	return frame
 }
@@ -82,15 +82,15 @@ func entries(t *testing.T) []entry {
 	gateway := site().Gateway.MAC
 	return []entry{
 		{"[policy.default]\nserve = [\"tcp/443\", \"udp/5000-5010\"]", []judged{
-			{"connection to the service", in, asking(t, "192.168.2.77", 443), ""},
-			{"connection to another port", in, asking(t, "192.168.2.77", 22), "denied-ipv4"},
-			{"answer of the service", out, answering(t, "192.168.2.77", 443, synAck), ""},
-			{"data of the service", out, answering(t, "192.168.2.77", 443, ack), ""},
-			{"connection from the service's port", out, answering(t, "192.168.2.77", 443, syn), "denied-ipv4"},
-			{"answer of another port", out, answering(t, "192.168.2.77", 22, synAck), "denied-ipv4"},
-			{"answer of the service to all", out, to(answering(t, "192.168.2.77", 443, synAck), all), "broadcast"},
-			{"later fragment that reads like an answer", out, fragment(answering(t, "192.168.2.77", 443, ack), 8, false), "denied-ipv4"},
-			{"first fragment that ends before the flags", out, fragment(answering(t, "192.168.2.77", 443, ack)[:42], 0, true), "denied-ipv4"},
+			{"connection to the service", in, asking(t, 443), ""},
+			{"connection to another port", in, asking(t, 22), "denied-ipv4"},
+			{"answer of the service", out, answering(t, 443, synAck), ""},
+			{"data of the service", out, answering(t, 443, ack), ""},
+			{"connection from the service's port", out, answering(t, 443, syn), "denied-ipv4"},
+			{"answer of another port", out, answering(t, 22, synAck), "denied-ipv4"},
+			{"answer of the service to all", out, to(answering(t, 443, synAck), all), "broadcast"},
+			{"later fragment that reads like an answer", out, fragment(answering(t, 443, ack), 8, false), "denied-ipv4"},
+			{"first fragment that ends before the flags", out, fragment(answering(t, 443, ack)[:42], 0, true), "denied-ipv4"},
 		}},
 		{"[[vm]]\nname = \"web-1\"\naddresses = [\"192.168.2.100\", \"2001:db8:2::100\"]", []judged{
 			{"own address", out, from(t, "192.168.2.100", "192.0.2.1"), ""},
