@@ -257,19 +257,18 @@ func (s side) notOwn(f family, field ruleset.Field) []ruleset.Match {
 // passes, and no datagram for one host in a frame for all.
 func (c *chain) groups(f family) {
 	field := c.peerField(f)
-	if c.policy.PassMulticast {
-		for _, p := range f.special[len(f.special)-1:] {
-			c.accept(within(field, p, false))
-		}
-		return
-	}
 	for _, b := range c.policy.Broadcasts {
 		if f.is(b.Peers.From()) {
 			service := config.Service{Proto: b.Proto, From: b.From, To: b.To}
 			c.accept(all(one(is(field, b.Peers.From(), false)), ports(f, ruleset.DestinationPort, service))...)
 		}
 	}
-	c.drop("broadcast", "datagram for one host in a frame for all", group, within(field, f.special[len(f.special)-1], true))
+	everyGroup := f.special[len(f.special)-1]
+	if c.policy.PassMulticast {
+		c.accept(within(field, everyGroup, false))
+		return
+	}
+	c.drop("broadcast", "datagram for one host in a frame for all", group, within(field, everyGroup, true))
 }
 
 // ports matches a protocol and a range of ports.

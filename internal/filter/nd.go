@@ -270,7 +270,7 @@ func (s side) advertisements() {
 		return
 	}
 	c := s.newChain("na")
-	if taken := family6.only(s.policy.Claimed); len(taken) > 0 {
+	if taken := family6.only(s.policy.Claimed); len(taken) > 0 && !s.policy.PassSpoofing {
 		c.drop("nd-claim", "neighbour advertisement of an allowed host's address", targets(ofAddrs(taken)))
 	}
 	if s.knowsOwn() {

@@ -31,7 +31,7 @@ var keys = []struct {
 		`the (gateway|name server)'s (IPv6 )?address, to .*, from the VM`,
 		`(router )?solicitation with (another's|a second) MAC address inside, from the VM`,
 		`solicitation in the gateway's name, from the VM`,
-		`neighbour advertisement of another's MAC address to an allowed host, from the VM`,
+		`neighbour advertisement (of another's MAC address|of the gateway|in the gateway's name) to an allowed host, from the VM`,
 	}},
 	{policy: `neighbours = "pass"`, opens: []string{
 		`ARP .*[^e], from the VM`, `ARP .*(scan|probe|inside|reverse|inverse), from the VM`, `ARP .*, to the VM`,
@@ -45,7 +45,7 @@ var keys = []struct {
 		`ICMPv6 redirect to (all nodes|a denied host|an allowed host), from the VM`,
 	}},
 	{policy: `multicast = "pass"`, opens: []string{
-		`(mDNS|LLMNR|SSDP|WS-Discovery|all hosts|all nodes|DHCP's group).*`, limited, `to (class E|an interface-local group|a global group) in a denied host's frame, from the VM`,
+		`(mDNS|LLMNR|SSDP|WS-Discovery|all hosts|all nodes|DHCP's group).*`, limited, `directed broadcast.*, from the VM`, `NetBIOS name query, from the VM`, `to (class E|an interface-local group|a global group) in a denied host's frame, from the VM`,
 		`ping of all (hosts|nodes).*`, `(IGMP|MLD) .*`, `(IPv6 )?datagram for (an internet host|the gateway) in a (broad|multi)cast frame, from the VM`,
 		`(IPv6 datagram for|ping of) an internet host in a frame for all nodes, from the VM`, `DHCPv6 solicit from no link-local address, from the VM`,
 		`node information query to all nodes, from the VM`,

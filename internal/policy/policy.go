@@ -107,6 +107,11 @@ func Resolve(p config.Policy, f facts.Facts) (Policy, []string, error) {
 	}
 	out.Claimed = claimed(allow, p.Addresses)
 	allow, broadcasts := partBroadcasts(allow, f)
+	if p.PassMulticast {
+		for _, a := range f.Broadcast {
+			broadcasts = append(broadcasts, peers{netipx.IPRangeFrom(a, a), everyService, ""})
+		}
+	}
 	if out.Broadcasts, err = services(broadcasts); err != nil {
 		return Policy{}, nil, fmt.Errorf("policy %q: allow: %w", p.Name, err)
 	}
