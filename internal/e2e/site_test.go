@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"macvtap-filter/internal/attack"
 	"macvtap-filter/internal/e2e/frames"
 	"macvtap-filter/internal/e2e/guestrpc"
 	"macvtap-filter/internal/e2e/hypervisor"
@@ -44,6 +45,12 @@ const (
 	lan6 = "2001:db8:2::"
 
 	resolvConf = "nameserver 192.168.2.53\nnameserver 2001:db8:2::53\n"
+)
+
+// Hardware addresses of those who are allowed.
+const (
+	gatewayMAC = "52:54:00:00:00:01"
+	dnsMAC     = "52:54:00:00:00:53"
 )
 
 // newSite makes a site, with libvirt running and no hook. It ends with the test.
@@ -97,8 +104,8 @@ func (s *site) close(t *testing.T) {
 // populate puts the hosts on the network and has each answer.
 func (s *site) populate(t *testing.T) {
 	t.Helper()
-	gateway := s.addHost(t, "gateway", "52:54:00:00:00:01", lan4+"1/24", lan6+"1/64", "fe80::1/64")
-	dns := s.addHost(t, "dns", "52:54:00:00:00:53", lan4+"53/24", lan6+"53/64", "fe80::53/64")
+	gateway := s.addHost(t, "gateway", gatewayMAC, lan4+"1/24", lan6+"1/64", "fe80::1/64")
+	dns := s.addHost(t, "dns", dnsMAC, lan4+"53/24", lan6+"53/64", "fe80::53/64")
 	s.hidden = s.addHost(t, "hidden", "52:54:00:00:00:77", lan4+"77/24", lan6+"77/64", "fe80::77/64")
 	internet, err := s.network.AddBehind(gateway, "internet", mac(t, "52:54:00:00:00:99"),
 		prefixes("192.0.2.1/32", "198.51.100.7/32", "2001:db8:ffff::1/128")...)
@@ -200,6 +207,11 @@ func (s *site) start(t *testing.T, name string, nics ...hypervisor.NIC) *hypervi
 // linkLocal is the address that a guest's kernel makes of a hardware address.
 func linkLocal(mac net.HardwareAddr) netip.Addr {
 	return netip.AddrFrom16([16]byte{0xfe, 0x80, 8: mac[0] ^ 2, mac[1], mac[2], 0xff, 0xfe, mac[3], mac[4], mac[5]})
+}
+
+// slaac is the address that it makes of one and the LAN's prefix.
+func slaac(mac net.HardwareAddr) netip.Addr {
+	return attack.EUI64(netip.MustParseAddr(lan6), mac)
 }
 
 // guestAddr is the address of a guest's NIC that a peer would send to.

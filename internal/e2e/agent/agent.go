@@ -14,6 +14,7 @@ import (
 // Agent is what the tests can call.
 type Agent struct {
 	captures map[string]*frames.Capture
+	clients  clients
 }
 
 // Hello returns once the guest's NICs are up and listened to.
@@ -49,6 +50,35 @@ func (a *Agent) Seen(s guestrpc.Sight, count *int) error {
 	}
 	*count = capture.Count(func(f frames.Frame) bool { return !f.Sent && f.Contains(s.Token) })
 	return nil
+}
+
+// Heard tells which of some frames a NIC has received.
+func (a *Agent) Heard(h guestrpc.Heard, heard *[]bool) error {
+	capture, ok := a.captures[h.NIC]
+	if !ok {
+		return fmt.Errorf("no NIC %q", h.NIC)
+	}
+	for _, token := range h.Until {
+		if !capture.Await(lag, func(f frames.Frame) bool { return !f.Sent && f.Contains(token) }) {
+			return fmt.Errorf("no frame with %q has come to %s", token, h.NIC)
+		}
+	}
+	*heard = capture.Carried(h.Frames, false)
+	capture.Forget()
+	return nil
+}
+
+// Addresses lists a NIC's addresses, with their prefixes.
+func (a *Agent) Addresses(nic string, list *[]string) error {
+	device, err := net.InterfaceByName(nic)
+	if err != nil {
+		return err
+	}
+	addrs, err := device.Addrs()
+	for _, addr := range addrs {
+		*list = append(*list, addr.String())
+	}
+	return err
 }
 
 // Send puts frames on a NIC as they are.

@@ -41,7 +41,7 @@ func only(nic string) func(network, address string, conn syscall.RawConn) error 
 }
 
 func echo(conn net.PacketConn) {
-	data := make([]byte, 2048)
+	data := make([]byte, 1<<16)
 	for {
 		n, from, err := conn.ReadFrom(data)
 		if err == nil {

@@ -109,7 +109,7 @@ func ping(p guestrpc.Probe) error {
 func repeat(p guestrpc.Probe, deadline func(time.Time) error, ask func() error, hear func([]byte) (int, error),
 	right func([]byte) bool) error {
 	end := time.Now().Add(p.Wait)
-	data := make([]byte, 2048)
+	data := make([]byte, 1<<16)
 	reason := errSilence
 	for time.Now().Before(end) {
 		if err := ask(); err != nil {

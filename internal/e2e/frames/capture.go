@@ -15,6 +15,13 @@ import (
 // buffer is the socket's receive buffer: no frame may be lost while the reader waits for a turn on a busy machine.
 const buffer = 16 << 20
 
+// A segment that offloading NICs have not cut up is longer than any frame of a cable. Only its head is kept: a large
+// transfer would fill a guest's memory.
+const (
+	longest = 1518 + 4 // with a VLAN tag
+	head    = 128
+)
+
 // A Capture records every frame that crosses a NIC, until the process ends.
 type Capture struct {
 	mu     sync.Mutex
@@ -101,11 +108,19 @@ func (c *Capture) read(fd int) {
 		if !ok {
 			continue
 		}
-		f := Frame{Sent: sender.Pkttype == unix.PACKET_OUTGOING, Data: withTag(data[:n], control[:controlLen])}
+		f := Frame{Sent: sender.Pkttype == unix.PACKET_OUTGOING, Len: n, Data: withTag(data[:kept(n)], control[:controlLen])}
 		c.mu.Lock()
 		c.frames = append(c.frames, f)
 		c.mu.Unlock()
 	}
+}
+
+// kept is how much is kept of a frame of this length.
+func kept(length int) int {
+	if length > longest {
+		return head
+	}
+	return length
 }
 
 // withTag copies a frame and puts the VLAN tag back that the kernel has moved from the frame to the socket's control

@@ -9,10 +9,13 @@ import (
 	"net/netip"
 )
 
-// A Frame is one Ethernet frame, from the destination address to the end of the payload, VLAN tag included.
+// A Frame is one Ethernet frame, from the destination address to the end of the payload, VLAN tag included. Of a segment
+// that NICs have yet to cut up only the head is there.
 type Frame struct {
 	// Sent says that the NIC's own side sent the frame; otherwise it came in.
 	Sent bool
+	// Len is how many bytes crossed the NIC.
+	Len  int
 	Data []byte
 }
 

@@ -45,5 +45,33 @@ type Raw struct {
 	Frames [][]byte
 }
 
+// Heard asks which of these frames a NIC has received as they are, up to frames that carry each of the tokens in Until.
+// The answer has a truth for each frame. What was received is forgotten then.
+type Heard struct {
+	NIC    string
+	Frames [][]byte
+	Until  []string
+}
+
+// A Lease asks for an IPv4 address by DHCP. The answer is what the client came to know: a line as in
+// "bound 192.168.2.9 192.168.2.1", the address and the server it is from.
+type Lease struct {
+	NIC string
+	// Renew has the client that holds a lease already ask its server again.
+	Renew bool
+	// Wait is how long a renewal may take. For a first lease the client asks three times.
+	Wait time.Duration
+}
+
+// A Transfer asks to send so many bytes of [Content] over a TCP connection, and to receive until its end.
+type Transfer struct {
+	NIC  string
+	To   netip.AddrPort
+	Size int64
+	Seed byte
+	// Wait is how long all of it may take.
+	Wait time.Duration
+}
+
 // Nothing is for calls that ask or answer nothing.
 type Nothing struct{}

@@ -19,6 +19,9 @@ var modules = []string{"virtio_pci", "virtio_net", "virtio_console", "af_packet"
 //go:embed init.sh
 var initScript []byte
 
+//go:embed lease.sh
+var leaseScript []byte
+
 // An image is what all guests boot.
 type image struct {
 	kernel    string
@@ -49,6 +52,7 @@ var guestImage = sync.OnceValues(func() (image, error) {
 	}
 	root := guest.NewInitramfs(kernel)
 	root.AddFile("/init", 0o755, initScript)
+	root.AddFile("/lease.sh", 0o755, leaseScript)
 	err = errors.Join(
 		root.AddBusybox(),
 		root.AddModules(modules...),

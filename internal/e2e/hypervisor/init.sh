@@ -17,6 +17,13 @@ for nic in /sys/class/net/eth*; do
 done
 ip link set lo up
 
+# These NICs ask the network for their addresses: the kernel by router advertisements, the agent by DHCP.
+for word in $(cat /proc/cmdline); do
+    case $word in auto=*) ;; *) continue ;; esac
+    echo 1 >"/proc/sys/net/ipv6/conf/${word#auto=}/accept_ra"
+    ip link set "${word#auto=}" up
+done
+
 # Answers leave by the NIC that was asked: each has a routing table of its own.
 table=1
 for word in $(cat /proc/cmdline); do

@@ -37,6 +37,8 @@ type NIC struct {
 	// their networks.
 	Addr4, Addr6       netip.Prefix
 	Gateway4, Gateway6 netip.Addr
+	// Auto says that the guest is told none of these: it must learn its addresses from the network.
+	Auto bool
 }
 
 // A VM is a domain of the hypervisor's libvirt.
@@ -66,6 +68,10 @@ func (h *Hypervisor) Define(ctx context.Context, name string, nics ...NIC) (*VM,
 	vm := &VM{Name: name, NICs: nics, hypervisor: h}
 	command := []string{"console=ttyS0", "panic=-1", "quiet"}
 	for _, n := range nics {
+		if n.Auto {
+			command = append(command, "auto="+n.Name)
+			continue
+		}
 		if !n.Addr4.IsValid() {
 			continue
 		}
