@@ -20,6 +20,14 @@ func TestWholePolicy(t *testing.T) {
 	s.expectSuite(t, vm, vm.NICs[0], true)
 }
 
+// Large transfers with the internet are complete, with all that QEMU's NIC leaves to others, and in fragments.
+func TestLargeTransfers(t *testing.T) {
+	s := shieldedSite(t, "")
+	vm := s.start(t, "busy", s.nics(1)...)
+	s.expectTransfers(t, vm, vm.NICs[0])
+	s.expectShielded(t, vm)
+}
+
 // A guest learns its addresses from the LAN's router as ever, by DHCP and by router advertisements, and from nobody
 // else. With them it reaches whom it may.
 func TestAddressesFromTheNetwork(t *testing.T) {

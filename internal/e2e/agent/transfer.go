@@ -2,15 +2,14 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"io"
+	"errors"
 	"net"
 	"time"
 
 	"macvtap-filter/internal/e2e/guestrpc"
 )
 
-// Transfer sends much over a TCP connection, and tells what came back by it.
+// Transfer sends much over a TCP connection, and tells what came by it meanwhile.
 func (a *Agent) Transfer(t guestrpc.Transfer, received *guestrpc.Sum) error {
 	ctx, cancel := context.WithTimeout(context.Background(), t.Wait)
 	defer cancel()
@@ -23,14 +22,9 @@ func (a *Agent) Transfer(t guestrpc.Transfer, received *guestrpc.Sum) error {
 	if err := conn.SetDeadline(time.Now().Add(t.Wait)); err != nil {
 		return err
 	}
-	if n, err := io.Copy(conn, guestrpc.Content(t.Size, t.Seed)); err != nil {
-		return fmt.Errorf("after %d bytes sent: %w", n, err)
-	}
-	if err := conn.(*net.TCPConn).CloseWrite(); err != nil {
-		return err
-	}
-	if *received, err = guestrpc.SumOf(conn); err != nil {
-		return fmt.Errorf("after %d bytes received: %w", received.Bytes, err)
-	}
-	return nil
+	// Both ways at once: neither end waits for the other to be through.
+	sent := make(chan error, 1)
+	go func() { sent <- guestrpc.Send(conn.(*net.TCPConn), t.Size, t.Seed) }()
+	*received, err = guestrpc.SumOf(conn)
+	return errors.Join(err, <-sent)
 }
