@@ -71,6 +71,11 @@ func applyOne(ctx context.Context, std streams, o options, c *config.Config, cli
 	if err != nil {
 		return err
 	}
+	unlock, err := kernel.Lock(ctx)
+	if err != nil {
+		return fmt.Errorf("VM %q: %w", name, err)
+	}
+	defer unlock()
 	made, err := planLive(ctx, d, c, true)
 	if err != nil {
 		return err
@@ -79,8 +84,7 @@ func applyOne(ctx context.Context, std streams, o options, c *config.Config, cli
 		warningf(std, "%s", w)
 	}
 	if o.dryRun {
-		fmt.Fprint(std.out, ruleset.Text(made.Tables))
-		return nil
+		return printChange(ctx, std, made.Tables, ownedBy(d))
 	}
 	if err := kernel.Replace(ctx, made.Tables, ownedBy(d)); err != nil {
 		return fmt.Errorf("VM %q: %w", name, err)
@@ -94,6 +98,22 @@ func applyOne(ctx context.Context, std streams, o options, c *config.Config, cli
 	return nil
 }
 
+// printChange prints what programming tables would do, as nft text.
+func printChange(ctx context.Context, std streams, tables []ruleset.Table, stale func(kernel.Standing) bool) error {
+	standing, err := kernel.Tables(ctx)
+	if err != nil {
+		return err
+	}
+	for _, s := range standing {
+		replaced := slices.ContainsFunc(tables, func(t ruleset.Table) bool { return t.Name == s.Name })
+		if replaced || stale(s) {
+			fmt.Fprintf(std.out, "delete table netdev %s\n", s.Name)
+		}
+	}
+	fmt.Fprint(std.out, ruleset.Text(tables))
+	return nil
+}
+
 // sweep removes the tables whose devices are gone. A device that comes back while
 // we look gets a new table from its VM's start, which is not the one we saw.
 func sweep(ctx context.Context, std streams, o options) error {
@@ -104,7 +124,7 @@ func sweep(ctx context.Context, std streams, o options) error {
 	defer h.Close()
 	gone := func(s kernel.Standing) bool {
 		device, ok := ruleset.TableDevice(s.Name)
-		return ok && !h.Exists(device)
+		return ok && filter.ParseOwner(s.Comment).UUID != "" && !h.Exists(device)
 	}
 	return removeTables(ctx, std, o, gone)
 }
@@ -131,7 +151,11 @@ func remove(ctx context.Context, std streams, o options, args []string) error {
 			uuids[owners[0]] = true
 		}
 	}
-	named := func(s kernel.Standing) bool { return o.all || uuids[filter.ParseOwner(s.Comment).UUID] }
+	named := func(s kernel.Standing) bool {
+		// A table without an owner is somebody's own, whatever its name.
+		owner := filter.ParseOwner(s.Comment).UUID
+		return owner != "" && (o.all || uuids[owner])
+	}
 	if err := removeTables(ctx, std, o, named); err != nil {
 		return err
 	}

@@ -52,27 +52,31 @@ func check(ctx context.Context, std streams, o options, args []string) error {
 		return err
 	}
 	r := &report{std: std}
-	checkConfig(ctx, r, o)
+	err := checkConfig(ctx, r, o)
 	checkKernel(ctx, r)
 	checkHook(r)
 	checkLibvirt(ctx, r)
-	if r.failed {
+	switch {
+	case err != nil:
+		return badInput(err)
+	case r.failed:
 		return errTold
 	}
 	return nil
 }
 
-func checkConfig(ctx context.Context, r *report, o options) {
+// checkConfig gives the error of a configuration that cannot be read.
+func checkConfig(ctx context.Context, r *report, o options) error {
 	c, err := config.Load(o.config)
 	if err != nil {
 		r.fail("configuration: %v", err)
-		return
+		return err
 	}
 	r.ok("configuration: %s", c.File)
 	h, err := host.Open(ctx)
 	if err != nil {
 		r.fail("parents: %v", err)
-		return
+		return nil
 	}
 	defer h.Close()
 	for _, pattern := range c.Parents {
@@ -88,6 +92,7 @@ func checkConfig(ctx context.Context, r *report, o options) {
 			checkParent(r, c, h, nic)
 		}
 	}
+	return nil
 }
 
 // checkParent resolves every policy as the start of a VM would.

@@ -13,6 +13,7 @@ import (
 	"macvtap-filter/internal/config"
 	"macvtap-filter/internal/domain"
 	"macvtap-filter/internal/frame"
+	"macvtap-filter/internal/host"
 	"macvtap-filter/internal/judge"
 	"macvtap-filter/internal/libvirt"
 	"macvtap-filter/internal/plan"
@@ -183,7 +184,30 @@ func (q question) domain(ctx context.Context, c *config.Config) (*domain.Domain,
 		return d, badInput(err)
 	}
 	// Any VM will do, on the first parent.
-	return &domain.Domain{Name: "any", Direct: []domain.Interface{{Number: 1, Parent: c.Parents[0]}}}, nil
+	parent, err := anyParent(ctx, c)
+	return &domain.Domain{Name: "any", Direct: []domain.Interface{{Number: 1, Parent: parent}}}, err
+}
+
+// anyParent gives the first parent's name; of a glob, that of the first NIC here that
+// it matches.
+func anyParent(ctx context.Context, c *config.Config) (string, error) {
+	first := c.Parents[0]
+	if !strings.ContainsAny(first, "*?[\\") {
+		return first, nil
+	}
+	h, err := host.Open(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer h.Close()
+	nics, err := h.Match(first)
+	if err == nil && len(nics) == 0 {
+		err = badInput(fmt.Errorf("parent %q: this host has no such NIC; say whose rules with --xml", first))
+	}
+	if err != nil {
+		return "", err
+	}
+	return nics[0].Name, nil
 }
 
 // table picks the rules of one of the VM's interfaces, and gives its MAC address.

@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"slices"
+	"syscall"
 	"time"
 
 	"macvtap-filter/internal/config"
@@ -17,11 +20,15 @@ import (
 	"macvtap-filter/internal/journal"
 	"macvtap-filter/internal/kernel"
 	"macvtap-filter/internal/plan"
+	"macvtap-filter/internal/ruleset"
 )
 
 // hookLimit bounds a hook call: libvirt itself waits for ever, and its other
 // clients with it.
 const hookLimit = 8 * time.Second
+
+// memoryLimit is the memory in bytes from which on a hook call collects garbage.
+const memoryLimit = 256 << 20
 
 // runHook does what a hook call asks for and gives the exit code. It never
 // writes to standard output, which libvirt may take for XML. Protecting a VM
@@ -35,12 +42,16 @@ func runHook(call hook.Call, std streams) int {
 	// A hook call ends before a collection or a second processor would pay.
 	runtime.GOMAXPROCS(1)
 	debug.SetGCPercent(-1)
+	debug.SetMemoryLimit(memoryLimit)
+	// Nobody may read what we write: that must not look like a failure.
+	signal.Ignore(syscall.SIGPIPE)
+	kill := false
 	err := within(hookLimit, call.Domain, func(ctx context.Context) error {
 		switch action {
 		case hook.Protect:
-			return protect(ctx, call, std, false)
+			return protect(ctx, call, std, nil)
 		case hook.Reprotect:
-			return protect(ctx, call, std, true)
+			return protect(ctx, call, std, &kill)
 		default:
 			return release(ctx, call, std)
 		}
@@ -50,7 +61,7 @@ func runHook(call hook.Call, std streams) int {
 	}
 	code := exitCode(err, std)
 	journal.Error(fmt.Sprintf("%s %s: %v", call.Operation, call.Suboperation, err), journal.Fields{"VM": call.Domain})
-	if action == hook.Release || action == hook.Reprotect && !killOnReconnect() {
+	if action == hook.Release || action == hook.Reprotect && !kill {
 		return exitDone
 	}
 	return code
@@ -79,16 +90,18 @@ func within(limit time.Duration, vm string, work func(context.Context) error) er
 	}
 }
 
-// killOnReconnect reads the one choice that a failed reconnect depends on. A
-// configuration that cannot be read asks for nothing.
-func killOnReconnect() bool {
-	c, err := config.Load(configFile())
-	return err == nil && c.KillOnReconnect
-}
-
 // protect programs the VM's interfaces. On a first start nothing stands yet; of
-// a running VM the tables of interfaces that it has no more are removed.
-func protect(ctx context.Context, call hook.Call, std streams, running bool) error {
+// a running VM the tables of interfaces that it has no more are removed. For a
+// running VM kill is not nil, and is set to what the configuration says of it.
+func protect(ctx context.Context, call hook.Call, std streams, kill *bool) error {
+	running := kill != nil
+	if running {
+		// First of all: it counts for every failure. A configuration that
+		// cannot be read asks for nothing.
+		if c, err := config.Load(configFile()); err == nil {
+			*kill = c.KillOnReconnect
+		}
+	}
 	d, err := readDomain(call.Domain, std)
 	if err != nil {
 		return badInput(err)
@@ -101,6 +114,11 @@ func protect(ctx context.Context, call hook.Call, std streams, running bool) err
 	if err != nil {
 		return badInput(fmt.Errorf("VM %q: %w", d.Name, err))
 	}
+	unlock, err := kernel.Lock(ctx)
+	if err != nil {
+		return fmt.Errorf("VM %q: %w", d.Name, err)
+	}
+	defer unlock()
 	made, err := planLive(ctx, d, c, running)
 	if err != nil {
 		return err
@@ -116,8 +134,22 @@ func protect(ctx context.Context, call hook.Call, std streams, running bool) err
 	if err != nil {
 		return fmt.Errorf("VM %q: %w", d.Name, err)
 	}
-	for _, t := range made.Tables {
-		journal.Info(fmt.Sprintf("VM %q is protected by the table %s", d.Name, t.Name), fields(d))
+	journal.Info(fmt.Sprintf("VM %q: %d interfaces protected, %d not on a configured parent", d.Name, len(made.Tables), len(made.Unguarded)), fields(d))
+	return removeNamed(ctx, d, made.Unguarded)
+}
+
+// removeNamed removes what still has the names of devices that get no rules: a
+// dead VM's rules would judge them.
+func removeNamed(ctx context.Context, d *domain.Domain, devices []string) error {
+	if len(devices) == 0 {
+		return nil
+	}
+	_, err := kernel.Remove(ctx, func(s kernel.Standing) bool {
+		device, ours := ruleset.TableDevice(s.Name)
+		return ours && filter.ParseOwner(s.Comment).UUID != "" && slices.Contains(devices, device)
+	})
+	if err != nil {
+		return fmt.Errorf("VM %q: %w", d.Name, err)
 	}
 	return nil
 }

@@ -172,7 +172,7 @@ func (c *chain) spoofedSources(f family) {
 		c.drop("spoofed-ip", "source address of an allowed host", f.among(f.source(), claimed, taken, false))
 	}
 	if f.name == family4.name {
-		c.accept(all(one(equals(ruleset.IPDestination, "255.255.255.255")), c.mayDiscover(), withPorts(f, ruleset.UDP), fromTo(68, 67))...)
+		c.accept(all(one(group), one(equals(ruleset.IPDestination, "255.255.255.255")), c.mayDiscover(), withPorts(f, ruleset.UDP), fromTo(68, 67))...)
 	} else {
 		linkLocal := one(within(ruleset.IP6Source, netip.MustParsePrefix("fe80::/10"), false))
 		c.accept(all(one(equals(ruleset.IP6Destination, "ff02::1:2")), linkLocal, withPorts(f, ruleset.UDP), fromTo(546, 547))...)

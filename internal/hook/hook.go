@@ -31,13 +31,13 @@ var operations = map[string]bool{
 // Parse reads the arguments that follow the program's name. It reports whether
 // they are a hook call: four of them, the third "begin" or "end". Arguments that
 // begin with the name of a command are one only when the second is an operation
-// that libvirt has: an operation that a later libvirt adds must do nothing, and
-// "apply a begin b" is three VMs.
+// that libvirt has, or the last is libvirt's "-": an operation that a later libvirt
+// adds must do nothing, and "apply a begin b" is three VMs.
 func Parse(args []string, isCommand func(string) bool) (Call, bool) {
 	if len(args) != 4 || args[2] != "begin" && args[2] != "end" {
 		return Call{}, false
 	}
-	if !operations[args[1]] && isCommand(args[0]) {
+	if !operations[args[1]] && args[3] != "-" && isCommand(args[0]) {
 		return Call{}, false
 	}
 	return Call{Domain: args[0], Operation: args[1], Suboperation: args[2]}, true

@@ -47,7 +47,7 @@ func TestParse(t *testing.T) {
 		{"VM named like a flag", "--help|start|begin|-", true},
 		{"VM with an odd name", "a\nb\"|start|begin|-", true},
 		{"operation of a later libvirt", "web|thaw|end|-", true},
-		{"operation of a later libvirt, VM named like a command", "render|thaw|begin|-", false},
+		{"operation of a later libvirt, VM named like a command", "render|thaw|begin|-", true},
 		{"three VMs", "apply|a|begin|b", false},
 		{"no suboperation of the hook's", "web|start|-|-", false},
 		{"suboperation in capitals", "web|start|Begin|-", false},

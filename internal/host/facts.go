@@ -47,11 +47,17 @@ func (h *Host) Facts(parent string) (facts.Facts, error) {
 	if err != nil {
 		return f, fmt.Errorf("facts of %q: %w", parent, err)
 	}
-	f.DNS = append(f.DNS, servers...)
+	f.DNS = append(f.DNS, slices.DeleteFunc(servers, h.isOwn)...)
 	f.Gateway, f.DNS, f.Broadcast = sortAddrs(f.Gateway), sortAddrs(f.DNS), sortAddrs(f.Broadcast)
 	slices.SortFunc(f.OnLink, netipx.ComparePrefix)
 	f.OnLink = slices.Compact(f.OnLink)
 	return f, nil
+}
+
+// isOwn reports whether an address is the host's own.
+func (h *Host) isOwn(a netip.Addr) bool {
+	routes, err := h.handle.RouteGet(a.AsSlice())
+	return err == nil && len(routes) > 0 && routes[0].Type == unix.RTN_LOCAL
 }
 
 func sortAddrs(addrs []netip.Addr) []netip.Addr {
@@ -90,9 +96,10 @@ func (h *Host) addFacts(f *facts.Facts, index int) error {
 	return nil
 }
 
-// addNeighbours adds the gateways' MAC addresses, and neighbours that said they
-// are IPv6 routers (RFC 4861, 4.4): a router's advertisements come from its
-// link-local address, whatever address the host's routes name.
+// addNeighbours adds the gateways' MAC addresses, and the link-local addresses under
+// which these same gateways said they are IPv6 routers (RFC 4861, 4.4): their
+// advertisements come from there, whatever address the host's routes name. Any
+// host of the LAN may say that it is a router; only a default route makes it one.
 func (h *Host) addNeighbours(f *facts.Facts, index, family int) error {
 	// The library's request for neighbours does not stand the kernel's strict
 	// check (net/core/neighbour.c, neigh_valid_dump_req).
@@ -103,15 +110,15 @@ func (h *Host) addNeighbours(f *facts.Facts, index, family int) error {
 		return err
 	}
 	for _, n := range neighbours {
-		a, ok := netipx.FromStdIP(n.IP)
-		if !ok || len(n.HardwareAddr) != 6 {
-			continue
-		}
-		if n.Flags&netlink.NTF_ROUTER != 0 && a.Is6() {
-			f.Gateway = append(f.Gateway, a)
-		}
-		if slices.Contains(f.Gateway, a) {
+		if a, ok := netipx.FromStdIP(n.IP); ok && len(n.HardwareAddr) == 6 && slices.Contains(f.Gateway, a) {
 			f.GatewayMACs = append(f.GatewayMACs, facts.MAC(n.HardwareAddr))
+		}
+	}
+	for _, n := range neighbours {
+		a, ok := netipx.FromStdIP(n.IP)
+		sameMAC := func(m facts.MAC) bool { return bytes.Equal(m, n.HardwareAddr) }
+		if ok && a.Is6() && a.IsLinkLocalUnicast() && n.Flags&netlink.NTF_ROUTER != 0 && slices.ContainsFunc(f.GatewayMACs, sameMAC) {
+			f.Gateway = append(f.Gateway, a)
 		}
 	}
 	slices.SortFunc(f.GatewayMACs, func(a, b facts.MAC) int { return bytes.Compare(a, b) })

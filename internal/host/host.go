@@ -58,7 +58,23 @@ func (h *Host) NIC(name string) (NIC, error) {
 	if err != nil {
 		return NIC{}, err
 	}
-	return nicOf(link), nil
+	return h.lowest(nicOf(link), link)
+}
+
+// lowest gives the NIC that a macvtap on a device really sits on: where that device
+// is a macvlan or macvtap itself, the one below it (drivers/net/macvlan.c,
+// macvlan_common_newlink). It goes by the names of both.
+func (h *Host) lowest(nic NIC, link netlink.Link) (NIC, error) {
+	if kind := link.Type(); kind != "macvlan" && kind != "macvtap" {
+		return nic, nil
+	}
+	below, err := h.handle.LinkByIndex(link.Attrs().ParentIndex)
+	if err != nil {
+		return NIC{}, fmt.Errorf("the NIC below %q: %w", nic.Name, err)
+	}
+	lower := nicOf(below)
+	lower.Names = append(lower.Names, nic.Names...)
+	return lower, nil
 }
 
 // Match finds the devices that a parent of the configuration, a name or a glob,

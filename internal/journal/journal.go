@@ -5,6 +5,7 @@ package journal
 import (
 	"log/syslog"
 	"strings"
+	"time"
 
 	"github.com/coreos/go-systemd/v22/journal"
 )
@@ -22,8 +23,25 @@ func Warning(message string, f Fields) { send(journal.PriWarning, message, f) }
 // Error logs what an administrator should look at now.
 func Error(message string, f Fields) { send(journal.PriErr, message, f) }
 
-// send never fails: a host without a log must still start its VMs.
+// patience is how long a log may take. One that does not listen must not keep
+// libvirt waiting.
+const patience = 200 * time.Millisecond
+
+// send never fails and never waits long: a host without a log must still start its
+// VMs.
 func send(p journal.Priority, message string, f Fields) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		write(p, message, f)
+	}()
+	select {
+	case <-done:
+	case <-time.After(patience):
+	}
+}
+
+func write(p journal.Priority, message string, f Fields) {
 	if journal.Enabled() {
 		f["SYSLOG_IDENTIFIER"] = "macvtap-filter"
 		if journal.Send(message, p, f) == nil {

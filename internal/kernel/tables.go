@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/google/nftables/userdata"
 	"github.com/mdlayher/netlink"
@@ -16,7 +17,7 @@ import (
 
 // attempts bounds how often a transaction is made again after another process
 // changed a table between our look and our change.
-const attempts = 8
+const attempts = 500
 
 // A Standing is a table of this program that the kernel holds.
 type Standing struct {
@@ -42,14 +43,19 @@ func Create(ctx context.Context, tables []ruleset.Table) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
+	defer closeLater(conn)
 	for _, t := range tables {
 		standing, err := stands(conn, t.Name)
 		if err != nil {
 			return err
 		}
 		if standing {
-			return Replace(ctx, tables, func(Standing) bool { return false })
+			// Nothing else is to go, so nothing is listed.
+			replacements, err := compileAll(tables, inPlace)
+			if err != nil {
+				return err
+			}
+			return commit(conn, replacements)
 		}
 	}
 	return commit(conn, messages)
@@ -63,16 +69,18 @@ func Replace(ctx context.Context, tables []ruleset.Table, stale func(Standing) b
 	for _, t := range tables {
 		names[t.Name] = true
 	}
-	programmed, err := compileAll(tables, func(name string, table []netlink.Message) []netlink.Message {
-		// Adding the table before deleting it makes the deletion succeed
-		// whether it stood or not.
-		return append([]netlink.Message{table[0], deleteNamed(name)}, table...)
-	})
+	programmed, err := compileAll(tables, inPlace)
 	if err != nil {
 		return err
 	}
 	_, err = change(ctx, programmed, func(s Standing) bool { return !names[s.Name] && stale(s) })
 	return err
+}
+
+// inPlace puts before a table's messages those that delete what has its name.
+// Adding the table first makes the deletion succeed whether it stood or not.
+func inPlace(name string, table []netlink.Message) []netlink.Message {
+	return append([]netlink.Message{table[0], deleteNamed(name)}, table...)
 }
 
 // Remove removes the standing tables that are stale, in one transaction, and
@@ -103,7 +111,7 @@ func change(ctx context.Context, messages []netlink.Message, stale func(Standing
 	if err != nil {
 		return nil, err
 	}
-	defer conn.Close()
+	defer closeLater(conn)
 	var removed []Standing
 	err = retry(ctx, func() error {
 		tables, err := list(conn)
@@ -133,6 +141,7 @@ var errInterrupted = errors.New("list nftables' tables: they kept changing meanw
 // retry makes an attempt again while it fails because of what somebody else did
 // meanwhile: removed a table that it saw, or changed tables while it looked.
 func retry(ctx context.Context, attempt func() error) error {
+	const pause = 2 * time.Millisecond
 	var err error
 	for range attempts {
 		err = attempt()
@@ -140,6 +149,7 @@ func retry(ctx context.Context, attempt func() error) error {
 		if !again || ctx.Err() != nil {
 			return err
 		}
+		time.Sleep(pause)
 	}
 	return err
 }

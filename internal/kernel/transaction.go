@@ -25,6 +25,12 @@ func dial(ctx context.Context) (*netlink.Conn, error) {
 	return conn, nil
 }
 
+// closeLater closes a socket without waiting for it: after a deletion the kernel
+// keeps the closing process until it has freed what was deleted
+// (net/netfilter/nf_tables_api.c, nft_rcv_nl_event), while others may wait for
+// this one's lock.
+func closeLater(conn *netlink.Conn) { go conn.Close() }
+
 // commit sends messages as one nftables transaction: all of them take effect, or
 // none does (net/netfilter/nfnetlink.c, nfnetlink_rcv_batch). The error names
 // the object that the kernel refused first.
@@ -115,7 +121,7 @@ func await(conn *netlink.Conn, sent []netlink.Message) error {
 func refused(err error) error {
 	switch {
 	case errors.Is(err, unix.EPERM):
-		return fmt.Errorf("%w: this needs root (CAP_NET_ADMIN in the network namespace)", err)
+		return fmt.Errorf("%w: this needs root (CAP_NET_ADMIN in the network namespace), and a table of that name that no other process owns", err)
 	case errors.Is(err, unix.EOPNOTSUPP):
 		return fmt.Errorf("%w: the kernel lacks nftables' netdev egress hook (Linux 5.16 with CONFIG_NETFILTER_EGRESS) or a part of nf_tables", err)
 	case errors.Is(err, os.ErrDeadlineExceeded):

@@ -32,7 +32,7 @@ func TestChoiceIsHonoured(t *testing.T) {
 		t.Fatal(err)
 	}
 	rules := got.Tables[0].String()
-	for _, want := range []string{"172.16.0.0/12", "172.16.0.1,", "172.16.0.9 . tcp . 80"} {
+	for _, want := range []string{"172.16.0.0/12", "172.16.0.1,", "172.16.0.9 . 6 . 80"} {
 		if !strings.Contains(rules, want) {
 			t.Errorf("no %q in the rules:\n%s", want, rules)
 		}

@@ -31,6 +31,9 @@ type Network interface {
 type Plan struct {
 	Tables   []ruleset.Table
 	Warnings []string // for the administrator; the rules are safe all the same
+
+	// Unguarded are the devices of direct interfaces on no configured parent.
+	Unguarded []string
 }
 
 // Make plans every direct interface of the domain that sits on a configured
@@ -60,7 +63,8 @@ func (p *planner) add(i domain.Interface) error {
 	if err != nil {
 		return err
 	}
-	if !p.config.GuardsParent(names...) {
+	if !p.config.GuardsParent(append(names, i.Parent)...) {
+		p.plan.Unguarded = append(p.plan.Unguarded, i.Target)
 		return nil
 	}
 	if i.MAC, err = p.network.Check(i); err != nil {

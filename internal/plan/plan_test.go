@@ -118,7 +118,7 @@ func TestMakeNothing(t *testing.T) {
 
 // Facts are read once for a parent, and each parent's policy has its own.
 func TestMakeFacts(t *testing.T) {
-	c := mustParse(t, "parents = [\"eth*\"]\n[policy.default]\ndeny = [\"onlink\"]\nallow = [\"dns\"]\n")
+	c := mustParse(t, "parents = [\"eth*\"]\n[policy.default]\ndeny = [\"onlink\"]\nallow = [\"dns\"]\nipv6 = \"drop\"\n")
 	n := lan()
 	n.facts["eth1"] = facts.Facts{Parent: "eth1", OnLink: []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}}
 	got, err := Make(vm(nic(1, "a", "eth0"), nic(2, "b", "eth0"), nic(3, "c", "eth1")), c, n)

@@ -96,6 +96,9 @@ func Resolve(p config.Policy, f facts.Facts) (Policy, []string, error) {
 		return Policy{}, nil, fmt.Errorf("policy %q: deny: %w", p.Name, err)
 	}
 	allow, warnings := allowed(p, f)
+	if w := halfKnown(p, f); w != "" {
+		warnings = append(warnings, w)
+	}
 	out := Policy{Name: p.Name, Deny: denied.Prefixes(), Rules: p.Rules}
 	if out.Isolate && len(out.GatewayMACs) == 0 {
 		if len(f.GatewayMACs) == 0 {
@@ -122,6 +125,20 @@ func Resolve(p config.Policy, f facts.Facts) (Policy, []string, error) {
 		return Policy{}, nil, fmt.Errorf("policy %q: allow: %w", p.Name, err)
 	}
 	return out, warnings, nil
+}
+
+// halfKnown warns where "onlink" names the LAN's IPv4 prefixes alone: its public
+// IPv6 addresses, if it has any, are open then.
+func halfKnown(p config.Policy, f facts.Facts) string {
+	onlink := slices.ContainsFunc(p.Deny, func(e config.Entry) bool { return e.Word == config.OnLink })
+	known := slices.ContainsFunc(f.OnLink, func(p netip.Prefix) bool { return p.Addr().Is6() })
+	global := slices.ContainsFunc(p.Deny, func(e config.Entry) bool {
+		return e.Word == "" && e.Range.From().IsGlobalUnicast() && e.Range.From().Is6() && !e.Range.From().IsPrivate()
+	})
+	if !onlink || known || global || p.DropIPv6 {
+		return ""
+	}
+	return fmt.Sprintf("policy %q: deny \"onlink\" holds no IPv6 prefix: the host has no IPv6 address on %q to read one from; if the LAN has public IPv6 addresses, write their prefix into deny, and if not, ipv6 = \"drop\"", p.Name, f.Parent)
 }
 
 // peers is an allow entry with its addresses.

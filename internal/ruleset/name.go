@@ -49,7 +49,7 @@ func Comment(s string) string {
 // and ends it in a colon and a space.
 func LogPrefix(s string) string {
 	const end = ": "
-	clean := Comment(s)
+	clean := strings.ReplaceAll(Comment(s), "$", "?") // nft would read a variable
 	for len(clean) > maxLogPrefix-len(end) || !utf8.ValidString(clean) {
 		clean = clean[:len(clean)-1]
 	}

@@ -16,7 +16,7 @@ var matches = []struct {
 	{Is(Protocol, EtherTypeIPv4), "meta protocol ip", `{"match":{"left":{"meta":{"key":"protocol"}},"op":"==","right":"ip"}}`},
 	{Is(EtherType, 0x88cc), "ether type 0x88cc", `{"match":{"left":{"payload":{"field":"type","protocol":"ether"}},"op":"==","right":35020}}`},
 	{Compare{EtherType, Less, []byte{6, 0}}, "ether type < 0x0600", `{"match":{"left":{"payload":{"field":"type","protocol":"ether"}},"op":"\u003c","right":1536}}`},
-	{Compare{L4Proto, NotEqual, []byte{6}}, "meta l4proto != tcp", `{"match":{"left":{"meta":{"key":"l4proto"}},"op":"!=","right":"tcp"}}`},
+	{Compare{L4Proto, NotEqual, []byte{6}}, "meta l4proto != 6", `{"match":{"left":{"meta":{"key":"l4proto"}},"op":"!=","right":6}}`},
 	{Compare{L4Proto, Equal, []byte{47}}, "meta l4proto 47", `{"match":{"left":{"meta":{"key":"l4proto"}},"op":"==","right":47}}`},
 	{Compare{IPSource, GreaterEqual, []byte{0, 0, 0, 0}}, "ip saddr >= 0.0.0.0", `{"match":{"left":{"payload":{"field":"saddr","protocol":"ip"}},"op":"\u003e=","right":"0.0.0.0"}}`},
 	{Compare{IP6Source, GreaterEqual, make([]byte, 16)}, "ip6 saddr >= ::", `{"match":{"left":{"payload":{"field":"saddr","protocol":"ip6"}},"op":"\u003e=","right":"::"}}`},
@@ -69,8 +69,8 @@ func TestElementText(t *testing.T) {
 		{one(v4("10.0.0.1"), v4("10.0.0.2")), []Type{TypeIPv4}, "10.0.0.1-10.0.0.2"},
 		{one(v4("fe80::"), v4("fe80::1")), []Type{TypeIPv6}, "fe80::/127"},
 		{one([]byte{0x52, 0x54, 0, 0, 0, 1}, []byte{0x52, 0x54, 0, 0, 0, 1}), []Type{TypeEtherAddr}, "52:54:00:00:00:01"},
-		{Element{[][]byte{v4("10.0.0.1"), {6}, {0, 80}}, [][]byte{v4("10.0.0.1"), {6}, {0, 80}}}, service, "10.0.0.1 . tcp . 80"},
-		{Element{[][]byte{v4("10.0.0.0"), {17}, {0, 80}}, [][]byte{v4("10.0.0.3"), {17}, {0, 90}}}, service, "10.0.0.0/30 . udp . 80-90"},
+		{Element{[][]byte{v4("10.0.0.1"), {6}, {0, 80}}, [][]byte{v4("10.0.0.1"), {6}, {0, 80}}}, service, "10.0.0.1 . 6 . 80"},
+		{Element{[][]byte{v4("10.0.0.0"), {17}, {0, 80}}, [][]byte{v4("10.0.0.3"), {17}, {0, 90}}}, service, "10.0.0.0/30 . 17 . 80-90"},
 	}
 	for _, test := range tests {
 		if got := test.element.text(test.key); got != test.want {

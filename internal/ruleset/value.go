@@ -19,7 +19,6 @@ var (
 		EtherTypeIPv4: "ip", EtherTypeARP: "arp", EtherTypeIPv6: "ip6",
 		EtherTypeVLAN: "8021q", EtherTypeQinQ: "8021ad",
 	}
-	protoNames = map[byte]string{1: "icmp", 6: "tcp", 17: "udp", 58: "ipv6-icmp", 132: "sctp"}
 )
 
 // value writes a value of a type as nft does.
@@ -38,10 +37,6 @@ func (t Type) value(b []byte) string {
 		return fmt.Sprintf("0x%04x", v)
 	case TypeRaw:
 		return fmt.Sprintf("0x%x", b)
-	case TypeInetProto:
-		if name, ok := protoNames[b[0]]; ok {
-			return name
-		}
 	}
 	return new(big.Int).SetBytes(b).String()
 }

@@ -1,0 +1,39 @@
+package kernel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// lockFile is where processes of this program keep out of each other's way.
+const lockFile = "/run/macvtap-filter.lock"
+
+// Lock keeps other processes of this program from programming tables until unlock
+// is called or the process ends. It stands around looking at a device and
+// programming its table: between the two the device's name may go to another VM,
+// whose rules would be overwritten. Where there is no place for a lock, as for a
+// caller without privilege, there is none. An error says that another process
+// held it until ctx ended.
+func Lock(ctx context.Context) (unlock func(), err error) {
+	file, err := os.OpenFile(lockFile, os.O_CREATE|os.O_RDONLY|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return func() {}, nil //nolint:nilerr // see above
+	}
+	const pause = time.Millisecond
+	for {
+		err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			return func() { file.Close() }, nil
+		}
+		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) || ctx.Err() != nil {
+			file.Close()
+			return nil, fmt.Errorf("another macvtap-filter holds %s: %w", lockFile, errors.Join(err, ctx.Err()))
+		}
+		time.Sleep(pause)
+	}
+}
