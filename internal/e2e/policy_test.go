@@ -29,7 +29,7 @@ func TestLargeTransfers(t *testing.T) {
 }
 
 // A guest learns its addresses from the LAN's router as ever, by DHCP and by router advertisements, and from nobody
-// else. With them it reaches whom it may.
+// else. With them it asks the name server, and reaches whom it may.
 func TestAddressesFromTheNetwork(t *testing.T) {
 	s := shieldedSite(t, "")
 	nics := s.nics(1)
@@ -38,6 +38,7 @@ func TestAddressesFromTheNetwork(t *testing.T) {
 	vm := s.start(t, "ordinary", nics...)
 	s.expectAutoconfigured(t, vm, vm.NICs[0])
 	s.expectLease(t, vm, vm.NICs[0])
+	s.expectNames(t, vm, vm.NICs[0])
 	s.expectShielded(t, vm)
 
 	s.run(t, "macvtap-filter", "remove", vm.Name)

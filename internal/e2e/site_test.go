@@ -120,7 +120,7 @@ func (s *site) populate(t *testing.T) {
 		}
 	}
 	s.addPeers(t, gateway, 7, lan4+"1", "fe80::1")
-	s.addPeers(t, dns, 53, lan4+"53", lan6+"53")
+	s.addPeers(t, dns, dnsPort, lan4+"53", lan6+"53")
 	s.addPeers(t, internet, 7, "192.0.2.1", "198.51.100.7", "2001:db8:ffff::1")
 	s.addPeers(t, s.hidden, 7, lan4+"77", lan6+"77", "fe80::77")
 
@@ -142,10 +142,14 @@ func (s *site) addHost(t *testing.T, name, hardware string, addrs ...string) *la
 	return h
 }
 
-// addPeers has a host answer UDP and TCP on a port, and the tests ask it by these of its addresses.
+// addPeers has a host answer UDP and TCP on a port, with what was asked unless it is the name server's, and the tests ask it by these of its addresses.
 func (s *site) addPeers(t *testing.T, h *lab.Host, port uint16, addrs ...string) {
 	t.Helper()
-	if err := errors.Join(h.EchoUDP(port), h.EchoTCP(port)); err != nil {
+	answer := func(query []byte) []byte { return query }
+	if port == dnsPort {
+		answer = answerDNS
+	}
+	if err := errors.Join(h.AnswerUDP(port, answer), h.EchoTCP(port)); err != nil {
 		t.Fatal(err)
 	}
 	for _, a := range addrs {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"syscall"
 
+	"golang.org/x/net/ipv6"
 	"golang.org/x/sys/unix"
 
 	"macvtap-filter/internal/e2e/guestrpc"
@@ -24,7 +25,11 @@ func serve(nic string) error {
 	if err != nil {
 		return fmt.Errorf("echo on %s: %w", nic, err)
 	}
-	go echo(packets)
+	asked := ipv6.NewPacketConn(packets)
+	if err := asked.SetControlMessage(ipv6.FlagDst, true); err != nil {
+		return fmt.Errorf("echo on %s: %w", nic, err)
+	}
+	go echo(asked)
 	go echoStreams(connections)
 	return nil
 }
@@ -40,13 +45,14 @@ func only(nic string) func(network, address string, conn syscall.RawConn) error 
 	}
 }
 
-func echo(conn net.PacketConn) {
+// echo answers from the address that was asked: a NIC may have several, of which the kernel would take another.
+func echo(conn *ipv6.PacketConn) {
 	data := make([]byte, 1<<16)
 	for {
-		n, from, err := conn.ReadFrom(data)
-		if err == nil {
+		n, asked, from, err := conn.ReadFrom(data)
+		if err == nil && asked != nil {
 			// Whether the answer arrives is the asker's to say.
-			_, _ = conn.WriteTo(data[:n], from)
+			_, _ = conn.WriteTo(data[:n], &ipv6.ControlMessage{Src: asked.Dst}, from)
 		}
 	}
 }

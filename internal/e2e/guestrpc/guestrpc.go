@@ -53,6 +53,14 @@ type Heard struct {
 	Until  []string
 }
 
+// A Question asks a name server for the addresses of a name. The answer is a list of them.
+type Question struct {
+	NIC    string
+	Server netip.AddrPort
+	Name   string
+	Wait   time.Duration
+}
+
 // A Lease asks for an IPv4 address by DHCP. The answer is what the client came to know: a line as in
 // "bound 192.168.2.9 192.168.2.1", the address and the server it is from.
 type Lease struct {

@@ -17,10 +17,14 @@ for nic in /sys/class/net/eth*; do
 done
 ip link set lo up
 
-# These NICs ask the network for their addresses: the kernel by router advertisements, the agent by DHCP.
+# These NICs ask the network for their addresses: the kernel by router advertisements, the agent by DHCP. As desktops do,
+# the kernel first asks whether an address is taken, and talks from a temporary one (RFC 4862, 5.4; RFC 8981).
 for word in $(cat /proc/cmdline); do
     case $word in auto=*) ;; *) continue ;; esac
-    echo 1 >"/proc/sys/net/ipv6/conf/${word#auto=}/accept_ra"
+    conf=/proc/sys/net/ipv6/conf/${word#auto=}
+    echo 1 >"$conf/accept_ra"
+    echo 1 >"$conf/accept_dad"
+    echo 2 >"$conf/use_tempaddr"
     ip link set "${word#auto=}" up
 done
 
