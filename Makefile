@@ -10,6 +10,7 @@ GO      ?= go
 BIN     := bin/macvtap-filter
 DESTDIR ?=
 PARENT  ?=
+comma   := ,
 
 HOOK    := $(DESTDIR)/etc/libvirt/hooks/qemu.d/macvtap-filter
 LINK    := $(DESTDIR)/usr/local/sbin/macvtap-filter
@@ -76,7 +77,7 @@ FIND_PARENT = { test -n "$(PARENT)" && echo "$(PARENT)"; \
 install: build
 	@set -e; \
 	if test -e "$(CONFIG)"; then \
-	  echo "kept the configuration $(CONFIG)"; \
+	  echo "kept the configuration $(CONFIG)$(if $(PARENT),: its parents count$(comma) not PARENT)"; \
 	else \
 	  parent=$$($(FIND_PARENT)); \
 	  test -n "$$parent" || { echo "no default route: say which NIC the VMs are on, as in: make install PARENT=eth0" >&2; exit 1; }; \
@@ -85,26 +86,36 @@ install: build
 	  mv "$(CONFIG).new" "$(CONFIG)"; \
 	  echo "wrote the configuration $(CONFIG) for VMs on $$parent"; \
 	fi
-	@# A VM may start meanwhile: it finds the old file or the new one, whole. The
-	@# new one is no name that libvirt runs before it is complete.
+	@# A VM may start meanwhile: it finds the old file or the new one, whole, and no
+	@# other. libvirt looks for hooks when it starts: it runs this one if it found
+	@# any then, one that is older than the daemon.
 	@set -e; \
-	first=yes; \
-	for hook in $(DESTDIR)/etc/libvirt/hooks/qemu $(dir $(HOOK))*; do if test -x "$$hook"; then first=no; fi; done; \
+	daemon=; \
+	for name in virtqemud libvirtd; do daemon=$${daemon:-$$(pidof -s $$name || true)}; done; \
+	restart=no; \
+	if test -n "$$daemon"; then \
+	  restart=yes; \
+	  for hook in "$(DESTDIR)/etc/libvirt/hooks/qemu" "$(dir $(HOOK))"*; do \
+	    if test -x "$$hook" && test "$$hook" -ot "/proc/$$daemon"; then restart=no; fi; \
+	  done; \
+	fi; \
 	install -d -m 0755 "$(dir $(HOOK))" "$(dir $(LINK))"; \
-	install -m 0644 $(BIN) "$(HOOK).new"; \
-	chmod 0755 "$(HOOK).new"; \
-	mv -f "$(HOOK).new" "$(HOOK)"; \
+	new=$$(dirname "$(dir $(HOOK))")/.macvtap-filter.new; \
+	install -m 0755 $(BIN) "$$new"; \
+	mv -f "$$new" "$(HOOK)"; \
 	ln -sfn /etc/libvirt/hooks/qemu.d/macvtap-filter "$(LINK)"; \
 	echo "installed the hook $(HOOK), and a link to it, $(LINK)"; \
-	if test $$first = yes; then \
-	  echo "libvirt looks for hooks when it starts: restart it once (systemctl restart libvirtd, or virtqemud; running VMs go on)"; \
+	if test $$restart = yes; then \
+	  echo "libvirt looked for hooks when it started and found none: restart it once (systemctl restart libvirtd, or virtqemud; running VMs go on)"; \
+	elif test -n "$$daemon"; then \
+	  echo "libvirt runs hooks already: no restart is needed"; \
 	else \
-	  echo "libvirt has run hooks before: no restart is needed"; \
+	  echo "libvirt is not running; it finds the hook when it starts"; \
 	fi; \
 	echo "then put running VMs in step: macvtap-filter apply --all"
 
 uninstall:
-	rm -f $(HOOK) $(LINK)
+	rm -f "$(HOOK)" "$(LINK)"
 	@echo "left as they are: $(CONFIG) and the rules of running VMs; \"nft list tables netdev\" shows these"
 
 clean:

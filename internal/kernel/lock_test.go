@@ -1,0 +1,30 @@
+package kernel_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"macvtap-filter/internal/kernel"
+)
+
+func TestLock(t *testing.T) {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	unlock, err := kernel.Lock(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	short, cancelShort := context.WithTimeout(ctx, 20*time.Millisecond)
+	defer cancelShort()
+	if _, err := kernel.Lock(short); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a second lock: %v, want that the time is over", err)
+	}
+	unlock()
+	again, err := kernel.Lock(ctx)
+	if err != nil {
+		t.Fatalf("after unlock: %v", err)
+	}
+	again()
+}
