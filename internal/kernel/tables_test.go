@@ -275,6 +275,37 @@ func TestTenThousandAllowed(t *testing.T) {
 	crosses(t, n, tap, out, sample{"a host beside", out.udp(t, "192.168.139.251", 53), false})
 }
 
+// TestTenThousandOfEverything counts what became of entries of both families that lie
+// beside and within each other: each address is in the kernel once.
+func TestTenThousandOfEverything(t *testing.T) {
+	ns := namespace(t)
+	addDevices(t, ns, "macvtap0")
+	var entries strings.Builder
+	for i := range 2500 {
+		fmt.Fprintf(&entries, "\"192.168.%d.%d\",", 100+i/250, 1+i%250) // beside each other
+		fmt.Fprintf(&entries, "\"192.168.%d.%d\",", 100+i/250, 1+i%250) // twice
+		fmt.Fprintf(&entries, "\"fd00::%x\",", i)
+		fmt.Fprintf(&entries, "\"fd00:0:0:%x::/64\",", 2*i) // with a gap between; the first holds all of the single ones
+	}
+	create(t, ns, tables(t, vm(vmUUID, "macvtap0"), "[policy.default]\nallow = ["+entries.String()+"]\n"))
+	count := func(set, what string) int {
+		return strings.Count(nft(t, ns, "", "list", "set", "netdev", "macvtap-filter-macvtap0", set), what)
+	}
+	if n := count("allow-ipv4", "192.168."); n != 2500 {
+		t.Errorf("%d IPv4 hosts, want 2500", n)
+	}
+	if n := count("allow-ranges-ipv6", "::/64"); n != 2500 {
+		t.Errorf("%d IPv6 prefixes, want 2500", n)
+	}
+	for _, table := range tables(t, vm(vmUUID, "macvtap0"), "[policy.default]\nallow = ["+entries.String()+"]\n") {
+		for _, s := range table.Sets {
+			if s.Name == "allow-ipv6" {
+				t.Errorf("%d single IPv6 hosts beside the prefix that holds them", len(s.Elements))
+			}
+		}
+	}
+}
+
 func TestMissingPrivilege(t *testing.T) {
 	ns := namespace(t)
 	err := within(t, ns, func(ctx context.Context) error {

@@ -124,7 +124,20 @@ func Resolve(p config.Policy, f facts.Facts) (Policy, []string, error) {
 	if out.Services, err = services(allow); err != nil {
 		return Policy{}, nil, fmt.Errorf("policy %q: allow: %w", p.Name, err)
 	}
+	if out.cutsOff(f.Gateway) {
+		warnings = append(warnings, fmt.Sprintf("policy %q: the VM finds no router: %v, which deny holds and allow does not; \"gateway\" in allow opens them", p.Name, f.Gateway))
+	}
 	return out, warnings, nil
+}
+
+// cutsOff reports whether there are routers, and the policy denies each of them.
+func (p Policy) cutsOff(routers []netip.Addr) bool {
+	return len(routers) > 0 && !slices.ContainsFunc(routers, func(a netip.Addr) bool {
+		denied := slices.ContainsFunc(p.Deny, func(d netip.Prefix) bool { return d.Contains(a) })
+		_, host := slices.BinarySearchFunc(p.Hosts, a, netip.Addr.Compare)
+		inRange := slices.ContainsFunc(p.Ranges, func(r netipx.IPRange) bool { return r.Contains(a) })
+		return !denied || host || inRange
+	})
 }
 
 // halfKnown warns where "onlink" names the LAN's IPv4 prefixes alone: its public

@@ -3,6 +3,7 @@ package policy
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -103,6 +104,7 @@ func TestResolve(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.about, func(t *testing.T) {
 			got, warnings, err := Resolve(configured(t, test.deny, test.allow), known)
+			warnings = slices.DeleteFunc(warnings, func(w string) bool { return strings.Contains(w, "finds no router") })
 			if err != nil || len(warnings) > 0 {
 				t.Fatalf("error %v, warnings %q", err, warnings)
 			}
@@ -183,5 +185,29 @@ func TestResolveOrder(t *testing.T) {
 	}
 	if diff := cmp.Diff(a, b, same); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// A policy that leaves the VM no router is right, and warned about.
+func TestResolveWithoutARouter(t *testing.T) {
+	for _, test := range []struct {
+		deny, allow string
+		warned      bool
+	}{
+		{"192.168.0.0/16,fe80::/10", "dns", true},
+		{"192.168.0.0/16,fe80::/10", "gateway", false},
+		{"192.168.0.0/16,fe80::/10", "192.168.2.0/28", false},
+		{"192.168.0.0/16,fe80::/10", "192.168.2.1 udp/53", true},
+		{"192.168.0.0/16", "", false}, // the IPv6 router is not denied
+		{"10.0.0.0/8", "", false},
+	} {
+		_, warnings, err := Resolve(configured(t, test.deny, test.allow), known)
+		if err != nil {
+			t.Fatal(err)
+		}
+		warned := slices.ContainsFunc(warnings, func(w string) bool { return strings.Contains(w, "finds no router") })
+		if warned != test.warned {
+			t.Errorf("deny %q, allow %q: warnings %q", test.deny, test.allow, warnings)
+		}
 	}
 }
