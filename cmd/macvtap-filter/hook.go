@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os/signal"
-	"runtime"
-	"runtime/debug"
 	"slices"
 	"syscall"
 	"time"
@@ -27,9 +25,6 @@ import (
 // clients with it.
 const hookLimit = 8 * time.Second
 
-// memoryLimit is the memory in bytes from which on a hook call collects garbage.
-const memoryLimit = 256 << 20
-
 // runHook does what a hook call asks for and gives the exit code. It never
 // writes to standard output, which libvirt may take for XML. Protecting a VM
 // that starts fails closed. A VM that runs already is never killed for a failure
@@ -39,10 +34,6 @@ func runHook(call hook.Call, std streams) int {
 	if action == hook.None {
 		return exitDone
 	}
-	// A hook call ends before a collection or a second processor would pay.
-	runtime.GOMAXPROCS(1)
-	debug.SetGCPercent(-1)
-	debug.SetMemoryLimit(memoryLimit)
 	// Nobody may read what we write: that must not look like a failure.
 	signal.Ignore(syscall.SIGPIPE)
 	kill := false
