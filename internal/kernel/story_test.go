@@ -100,8 +100,8 @@ func everyMatch() ruleset.Table {
 	add(ruleset.Byte(ruleset.L4Proto, ruleset.ICMPv6), ruleset.OneOf{Field: target, Not: true, Elements: []ruleset.Element{{From: [][]byte{addr("fe80::1")}, To: [][]byte{addr("fe80::f")}}, {From: [][]byte{addr("ffff::")}, To: [][]byte{addr("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff")}}}})
 	add(ruleset.Byte(ruleset.L4Proto, ruleset.ICMPv6), ruleset.Masked{Field: target, Mask: append([]byte{0xff, 0xc0}, make([]byte, 14)...), Op: ruleset.NotEqual, Value: addr("fe80::")})
 	add(ruleset.Byte(ruleset.L4Proto, ruleset.ICMPv6), ruleset.Compare{Field: ruleset.Raw(ruleset.TransportHeader, 26, 6), Op: ruleset.Equal, Value: vmMAC})
-	add(ruleset.Protocols(ruleset.IPinIP, ruleset.SixIn4, ruleset.GRE))
-	not := ruleset.Protocols(ruleset.IPinIP, ruleset.SixIn4, ruleset.GRE)
+	add(protocols(ruleset.IPinIP, ruleset.SixIn4, ruleset.GRE))
+	not := protocols(ruleset.IPinIP, ruleset.SixIn4, ruleset.GRE)
 	not.Not = true
 	add(not)
 	add(ruleset.Byte(ruleset.L4Proto, ruleset.TCP), ruleset.Masked{Field: ruleset.TCPFlags, Mask: []byte{0x12}, Op: ruleset.NotEqual, Value: []byte{2}})
@@ -131,4 +131,13 @@ func everyMatch() ruleset.Table {
 			{Name: "out", Hook: &ruleset.Hook{Type: ruleset.Egress, Device: "odd+name"}, Rules: rules},
 		},
 	}
+}
+
+// protocols matches frames whose protocol above IP is one of those given.
+func protocols(all ...byte) ruleset.OneOf {
+	m := ruleset.OneOf{Field: ruleset.L4Proto}
+	for _, p := range all {
+		m.Elements = append(m.Elements, ruleset.Element{From: [][]byte{{p}}, To: [][]byte{{p}}})
+	}
+	return m
 }

@@ -107,15 +107,6 @@ func Among(f Field, not bool, elements ...Element) Match {
 	return Compare{Field: f, Op: Equal, Value: from}
 }
 
-// Protocols matches frames whose protocol above IP is one of those given.
-func Protocols(all ...byte) OneOf {
-	m := OneOf{Field: L4Proto}
-	for _, p := range all {
-		m.Elements = append(m.Elements, Element{From: [][]byte{{p}}, To: [][]byte{{p}}})
-	}
-	return m
-}
-
 // Byte is the match "field is value" for a field of one byte.
 func Byte(f Field, value byte) Compare {
 	return Compare{Field: f, Op: Equal, Value: []byte{value}}
