@@ -122,6 +122,7 @@ func protect(ctx context.Context, call hook.Call, std streams, kill *bool) error
 	} else {
 		err = kernel.Create(ctx, made.Tables)
 	}
+	unlock() // others wait; the log can too
 	if err != nil {
 		return fmt.Errorf("VM %q: %w", d.Name, err)
 	}

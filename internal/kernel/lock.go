@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -24,16 +23,30 @@ func Lock(ctx context.Context) (unlock func(), err error) {
 	if err != nil {
 		return func() {}, nil //nolint:nilerr // see above
 	}
-	const pause = time.Millisecond
-	for {
-		err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if err == nil {
-			return func() { file.Close() }, nil
+	// The kernel queues who waits; trying again and again would cost the one
+	// that has the lock its processor.
+	locked := make(chan error, 1)
+	go func() { locked <- flock(file) }()
+	select {
+	case err := <-locked:
+		if err != nil {
+			return nil, fmt.Errorf("lock %s: %w", lockFile, err)
 		}
-		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) || ctx.Err() != nil {
+		return func() { file.Close() }, nil
+	case <-ctx.Done():
+		// The lock may come yet: it is given back at once.
+		go func() {
+			<-locked
 			file.Close()
-			return nil, fmt.Errorf("another macvtap-filter holds %s: %w", lockFile, errors.Join(err, ctx.Err()))
+		}()
+		return nil, fmt.Errorf("another macvtap-filter holds %s: %w", lockFile, ctx.Err())
+	}
+}
+
+func flock(file *os.File) error {
+	for {
+		if err := unix.Flock(int(file.Fd()), unix.LOCK_EX); !errors.Is(err, unix.EINTR) {
+			return err
 		}
-		time.Sleep(pause)
 	}
 }
