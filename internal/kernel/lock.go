@@ -25,12 +25,16 @@ func Lock(ctx context.Context) (unlock func(), err error) {
 	}
 	// The kernel queues who waits; trying again and again would cost the one
 	// that has the lock its processor.
-	locked := make(chan error, 1)
-	go func() { locked <- flock(file) }()
+	var failure error
+	locked := make(chan struct{})
+	go func() {
+		defer close(locked)
+		failure = flock(file)
+	}()
 	select {
-	case err := <-locked:
-		if err != nil {
-			return nil, fmt.Errorf("lock %s: %w", lockFile, err)
+	case <-locked:
+		if failure != nil {
+			return nil, fmt.Errorf("lock %s: %w", lockFile, failure)
 		}
 		return func() { file.Close() }, nil
 	case <-ctx.Done():
