@@ -114,15 +114,15 @@ func protect(ctx context.Context, call hook.Call, std streams, kill *bool) error
 	if err != nil {
 		return err
 	}
-	for _, w := range made.Warnings {
-		journal.Warning(w, fields(d))
-	}
 	if running {
 		err = kernel.Replace(ctx, made.Tables, ownedBy(d))
 	} else {
 		err = kernel.Create(ctx, made.Tables)
 	}
 	unlock() // others wait; the log can too
+	for _, w := range made.Warnings {
+		journal.Warning(w, fields(d))
+	}
 	if err != nil {
 		return fmt.Errorf("VM %q: %w", d.Name, err)
 	}
