@@ -21,11 +21,8 @@ import (
 // (Target) that nft can write and a MAC address, and the domain a UUID, by which
 // the table is found again when the VM is gone.
 func Table(d *domain.Domain, i domain.Interface, p policy.Policy) (ruleset.Table, error) {
-	if d.UUID == "" {
-		return ruleset.Table{}, errors.New("the domain XML has no <uuid>")
-	}
-	if !ruleset.ValidDevice(i.Target) {
-		return ruleset.Table{}, fmt.Errorf("nft cannot write the device name %q; give the interface a <target dev='…'> of letters and digits", i.Target)
+	if err := identified(d, i); err != nil {
+		return ruleset.Table{}, err
 	}
 	if len(i.MAC) != 6 {
 		return ruleset.Table{}, errors.New("the domain XML has no <mac address='…'/>")
@@ -47,4 +44,16 @@ func Table(d *domain.Domain, i domain.Interface, p policy.Policy) (ruleset.Table
 		s.base(i.Target)
 	}
 	return b.table, nil
+}
+
+// identified reports what keeps the table of an interface from being told from all
+// others.
+func identified(d *domain.Domain, i domain.Interface) error {
+	if d.UUID == "" {
+		return errors.New("the domain XML has no <uuid>")
+	}
+	if !ruleset.ValidDevice(i.Target) {
+		return fmt.Errorf("nft cannot write the device name %q; give the interface a <target dev='…'> of letters and digits", i.Target)
+	}
+	return nil
 }

@@ -39,7 +39,7 @@ type Decision struct {
 	Path   []string     // the chains the frame went through, the deciding one last
 }
 
-// Frame judges a frame as it is on the wire, from its destination MAC address on
+// Frame judges a frame that passes the table's own device and has no mark yet, as it is on the wire, from its destination MAC address on
 // and without its checksum. Egress is from the VM, ingress towards it. A frame
 // that the kernel itself refuses before any rule sees it is an error.
 func (j *Judge) Frame(hook ruleset.HookType, frame []byte) (Decision, error) {
@@ -57,6 +57,9 @@ func (j *Judge) Frame(hook ruleset.HookType, frame []byte) (Decision, error) {
 		r := c.Rules[n]
 		if !j.holds(p, r) {
 			continue
+		}
+		if r.Mark != nil {
+			p.mark = *r.Mark
 		}
 		switch {
 		case r.Verdict == ruleset.Accept, r.Verdict == ruleset.Drop:

@@ -48,6 +48,9 @@ func compile(t ruleset.Table) ([]netlink.Message, error) {
 	if err := setTypeofs(messages, typeofs); err != nil {
 		return nil, fmt.Errorf("table %q: %w", t.Name, err)
 	}
+	if err := setPrefixes(messages, t.Chains); err != nil {
+		return nil, fmt.Errorf("table %q: %w", t.Name, err)
+	}
 	return messages, nil
 }
 
@@ -101,7 +104,7 @@ func compileChain(table *nftables.Table, c ruleset.Chain) *nftables.Chain {
 	if c.Hook.Type == ruleset.Egress {
 		chain.Hooknum = nftables.ChainHookEgress
 	}
-	chain.Priority = nftables.ChainPriorityFilter
+	chain.Priority = nftables.ChainPriorityRef(nftables.ChainPriority(c.Hook.Priority))
 	chain.Policy = &policy
 	chain.Device = c.Hook.Device
 	return chain
@@ -227,6 +230,12 @@ func compileStatements(r ruleset.Rule) []expr.Any {
 	if r.Counter != "" {
 		// counter name "…"
 		exprs = append(exprs, &expr.Objref{Type: int(nftables.ObjTypeCounter), Name: r.Counter})
+	}
+	if r.Mark != nil {
+		// meta mark set 0x…
+		exprs = append(exprs,
+			&expr.Immediate{Register: register, Data: binaryutil.NativeEndian.PutUint32(*r.Mark)},
+			&expr.Meta{Key: expr.MetaKeyMARK, SourceRegister: true, Register: register})
 	}
 	switch {
 	case r.Verdict == ruleset.Accept:
@@ -359,7 +368,19 @@ var metaKeys = map[string]expr.MetaKey{
 	"protocol": expr.MetaKeyPROTOCOL,
 	"l4proto":  expr.MetaKeyL4PROTO,
 	"iiftype":  expr.MetaKeyIIFTYPE,
+	"mark":     expr.MetaKeyMARK,
+	"iif":      expr.MetaKeyIIF,
+	"oif":      expr.MetaKeyOIF,
+	"iifkind":  metaKeyInputKind,
+	"oifkind":  metaKeyOutputKind,
 }
+
+// Keys that the library has no name for (include/uapi/linux/netfilter/nf_tables.h,
+// enum nft_meta_keys).
+const (
+	metaKeyInputKind  expr.MetaKey = 26
+	metaKeyOutputKind expr.MetaKey = 27
+)
 
 // load reads the first size bytes of a field into a register.
 func load(f ruleset.Field, size, reg uint32) []expr.Any {

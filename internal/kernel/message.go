@@ -14,6 +14,7 @@ import (
 const (
 	nftaTableHandle   = 4
 	nftaTableUserdata = 6
+	nftaTableOwner    = 7
 	udataTableComment = 0
 )
 

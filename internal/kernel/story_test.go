@@ -105,6 +105,14 @@ func everyMatch() ruleset.Table {
 	not.Not = true
 	add(not)
 	add(ruleset.Byte(ruleset.L4Proto, ruleset.TCP), ruleset.Masked{Field: ruleset.TCPFlags, Mask: []byte{0x12}, Op: ruleset.NotEqual, Value: []byte{2}})
+	for _, op := range []ruleset.Op{ruleset.Equal, ruleset.NotEqual} {
+		add(ruleset.Number(ruleset.PacketMark, op, 0x6d766601))
+		add(ruleset.Number(ruleset.InputIndex, op, 4711))
+		add(ruleset.Number(ruleset.OutputIndex, op, 1<<30+4711))
+		add(ruleset.Kind(ruleset.InputKind, op, "macvtap"))
+		add(ruleset.Kind(ruleset.OutputKind, op, "macvtap"))
+	}
+	rules = append(rules, ruleset.Rule{Mark: new(uint32(0x6d766601))}, ruleset.Rule{Mark: new(uint32(0)), Counter: "seen", Verdict: ruleset.Accept})
 	rules = append(rules, ruleset.Rule{Limit: 5, Log: "macvtap-filter: web-1: ", Comment: "logged"})
 	rules = append(rules, ruleset.Rule{Verdict: ruleset.Goto("end")})
 	v4 := func(s string) []byte { return netip.MustParseAddr(s).AsSlice() }
@@ -128,7 +136,7 @@ func everyMatch() ruleset.Table {
 		Chains: []ruleset.Chain{
 			{Name: "end"},
 			{Name: "in", Hook: &ruleset.Hook{Type: ruleset.Ingress, Device: "odd+name"}, Rules: rules},
-			{Name: "out", Hook: &ruleset.Hook{Type: ruleset.Egress, Device: "odd+name"}, Rules: rules},
+			{Name: "out", Hook: &ruleset.Hook{Type: ruleset.Egress, Device: "odd+name", Priority: 1}, Rules: rules},
 		},
 	}
 }

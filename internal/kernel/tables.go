@@ -24,6 +24,7 @@ type Standing struct {
 	Name    string
 	Comment string
 	Handle  uint64 // the kernel's own identity of the table, never used twice
+	Owner   uint32 // the netlink port of the process that alone may change it, 0 for anybody
 }
 
 // Create programs tables in one transaction: all of them, or none. It is made for
@@ -156,14 +157,24 @@ func retry(ctx context.Context, attempt func() error) error {
 
 // stands reports whether there is a table of that name.
 func stands(conn *netlink.Conn, name string) (bool, error) {
-	_, err := conn.Execute(request(unix.NFT_MSG_GETTABLE, 0, attribute(unix.NFTA_TABLE_NAME, cString(name))))
+	_, standing, err := look(conn, name)
+	return standing, err
+}
+
+// look gives the table of that name, or false when there is none.
+func look(conn *netlink.Conn, name string) (Standing, bool, error) {
+	answers, err := conn.Execute(request(unix.NFT_MSG_GETTABLE, 0, attribute(unix.NFTA_TABLE_NAME, cString(name))))
 	if errors.Is(err, unix.ENOENT) {
-		return false, nil
+		return Standing{}, false, nil
+	}
+	if err == nil && len(answers) == 0 {
+		err = errors.New("no answer")
 	}
 	if err != nil {
-		return false, refused(fmt.Errorf("look for nftables' table %q: %w", name, err))
+		return Standing{}, false, refused(fmt.Errorf("look for nftables' table %q: %w", name, err))
 	}
-	return true, nil
+	table, err := parseTable(answers[0])
+	return table, err == nil, err
 }
 
 // Tables lists the tables of the family netdev whose names begin with
@@ -216,6 +227,8 @@ func parseTable(m netlink.Message) (Standing, error) {
 			t.Name = dec.String()
 		case nftaTableHandle:
 			t.Handle = dec.Uint64()
+		case nftaTableOwner:
+			t.Owner = dec.Uint32()
 		case nftaTableUserdata:
 			t.Comment, _ = userdata.GetString(dec.Bytes(), udataTableComment)
 		}

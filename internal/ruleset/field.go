@@ -30,6 +30,28 @@ const (
 	TypeICMPv6      Type = "icmpv6_type"
 	TypeInteger     Type = "integer"
 	TypeRaw         Type = "raw" // bytes that nft has no name for: written in hexadecimal
+
+	// Values of these are in the byte order of the machine, as the kernel
+	// keeps them beside the frame.
+	TypeMark      Type = "mark"
+	TypeInterface Type = "iface_index"
+	TypeKind      Type = "ifname" // a text, padded with zeros
+)
+
+// kindSize is the length of a device's kind in bytes
+// (include/uapi/linux/if.h, IFNAMSIZ).
+const kindSize = 16
+
+// The fields of the device that a frame passes, and the mark that rules leave on
+// a frame for later ones; it goes with the frame, to other devices too, and is 0 at
+// first. The device is the input of an ingress hook and the output of an egress
+// hook; there is no other (include/linux/netfilter_netdev.h).
+var (
+	PacketMark  = Field{Header: "meta", Name: "mark", Type: TypeMark, Base: Meta, Size: 4}
+	InputIndex  = Field{Header: "meta", Name: "iif", Type: TypeInterface, Base: Meta, Size: 4}
+	OutputIndex = Field{Header: "meta", Name: "oif", Type: TypeInterface, Base: Meta, Size: 4}
+	InputKind   = Field{Header: "meta", Name: "iifkind", Type: TypeKind, Base: Meta, Size: kindSize}
+	OutputKind  = Field{Header: "meta", Name: "oifkind", Type: TypeKind, Base: Meta, Size: kindSize}
 )
 
 // A Field is a place in a frame that a match reads.

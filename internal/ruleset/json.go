@@ -94,7 +94,14 @@ func (c Chain) json() object {
 	o := object{"name": c.Name}
 	if c.Hook != nil {
 		o["type"], o["hook"], o["dev"] = "filter", c.Hook.Type, c.Hook.Device
-		o["prio"], o["policy"] = 0, "drop"
+		o["prio"], o["policy"] = c.Hook.Priority, "drop"
+		if len(c.Hook.Prefixes) > 0 {
+			var devices []string
+			for _, p := range c.Hook.Prefixes {
+				devices = append(devices, p+"*")
+			}
+			o["dev"] = devices
+		}
 	}
 	return o
 }
@@ -112,6 +119,9 @@ func (r Rule) json(chain string) object {
 	}
 	if r.Counter != "" {
 		statements = append(statements, object{"counter": r.Counter})
+	}
+	if r.Mark != nil {
+		statements = append(statements, object{"mangle": object{"key": PacketMark.json(), "value": *r.Mark}})
 	}
 	var verdict any
 	if r.Verdict.chain != "" {

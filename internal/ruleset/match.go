@@ -117,5 +117,18 @@ func Is(f Field, value uint16) Compare {
 	return Compare{Field: f, Op: Equal, Value: binary.BigEndian.AppendUint16(nil, value)}
 }
 
+// Number is the comparison of a field with a number in the byte order of the
+// machine: a mark or an interface index.
+func Number(f Field, op Op, value uint32) Compare {
+	return Compare{Field: f, Op: op, Value: binary.NativeEndian.AppendUint32(nil, value)}
+}
+
+// Kind is the comparison of a field with a device's kind, as in "ip -d link".
+func Kind(f Field, op Op, kind string) Compare {
+	value := make([]byte, f.Size)
+	copy(value, kind)
+	return Compare{Field: f, Op: op, Value: value}
+}
+
 // Fields gives the fields that a match reads, in order.
 func Fields(m Match) []Field { return m.fields() }

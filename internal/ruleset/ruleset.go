@@ -3,6 +3,7 @@ package ruleset
 import (
 	"encoding/binary"
 	"fmt"
+	"strings"
 )
 
 // A Table is an nftables table of the family netdev, with all that is in it.
@@ -47,19 +48,24 @@ const (
 	Egress  HookType = "egress"
 )
 
-// A Hook binds a base chain to one device, at nft's priority "filter" (0). What
-// no rule decides is dropped.
+// A Hook binds a base chain to one device, or to all devices that there are and
+// will be whose names begin with one of the prefixes (Linux 6.17; nft only reads
+// it where it knows that, and earlier ones, 1.0.6 among them, take "macvtap*" for
+// a name). What no rule decides is dropped.
 type Hook struct {
-	Type   HookType
-	Device string
+	Type     HookType
+	Device   string
+	Prefixes []string // instead of Device; none the beginning of another
+	Priority int32    // 0 is nft's "filter"; chains of a higher one see what lower ones accept
 }
 
 // A Rule applies its verdict to a frame that all of its matches hold for.
 type Rule struct {
 	Matches []Match
-	Limit   int    // at most so many frames a second, the rest do not match; 0 for no limit
-	Log     string // the prefix under which the kernel logs the frame, "" for no log
-	Counter string // the table's counter that counts the frame, "" for none
+	Limit   int     // at most so many frames a second, the rest do not match; 0 for no limit
+	Log     string  // the prefix under which the kernel logs the frame, "" for no log
+	Counter string  // the table's counter that counts the frame, "" for none
+	Mark    *uint32 // the mark (see PacketMark) that the frame is given, nil for none
 	Verdict Verdict
 	Comment string // see Table.Comment
 }
@@ -159,8 +165,11 @@ func (t Table) validateNames() error {
 	}
 	for _, c := range t.Chains {
 		names = append(names, c.Name)
-		if c.Hook != nil && !ValidDevice(c.Hook.Device) {
-			return fmt.Errorf("nft cannot write the device name %q", c.Hook.Device)
+		if c.Hook == nil {
+			continue
+		}
+		if err := c.Hook.validate(); err != nil {
+			return err
 		}
 	}
 	for _, n := range names {
@@ -169,6 +178,29 @@ func (t Table) validateNames() error {
 		}
 	}
 	return validComment(t.Comment)
+}
+
+func (h Hook) validate() error {
+	if len(h.Prefixes) == 0 {
+		if !ValidDevice(h.Device) {
+			return fmt.Errorf("nft cannot write the device name %q", h.Device)
+		}
+		return nil
+	}
+	if h.Device != "" {
+		return fmt.Errorf("a chain for both the device %q and prefixes", h.Device)
+	}
+	for i, p := range h.Prefixes {
+		if !ValidDevice(p) {
+			return fmt.Errorf("nft cannot write the prefix %q of device names", p)
+		}
+		for j, other := range h.Prefixes {
+			if i != j && strings.HasPrefix(p, other) {
+				return fmt.Errorf("the prefix %q of device names holds %q", other, p)
+			}
+		}
+	}
+	return nil
 }
 
 func (t Table) validateRule(r Rule) error {

@@ -2,6 +2,7 @@ package ruleset
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 )
 
@@ -71,12 +72,26 @@ func (e Element) text(key []Type) string {
 func (c Chain) write(b *strings.Builder) {
 	fmt.Fprintf(b, "\n\tchain %s {\n", c.Name)
 	if c.Hook != nil {
-		fmt.Fprintf(b, "\t\ttype filter hook %s device \"%s\" priority filter; policy drop;\n", c.Hook.Type, c.Hook.Device)
+		fmt.Fprintf(b, "\t\ttype filter hook %s %s priority %s; policy drop;\n", c.Hook.Type, c.Hook.devices(), c.Hook.priority())
 	}
 	for _, r := range c.Rules {
 		fmt.Fprintf(b, "\t\t%s\n", r)
 	}
 	b.WriteString("\t}\n")
+}
+
+func (h Hook) devices() string {
+	if len(h.Prefixes) == 0 {
+		return `device "` + h.Device + `"`
+	}
+	return `devices = { "` + strings.Join(h.Prefixes, `*", "`) + `*" }`
+}
+
+func (h Hook) priority() string {
+	if h.Priority == 0 {
+		return "filter"
+	}
+	return strconv.Itoa(int(h.Priority))
 }
 
 // String writes the rule as one line of nft text.
@@ -93,6 +108,9 @@ func (r Rule) String() string {
 	}
 	if r.Counter != "" {
 		words = append(words, fmt.Sprintf("counter name %q", r.Counter))
+	}
+	if r.Mark != nil {
+		words = append(words, fmt.Sprintf("meta mark set 0x%08x", *r.Mark))
 	}
 	if r.Verdict.kind != "" {
 		words = append(words, r.Verdict.String())

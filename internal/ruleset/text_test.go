@@ -3,6 +3,7 @@ package ruleset
 import (
 	"encoding/json"
 	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -25,6 +26,9 @@ var matches = []struct {
 	{InPrefix{IPDestination, true, netip.MustParsePrefix("10.0.0.1/32")}, "ip daddr != 10.0.0.1", `{"match":{"left":{"payload":{"field":"daddr","protocol":"ip"}},"op":"!=","right":"10.0.0.1"}}`},
 	{Masked{IPFragment, []byte{0x1f, 0xff}, Equal, []byte{0, 0}}, "ip frag-off & 8191 == 0", `{"match":{"left":{"\u0026":[{"payload":{"field":"frag-off","protocol":"ip"}},8191]},"op":"==","right":0}}`},
 	{Between{DestinationPort, []byte{0, 80}, []byte{1, 0}}, "th dport 80-256", `{"match":{"left":{"payload":{"field":"dport","protocol":"th"}},"op":"==","right":{"range":[80,256]}}}`},
+	{Number(PacketMark, Equal, 0x6d766601), "meta mark 0x6d766601", `{"match":{"left":{"meta":{"key":"mark"}},"op":"==","right":1836475905}}`},
+	{Number(OutputIndex, NotEqual, 37), "meta oif != 37", `{"match":{"left":{"meta":{"key":"oif"}},"op":"!=","right":37}}`},
+	{Kind(InputKind, NotEqual, "macvtap"), `meta iifkind != "macvtap"`, `{"match":{"left":{"meta":{"key":"iifkind"}},"op":"!=","right":"macvtap"}}`},
 	{Lookup{[]Field{IPSource}, true, "deny"}, "ip saddr != @deny", `{"match":{"left":{"payload":{"field":"saddr","protocol":"ip"}},"op":"!=","right":"@deny"}}`},
 	{Lookup{[]Field{IPSource, L4Proto, SourcePort}, false, "s"}, "ip saddr . meta l4proto . th sport @s", `{"match":{"left":{"concat":[{"payload":{"field":"saddr","protocol":"ip"}},{"meta":{"key":"l4proto"}},{"payload":{"field":"sport","protocol":"th"}}]},"op":"==","right":"@s"}}`},
 }
@@ -49,8 +53,38 @@ func TestRuleString(t *testing.T) {
 	if got, want := r.String(), `meta protocol ip ether type 8021q counter name "c" goto other comment "why"`; got != want {
 		t.Errorf("%s\nwant %s", got, want)
 	}
+	if got, want := (Rule{Mark: new(uint32(7)), Verdict: Accept}).String(), "meta mark set 0x00000007 accept"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
 	if got := (Rule{Verdict: Drop}).String(); got != "drop" {
 		t.Errorf("%s, want drop", got)
+	}
+}
+
+// A chain is bound to a device, or to all that a prefix names.
+func TestHookText(t *testing.T) {
+	table := Table{Name: "t", Chains: []Chain{
+		{Name: "one", Hook: &Hook{Type: Egress, Device: "macvtap0"}},
+		{Name: "all", Hook: &Hook{Type: Ingress, Prefixes: []string{"macvtap", "web"}, Priority: 1}},
+	}}
+	text := table.String()
+	for _, want := range []string{
+		`type filter hook egress device "macvtap0" priority filter; policy drop;`,
+		`type filter hook ingress devices = { "macvtap*", "web*" } priority 1; policy drop;`,
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %s in\n%s", want, text)
+		}
+	}
+	made, err := JSON([]Table{table})
+	if err != nil {
+		t.Fatal(err)
+	}
+	flat := strings.Join(strings.Fields(string(made)), "")
+	for _, want := range []string{`"dev":"macvtap0"`, `"dev":["macvtap*","web*"]`, `"prio":1`} {
+		if !strings.Contains(flat, want) {
+			t.Errorf("no %s in\n%s", want, made)
+		}
 	}
 }
 

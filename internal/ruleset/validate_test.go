@@ -13,7 +13,7 @@ func right() *Table {
 		Sets: []Set{{Name: "allow", Key: []Type{TypeIPv4}}},
 		Chains: []Chain{
 			{Name: "judge"},
-			{Name: "from-vm", Hook: &Hook{Egress, "macvtap0"}, Rules: []Rule{{
+			{Name: "from-vm", Hook: &Hook{Type: Egress, Device: "macvtap0"}, Rules: []Rule{{
 				Matches: []Match{Lookup{Fields: []Field{IPSource}, Set: "allow"}},
 				Counter: "dropped", Verdict: Goto("judge"), Comment: "why",
 			}}},
@@ -42,6 +42,12 @@ func TestValidate(t *testing.T) {
 		{"chain named with a brace", func(t *Table) { t.Chains[0].Name = "a}" }, `"a}" is no nft identifier`},
 		{"device that nft cannot write", func(t *Table) { t.Chains[1].Hook.Device = `a"b` }, `cannot write the device name "a\"b"`},
 		{"device that nft reads as a glob", func(t *Table) { t.Chains[1].Hook.Device = "macvtap*" }, `"macvtap*"`},
+		{"no device", func(t *Table) { t.Chains[1].Hook.Device = "" }, `cannot write the device name ""`},
+		{"a device and prefixes", func(t *Table) { t.Chains[1].Hook.Prefixes = []string{"web"} }, `both the device "macvtap0" and prefixes`},
+		{"prefix that is a glob", func(t *Table) { *t.Chains[1].Hook = Hook{Prefixes: []string{"web*"}} }, `the prefix "web*"`},
+		{"prefix of every name", func(t *Table) { *t.Chains[1].Hook = Hook{Prefixes: []string{""}} }, `the prefix ""`},
+		{"prefix in another", func(t *Table) { *t.Chains[1].Hook = Hook{Prefixes: []string{"macvtap", "mac"}} }, `the prefix "mac" of device names holds "macvtap"`},
+		{"mark too short", match(Compare{PacketMark, Equal, []byte{1}}), "meta mark has 4 bytes, compared with 1"},
 		{"long comment of the table", func(t *Table) { t.Comment = strings.Repeat("a", 129) }, "a comment of 129 bytes"},
 		{"quote in the comment of a rule", func(t *Table) { rule(t).Comment = `"` }, `chain "from-vm": rule 1: a comment that nft cannot read back`},
 		{"long comment of a rule", func(t *Table) { rule(t).Comment = strings.Repeat("a", 129) }, "a comment of 129 bytes"},

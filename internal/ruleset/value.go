@@ -35,6 +35,12 @@ func (t Type) value(b []byte) string {
 			return name
 		}
 		return fmt.Sprintf("0x%04x", v)
+	case TypeMark:
+		return fmt.Sprintf("0x%08x", binary.NativeEndian.Uint32(b))
+	case TypeInterface:
+		return strconv.FormatUint(uint64(binary.NativeEndian.Uint32(b)), 10)
+	case TypeKind:
+		return strconv.Quote(string(bytes.TrimRight(b, "\x00")))
 	case TypeRaw:
 		return fmt.Sprintf("0x%x", b)
 	}
@@ -56,6 +62,9 @@ func (e Element) prefix(i int, t Type) (netip.Prefix, bool) {
 // they fit.
 func (t Type) jsonValue(b []byte) any {
 	s := t.value(b)
+	if t == TypeKind {
+		return string(bytes.TrimRight(b, "\x00"))
+	}
 	if n, err := strconv.ParseUint(s, 0, 64); err == nil {
 		return n
 	}

@@ -1,0 +1,118 @@
+package filter
+
+import (
+	"slices"
+
+	"macvtap-filter/internal/domain"
+	"macvtap-filter/internal/ruleset"
+)
+
+// Marks that a device's rules give a frame for the guard to see that it was
+// judged. There is one for each direction: a frame from one VM to another on the
+// same host crosses the sender's rules, then the receiver's, and neither may
+// answer for the other. The guard takes the mark off again, so that nobody behind
+// it finds one.
+const (
+	markFromVM uint32 = 0x6d766601
+	markToVM   uint32 = 0x6d766602
+)
+
+// guardPriority lets the guard see what the devices' own tables, at 0, accept; as
+// near as can be, so that hardly anybody changes the mark between.
+const guardPriority = 1
+
+// Guard gives the table that keeps every macvtap device closed whose name begins
+// with one of the prefixes, until rules of its own mark its frames: those that are
+// made later, too, from their first frame on. A device of another kind that
+// happens to have such a name is let alone.
+func Guard(prefixes []string) ruleset.Table {
+	t := ruleset.Table{Name: ruleset.GuardTable, Comment: "closes macvtap devices without rules"}
+	for _, v := range []view{fromVM, toVM} {
+		counter := v.prefix + "-no-rules"
+		t.Counters = append(t.Counters, counter)
+		t.Chains = append(t.Chains, ruleset.Chain{
+			Name: v.prefix,
+			Hook: &ruleset.Hook{Type: v.hook, Prefixes: slices.Clone(prefixes), Priority: guardPriority},
+			Rules: []ruleset.Rule{
+				{Matches: []ruleset.Match{ruleset.Number(ruleset.PacketMark, ruleset.Equal, v.mark())}, Mark: new(uint32(0)), Verdict: ruleset.Accept},
+				{Matches: []ruleset.Match{ruleset.Kind(v.deviceKind(), ruleset.NotEqual, "macvtap")}, Verdict: ruleset.Accept, Comment: "not a VM's"},
+				{Counter: counter, Verdict: ruleset.Drop, Comment: "guard: no rules for this device"},
+			},
+		})
+	}
+	return t
+}
+
+// Bind makes a table the rules of the device of that interface index alone. Since
+// Linux 6.16 a chain outlives its device and binds itself to the next one of the
+// same name, and would judge another VM's frames.
+func Bind(t ruleset.Table, index int) ruleset.Table {
+	const stale = "-stale-device"
+	t.Counters = append(slices.Clone(t.Counters), fromVM.prefix+stale, toVM.prefix+stale)
+	return first(t, func(v view) ruleset.Rule {
+		return ruleset.Rule{
+			Matches: []ruleset.Match{ruleset.Number(v.index(), ruleset.NotEqual, uint32(index))},
+			Counter: v.prefix + stale, Verdict: ruleset.Drop, Comment: "not the device that these rules were made for",
+		}
+	})
+}
+
+// Mark has a table mark the frames that it accepts, so that the guard lets them
+// pass. What a table drops never comes to the guard, so all are marked, at once.
+func Mark(t ruleset.Table) ruleset.Table {
+	return first(t, func(v view) ruleset.Rule { return ruleset.Rule{Mark: new(v.mark())} })
+}
+
+// first puts a rule before all others of each direction.
+func first(t ruleset.Table, rule func(view) ruleset.Rule) ruleset.Table {
+	t.Chains = slices.Clone(t.Chains)
+	for i, c := range t.Chains {
+		if c.Hook == nil {
+			continue
+		}
+		v := toVM
+		if c.Hook.Type == fromVM.hook {
+			v = fromVM
+		}
+		t.Chains[i].Rules = append([]ruleset.Rule{rule(v)}, c.Rules...)
+	}
+	return t
+}
+
+func (v view) mark() uint32 {
+	if v.out {
+		return markFromVM
+	}
+	return markToVM
+}
+
+// index and deviceKind are the fields of the device that a frame passes.
+func (v view) index() ruleset.Field {
+	if v.out {
+		return ruleset.OutputIndex
+	}
+	return ruleset.InputIndex
+}
+
+func (v view) deviceKind() ruleset.Field {
+	if v.out {
+		return ruleset.OutputKind
+	}
+	return ruleset.InputKind
+}
+
+// Open gives the table of an interface that no policy is for, one on a parent that
+// is not configured: it accepts all. Only beside the guard is it needed.
+func Open(d *domain.Domain, i domain.Interface) (ruleset.Table, error) {
+	if err := identified(d, i); err != nil {
+		return ruleset.Table{}, err
+	}
+	t := ruleset.Table{Name: ruleset.TableName(i.Target), Comment: Owner{UUID: d.UUID, Name: d.Name}.Comment()}
+	for _, v := range []view{fromVM, toVM} {
+		t.Chains = append(t.Chains, ruleset.Chain{
+			Name: v.prefix, Hook: &ruleset.Hook{Type: v.hook, Device: i.Target},
+			Rules: []ruleset.Rule{{Verdict: ruleset.Accept, Comment: ruleset.Comment("open: the parent " + i.Parent + " is not configured, VM " + d.Name)}},
+		})
+	}
+	return t, nil
+}

@@ -1,0 +1,190 @@
+package kernel
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+
+	"macvtap-filter/internal/ruleset"
+)
+
+// Flags of a table that belongs to a process
+// (include/uapi/linux/netfilter/nf_tables.h, enum nft_table_flags). While the
+// socket is open that made it, nobody else can change or remove the table, nor
+// anything in it; with persist it then stays, is nobody's, and can be adopted
+// (Linux 6.9). So devices' tables cannot be owned: hooks, which are other
+// processes, program and remove them. The guard can, for it holds nothing of any
+// device.
+const (
+	tableOwned   = 2
+	tablePersist = 4
+)
+
+// ErrNoGuard says that this kernel cannot have a guard.
+var ErrNoGuard = errors.New("this kernel cannot bind rules to the beginning of device names, which guard = true needs (Linux 6.17)")
+
+// ErrGuardOwned says that the guard belongs to another process, as long as that
+// runs.
+var ErrGuardOwned = errors.New("the guard belongs to another process, most likely a running \"macvtap-filter watch\", and only that can change it")
+
+// LookGuard finds the guard, the table of the name ruleset.GuardTable; false when
+// none stands.
+func LookGuard(ctx context.Context) (Standing, bool, error) {
+	conn, err := dial(ctx)
+	if err != nil {
+		return Standing{}, false, err
+	}
+	defer conn.Close()
+	return look(conn, ruleset.GuardTable)
+}
+
+// RaiseGuard puts the guard up (see filter.Guard), in the place of the one that
+// stands; there is no moment without one. From now on the frames of every device
+// that it covers are dropped that no rules of the device's own mark. It outlives
+// this process. Errors are ErrNoGuard and ErrGuardOwned among others.
+func RaiseGuard(ctx context.Context, guard ruleset.Table) error {
+	conn, err := dial(ctx)
+	if err != nil {
+		return err
+	}
+	defer closeLater(conn)
+	return raise(conn, guard, tablePersist)
+}
+
+// RemoveGuard removes the guard, and reports whether there was one. One of another
+// process stays, and is ErrGuardOwned.
+func RemoveGuard(ctx context.Context) (bool, error) {
+	conn, err := dial(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer closeLater(conn)
+	return lower(conn)
+}
+
+func lower(conn *netlink.Conn) (bool, error) {
+	guard, standing, err := look(conn, ruleset.GuardTable)
+	if err != nil || !standing {
+		return false, err
+	}
+	err = commit(conn, []netlink.Message{deleteHandle(guard.Handle)})
+	if errors.Is(err, unix.ENOENT) {
+		return false, nil // somebody else was faster
+	}
+	return err == nil, guardRefused(conn, err)
+}
+
+// raise puts the guard up with flags that say whose it is. One that nobody owns
+// could be adopted, but with all that others did to it; so it is replaced.
+func raise(conn *netlink.Conn, guard ruleset.Table, flags uint32) error {
+	messages, err := compile(guard)
+	if err != nil {
+		return err
+	}
+	messages[0] = newTable(guard, flags)
+	// The first of the two makes the deletion succeed whether there is one or
+	// not. Without flags, which may differ, it changes nothing of one that
+	// stands.
+	place := []netlink.Message{
+		request(unix.NFT_MSG_NEWTABLE, netlink.Create, attribute(unix.NFTA_TABLE_NAME, cString(guard.Name))),
+		deleteNamed(guard.Name),
+	}
+	return guardRefused(conn, commit(conn, append(place, messages...)))
+}
+
+// newTable is the message that creates a table with flags.
+func newTable(t ruleset.Table, flags uint32) netlink.Message {
+	attributes := attribute(unix.NFTA_TABLE_NAME, cString(t.Name))
+	attributes = append(attributes, attribute(unix.NFTA_TABLE_FLAGS, binary.BigEndian.AppendUint32(nil, flags))...)
+	return request(unix.NFT_MSG_NEWTABLE, netlink.Create, append(attributes, tableComment(t.Comment)...))
+}
+
+// guardRefused says why the kernel refuses a change of the guard. Older kernels do
+// not know a prefix of names (EINVAL), and still older ones not a table that
+// persists (EOPNOTSUPP).
+func guardRefused(conn *netlink.Conn, err error) error {
+	switch {
+	case errors.Is(err, unix.EPERM):
+		if guard, standing, lookErr := look(conn, ruleset.GuardTable); lookErr == nil && standing && guard.Owner != 0 {
+			return fmt.Errorf("%w (netlink port %d)", ErrGuardOwned, guard.Owner)
+		}
+	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.EOPNOTSUPP):
+		return fmt.Errorf("%w: %w", ErrNoGuard, err)
+	}
+	return err
+}
+
+// An OwnedGuard is a guard that nobody else can change or remove as long as it is
+// open: not "nft flush ruleset", and not the administrator. It is for a process
+// that runs long.
+type OwnedGuard struct {
+	mu    sync.Mutex
+	conn  *netlink.Conn
+	guard ruleset.Table
+	ours  Standing
+}
+
+// OpenGuard puts the guard up, or takes over the one that stands, and owns it.
+// Errors are ErrNoGuard, and ErrGuardOwned while another process owns it.
+func OpenGuard(ctx context.Context, guard ruleset.Table) (*OwnedGuard, error) {
+	conn, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
+	if err != nil {
+		return nil, fmt.Errorf("open a netlink socket to nftables: %w", err)
+	}
+	o := &OwnedGuard{conn: conn}
+	if err := o.Ensure(ctx, guard); err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return o, nil
+}
+
+// Ensure has the guard stand, and be this one, which may cover other devices than
+// before. It changes nothing where that is so.
+func (o *OwnedGuard) Ensure(ctx context.Context, guard ruleset.Table) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if err := o.until(ctx); err != nil {
+		return err
+	}
+	now, standing, err := look(o.conn, ruleset.GuardTable)
+	if err != nil {
+		return err
+	}
+	if standing && now == o.ours && guard.String() == o.guard.String() {
+		return nil
+	}
+	if err := raise(o.conn, guard, tableOwned|tablePersist); err != nil {
+		return err
+	}
+	o.guard = guard
+	o.ours, _, err = look(o.conn, ruleset.GuardTable)
+	return err
+}
+
+// Remove removes the guard, and reports whether there was one.
+func (o *OwnedGuard) Remove(ctx context.Context) (bool, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if err := o.until(ctx); err != nil {
+		return false, err
+	}
+	return lower(o.conn)
+}
+
+// Close gives the guard up: it stands on, and is nobody's.
+func (o *OwnedGuard) Close() error { return o.conn.Close() }
+
+// until has the socket's calls end when ctx does.
+func (o *OwnedGuard) until(ctx context.Context) error {
+	deadline, _ := ctx.Deadline() // the zero time is no deadline
+	if err := o.conn.SetDeadline(deadline); err != nil {
+		return fmt.Errorf("netlink socket: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,378 @@
+package kernel_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"macvtap-filter/internal/filter"
+	"macvtap-filter/internal/kernel"
+	"macvtap-filter/internal/lab"
+	"macvtap-filter/internal/ruleset"
+)
+
+// guard covers the devices that libvirt names.
+var guard = filter.Guard([]string{"macvtap"})
+
+// guarded are a device's tables as they are programmed beside a guard.
+func guarded(t testing.TB, uuid string, tap *lab.Tap) []ruleset.Table {
+	t.Helper()
+	d := vm(uuid, tap.Name)
+	d.Direct[0].MAC = tap.MAC
+	made := tables(t, d, "")
+	for i := range made {
+		made[i] = filter.Bind(filter.Mark(made[i]), tap.Index)
+	}
+	return made
+}
+
+func raise(t testing.TB, ns *lab.Namespace, table ruleset.Table) {
+	t.Helper()
+	if err := within(t, ns, func(ctx context.Context) error { return kernel.RaiseGuard(ctx, table) }); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// own opens a guard that belongs to the test until it ends.
+func own(t *testing.T, ns *lab.Namespace) *kernel.OwnedGuard {
+	t.Helper()
+	var owned *kernel.OwnedGuard
+	err := within(t, ns, func(ctx context.Context) (err error) {
+		owned, err = kernel.OpenGuard(ctx, guard)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { owned.Close() })
+	return owned
+}
+
+func lookGuard(t *testing.T, ns *lab.Namespace) (kernel.Standing, bool) {
+	t.Helper()
+	var found kernel.Standing
+	var standing bool
+	err := within(t, ns, func(ctx context.Context) (err error) {
+		found, standing, err = kernel.LookGuard(ctx)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found, standing
+}
+
+// release is the running kernel's, as "major.minor" in two numbers.
+func release(t *testing.T) (major, minor int) {
+	t.Helper()
+	var name unix.Utsname
+	if err := unix.Uname(&name); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := fmt.Sscanf(unix.ByteSliceToString(name.Release[:]), "%d.%d", &major, &minor); err != nil {
+		t.Fatal(err)
+	}
+	return major, minor
+}
+
+// needGuard skips a test on kernels that cannot have a guard. Those that should are
+// held to it.
+func needGuard(t *testing.T) {
+	t.Helper()
+	err := kernel.TryGuard(context.Background(), guard)
+	major, minor := release(t)
+	if errors.Is(err, kernel.ErrNoGuard) && (major < 6 || major == 6 && minor < 17) {
+		t.Skipf("NOT RUN: Linux %d.%d: %v", major, minor, err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A kernel that cannot have a guard says so, whoever asks, and has no half of one
+// after that; rules that mark are rules like any other there.
+func TestKernelWithoutGuard(t *testing.T) {
+	major, minor := release(t)
+	if major > 6 || major == 6 && minor >= 17 {
+		needGuard(t)
+		return // every other test of the guard is for these
+	}
+	if major == 6 && minor == 16 {
+		return // some have it, some have not
+	}
+	n, tap := network(t)
+	for name, try := range map[string]func(context.Context) error{
+		"TryGuard":   func(ctx context.Context) error { return kernel.TryGuard(ctx, guard) },
+		"RaiseGuard": func(ctx context.Context) error { return kernel.RaiseGuard(ctx, guard) },
+		"OpenGuard": func(ctx context.Context) error {
+			_, err := kernel.OpenGuard(ctx, guard)
+			return err
+		},
+	} {
+		if err := within(t, n.Hypervisor, try); !errors.Is(err, kernel.ErrNoGuard) {
+			t.Errorf("%s: %v, want %v", name, err, kernel.ErrNoGuard)
+		}
+	}
+	if found, standing := lookGuard(t, n.Hypervisor); standing {
+		t.Errorf("a guard was left: %+v", found)
+	}
+	create(t, n.Hypervisor, guarded(t, vmUUID, tap))
+	filters(t, n, tap)
+}
+
+// filters checks that a device's rules let the internet pass, and nothing else.
+func filters(t *testing.T, n *lab.Network, tap *lab.Tap) {
+	t.Helper()
+	for _, peer := range []struct {
+		address string
+		passes  bool
+	}{{"192.0.2.1", true}, {"192.168.2.77", false}} {
+		passes(t, n, tap, peer.address, peer.passes)
+	}
+}
+
+// passes checks whether frames to and from a peer pass a device.
+func passes(t *testing.T, n *lab.Network, tap *lab.Tap, peer string, want bool) {
+	t.Helper()
+	from, to := out, in
+	from.src, to.dst = tap.MAC, tap.MAC
+	if got, err := n.FromVM(tap, from.udp(t, peer, 53)); err != nil || got != want {
+		t.Errorf("%s to %s passes: %t (%v), want %t", tap.Name, peer, got, err, want)
+	}
+	if got, err := n.ToVM(tap, to.udp(t, peer, 53)); err != nil || got != want {
+		t.Errorf("%s from %s passes: %t (%v), want %t", tap.Name, peer, got, err, want)
+	}
+}
+
+// TestGuard holds the guard to what it is for.
+func TestGuard(t *testing.T) {
+	needGuard(t)
+	for _, test := range []struct {
+		name string
+		f    func(*testing.T)
+	}{
+		{"ownership", testOwnership},
+		{"owner killed", testOwnerKilled},
+		{"removal", testRemoval},
+		{"other kinds of devices", testOtherKinds},
+		{"other prefixes", testOtherPrefixes},
+	} {
+		t.Run(test.name, test.f)
+	}
+}
+
+// While somebody owns the guard nobody else changes it, nft included. That is also
+// why devices' tables are not owned: hooks could not replace them.
+func testOwnership(t *testing.T) {
+	n, tap := network(t)
+	ns := n.Hypervisor
+	raise(t, ns, guard) // a hook's; it is taken over
+	owned := own(t, ns)
+	create(t, ns, guarded(t, vmUUID, tap))
+	first, _ := lookGuard(t, ns)
+	if first.Owner == 0 {
+		t.Error("the guard is nobody's")
+	}
+	for name, change := range map[string]func(context.Context) error{
+		"RaiseGuard": func(ctx context.Context) error { return kernel.RaiseGuard(ctx, guard) },
+		"RemoveGuard": func(ctx context.Context) error {
+			_, err := kernel.RemoveGuard(ctx)
+			return err
+		},
+		"OpenGuard": func(ctx context.Context) error {
+			_, err := kernel.OpenGuard(ctx, guard)
+			return err
+		},
+	} {
+		if err := within(t, ns, change); !errors.Is(err, kernel.ErrGuardOwned) {
+			t.Errorf("%s: %v, want %v", name, err, kernel.ErrGuardOwned)
+		}
+	}
+	for _, command := range []string{"delete table netdev macvtap-filter", "flush table netdev macvtap-filter", "add chain netdev macvtap-filter more"} {
+		if output, err := nftFails(ns, command); err == nil || !strings.Contains(output, "not permitted") {
+			t.Errorf("nft %s: %v: %s", command, err, output)
+		}
+	}
+	filters(t, n, tap)
+	nft(t, ns, "", "flush", "ruleset")
+	stands(t, ns) // no device's
+	if now, standing := lookGuard(t, ns); !standing || now != first {
+		t.Errorf("the guard after a flush: %+v, %t", now, standing)
+	}
+	passes(t, n, tap, "192.0.2.1", false)
+	ensure := func() {
+		t.Helper()
+		if err := within(t, ns, func(ctx context.Context) error { return owned.Ensure(ctx, guard) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ensure()
+	if now, _ := lookGuard(t, ns); now != first {
+		t.Errorf("a guard that stands was made again: %+v", now)
+	}
+	owned.Close()
+	if now, standing := lookGuard(t, ns); !standing || now.Owner != 0 {
+		t.Errorf("the guard without its owner: %+v, %t", now, standing)
+	}
+	passes(t, n, tap, "192.0.2.1", false)
+	// What others do to it meanwhile does not last.
+	nft(t, ns, "", "flush", "table", "netdev", ruleset.GuardTable)
+	create(t, ns, guarded(t, vmUUID, tap))
+	passes(t, n, tap, "192.0.2.1", false)
+	own(t, ns)
+	filters(t, n, tap)
+}
+
+// nftFails runs nft and gives its output and how it ended.
+func nftFails(ns *lab.Namespace, command string) (string, error) {
+	cmd := exec.Command("nft", command)
+	var output strings.Builder
+	cmd.Stdout, cmd.Stderr = &output, &output
+	err := ns.Run(cmd)
+	return output.String(), err
+}
+
+// ownerVariable turns the test into a process that owns the guard until it dies.
+const ownerVariable = "KERNEL_TEST_OWNER"
+
+// A guard outlives its owner's violent end, and the next one takes it over.
+func testOwnerKilled(t *testing.T) {
+	if os.Getenv(ownerVariable) != "" {
+		if _, err := kernel.OpenGuard(context.Background(), guard); err != nil {
+			t.Fatal(err)
+		}
+		fmt.Println("owned")
+		select {}
+	}
+	n, tap := network(t)
+	create(t, n.Hypervisor, guarded(t, vmUUID, tap))
+	for range 3 {
+		kill := startOwner(t, n.Hypervisor)
+		if found, standing := lookGuard(t, n.Hypervisor); !standing || found.Owner == 0 {
+			t.Fatalf("the guard: %+v, %t", found, standing)
+		}
+		filters(t, n, tap)
+		kill()
+		if found, standing := lookGuard(t, n.Hypervisor); !standing || found.Owner != 0 {
+			t.Fatalf("the guard after its owner's death: %+v, %t", found, standing)
+		}
+		filters(t, n, tap)
+		replace(t, n.Hypervisor, nil, owned(vmUUID))
+		passes(t, n, tap, "192.0.2.1", false)
+		create(t, n.Hypervisor, guarded(t, vmUUID, tap))
+	}
+	own(t, n.Hypervisor)
+	filters(t, n, tap)
+}
+
+// startOwner starts a process that owns the guard, and gives what kills it.
+func startOwner(t *testing.T, ns *lab.Namespace) (kill func()) {
+	t.Helper()
+	cmd := exec.Command(os.Args[0], "-test.run", "^TestGuard$/^owner_killed$", "-test.v")
+	cmd.Env = append(os.Environ(), ownerVariable+"=1")
+	output, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := ns.Start(cmd); err != nil {
+		t.Fatal(err)
+	}
+	dead := false
+	kill = func() {
+		if !dead {
+			dead = true
+			_ = cmd.Process.Kill()
+			_ = cmd.Wait()
+		}
+	}
+	t.Cleanup(kill)
+	lines := bufio.NewScanner(output)
+	for lines.Scan() {
+		if lines.Text() == "owned" {
+			return kill
+		}
+	}
+	t.Fatalf("the owner ended: %v", lines.Err())
+	return nil
+}
+
+func testRemoval(t *testing.T) {
+	n, tap := network(t)
+	removeGuard := func() (removed bool) {
+		t.Helper()
+		err := within(t, n.Hypervisor, func(ctx context.Context) (err error) {
+			removed, err = kernel.RemoveGuard(ctx)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return removed
+	}
+	if removeGuard() {
+		t.Error("removed what there was not")
+	}
+	raise(t, n.Hypervisor, guard)
+	passes(t, n, tap, "192.0.2.1", false)
+	if !removeGuard() {
+		t.Error("nothing removed")
+	}
+	passes(t, n, tap, "192.0.2.1", true)
+	owned := own(t, n.Hypervisor)
+	passes(t, n, tap, "192.0.2.1", false)
+	err := within(t, n.Hypervisor, func(ctx context.Context) error {
+		removed, err := owned.Remove(ctx)
+		if !removed {
+			t.Error("the owner removed nothing")
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	passes(t, n, tap, "192.0.2.1", true)
+	if err := within(t, n.Hypervisor, func(ctx context.Context) error { return owned.Ensure(ctx, guard) }); err != nil {
+		t.Fatal(err)
+	}
+	passes(t, n, tap, "192.0.2.1", false)
+}
+
+// A device of another kind with a name of the guard's is let alone.
+func testOtherKinds(t *testing.T) {
+	n, err := lab.New(lab.Options{Parent: "macvtap9"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { n.Close() })
+	raise(t, n.Hypervisor, guard)
+	tap := addTap(t, n, "macvtap0", vmMAC)
+	passes(t, n, tap, "192.0.2.1", false)
+	create(t, n.Hypervisor, guarded(t, vmUUID, tap))
+	filters(t, n, tap) // over a parent that the guard sees, too
+}
+
+// A guard covers the names that it is told, and another set of names at once.
+func testOtherPrefixes(t *testing.T) {
+	n, tap := network(t)
+	web := addTap(t, n, "web0", otherMAC)
+	owned := own(t, n.Hypervisor)
+	passes(t, n, tap, "192.0.2.1", false)
+	passes(t, n, web, "192.0.2.1", true)
+	err := within(t, n.Hypervisor, func(ctx context.Context) error {
+		return owned.Ensure(ctx, filter.Guard([]string{"macvtap", "web"}))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	passes(t, n, tap, "192.0.2.1", false)
+	passes(t, n, web, "192.0.2.1", false)
+	create(t, n.Hypervisor, guarded(t, otherUUID, web))
+	filters(t, n, web)
+}
