@@ -51,7 +51,7 @@ func own(t *testing.T, ns *lab.Namespace) *kernel.OwnedGuard {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { owned.Close() })
+	t.Cleanup(func() { _ = owned.Close() })
 	return owned
 }
 
@@ -217,7 +217,9 @@ func testOwnership(t *testing.T) {
 	if now, _ := lookGuard(t, ns); now != first {
 		t.Errorf("a guard that stands was made again: %+v", now)
 	}
-	owned.Close()
+	if err := owned.Close(); err != nil {
+		t.Error(err)
+	}
 	if now, standing := lookGuard(t, ns); !standing || now.Owner != 0 {
 		t.Errorf("the guard without its owner: %+v, %t", now, standing)
 	}
@@ -350,7 +352,7 @@ func testOtherKinds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { n.Close() })
+	t.Cleanup(func() { _ = n.Close() })
 	raise(t, n.Hypervisor, guard)
 	tap := addTap(t, n, "macvtap0", vmMAC)
 	passes(t, n, tap, "192.0.2.1", false)
