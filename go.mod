@@ -13,7 +13,7 @@ require (
 	github.com/jedib0t/go-pretty/v6 v6.8.3 // demo and bench: tables
 	github.com/mdlayher/netlink v1.11.2 // the transaction's own socket: google/nftables' transport, used directly for what it cannot say
 	github.com/pelletier/go-toml/v2 v2.4.3 // config.toml: positions of keys, no dependencies, well kept
-	github.com/rogpeppe/go-internal v1.16.0 // tests: testscript
+	github.com/rogpeppe/go-internal v1.16.0 // verify: diffs, in n log n steps however many rules there are; tests: testscript
 	github.com/vishvananda/netlink v1.3.1 // links, addresses, routes; prescribed
 	go4.org/netipx v0.0.0-20260823151212-3075585bcbeb // merging prefixes and ranges; the kernel's sets refuse overlaps
 	golang.org/x/net v0.55.0 // tests and demo: ICMP

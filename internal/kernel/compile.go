@@ -2,7 +2,6 @@ package kernel
 
 import (
 	"fmt"
-	"net/netip"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
@@ -324,16 +323,8 @@ func compilePrefix(m ruleset.InPrefix) []expr.Any {
 		return append(load(m.Field, size, register), &expr.Cmp{Op: op, Register: register, Data: network[:size]})
 	}
 	return append(load(m.Field, m.Field.Size, register),
-		&expr.Bitwise{SourceRegister: register, DestRegister: register, Len: m.Field.Size, Mask: netmask(m.Prefix), Xor: make([]byte, m.Field.Size)},
+		&expr.Bitwise{SourceRegister: register, DestRegister: register, Len: m.Field.Size, Mask: ruleset.Netmask(m.Prefix), Xor: make([]byte, m.Field.Size)},
 		&expr.Cmp{Op: op, Register: register, Data: network})
-}
-
-func netmask(p netip.Prefix) []byte {
-	mask := make([]byte, p.Addr().BitLen()/8)
-	for i := range p.Bits() {
-		mask[i/8] |= 0x80 >> (i % 8)
-	}
-	return mask
 }
 
 // compileLookup joins the fields in consecutive registers and looks them up:

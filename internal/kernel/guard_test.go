@@ -163,6 +163,7 @@ func TestGuard(t *testing.T) {
 		{"removal", testRemoval},
 		{"other kinds of devices", testOtherKinds},
 		{"other prefixes", testOtherPrefixes},
+		{"read back", testGuardReadBack},
 	} {
 		t.Run(test.name, test.f)
 	}
@@ -377,4 +378,29 @@ func testOtherPrefixes(t *testing.T) {
 	passes(t, n, web, "192.0.2.1", false)
 	create(t, n.Hypervisor, guarded(t, otherUUID, web))
 	filters(t, n, web)
+}
+
+// testGuardReadBack reads the guard, owned and not, and a device's table beside it.
+func testGuardReadBack(t *testing.T) {
+	n, tap := network(t)
+	made := append(guarded(t, vmUUID, tap), filter.Guard([]string{"web", "macvtap"}))
+	create(t, n.Hypervisor, made[:1])
+	raise(t, n.Hypervisor, made[1])
+	for _, m := range made {
+		got := read(t, n.Hypervisor, m.Name)[0]
+		if diff := ruleset.Diff("made", m, "read", got.Table); diff != "" {
+			t.Error(diff)
+		}
+		if err := got.Table.Validate(); err != nil {
+			t.Error(err)
+		}
+	}
+	own(t, n.Hypervisor)
+	got := read(t, n.Hypervisor, ruleset.GuardTable)[0]
+	if diff := ruleset.Diff("made", guard, "read", got.Table); diff != "" || got.Owner == 0 {
+		t.Errorf("owned by %d:\n%s", got.Owner, diff)
+	}
+	if ruleset.Same(made[1], got.Table) {
+		t.Error("a prefix less is the same")
+	}
 }

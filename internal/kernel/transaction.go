@@ -11,8 +11,10 @@ import (
 )
 
 // dial opens a netlink socket to nfnetlink whose calls end when ctx does.
-func dial(ctx context.Context) (*netlink.Conn, error) {
-	conn, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
+func dial(ctx context.Context) (*netlink.Conn, error) { return dialWith(ctx, nil) }
+
+func dialWith(ctx context.Context, config *netlink.Config) (*netlink.Conn, error) {
+	conn, err := netlink.Dial(unix.NETLINK_NETFILTER, config)
 	if err != nil {
 		return nil, fmt.Errorf("open a netlink socket to nftables: %w", err)
 	}

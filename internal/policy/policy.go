@@ -4,6 +4,7 @@
 package policy
 
 import (
+	"bytes"
 	"fmt"
 	"net"
 	"net/netip"
@@ -69,6 +70,13 @@ func (p Policy) ServiceProtocols() []byte {
 	return slices.Compact(out)
 }
 
+// distinct gives each address once, in order: the kernel keeps no second one.
+func distinct(all []net.HardwareAddr) []net.HardwareAddr {
+	all = slices.Clone(all)
+	slices.SortFunc(all, func(a, b net.HardwareAddr) int { return bytes.Compare(a, b) })
+	return slices.CompactFunc(all, func(a, b net.HardwareAddr) bool { return bytes.Equal(a, b) })
+}
+
 // NeedsFacts reports whether a policy has words, so that Resolve looks at the
 // facts.
 func NeedsFacts(p config.Policy) bool {
@@ -108,6 +116,7 @@ func Resolve(p config.Policy, f facts.Facts) (Policy, []string, error) {
 			out.GatewayMACs = append(out.GatewayMACs, net.HardwareAddr(mac))
 		}
 	}
+	out.GatewayMACs = distinct(out.GatewayMACs)
 	out.Claimed = claimed(allow, p.Addresses)
 	allow, broadcasts := partBroadcasts(allow, f)
 	if p.PassMulticast {

@@ -107,6 +107,11 @@ var (
 	Protocol = Field{Header: "meta", Name: "protocol", Type: TypeEtherType, Base: Meta, Size: 2}
 	L4Proto  = Field{Header: "meta", Name: "l4proto", Type: TypeInetProto, Base: Meta, Size: 1}
 
+	// DeviceType is what the headers of the device's frames are, in host byte
+	// order as the kernel keeps it. nft asks for it before a field of the
+	// Ethernet header.
+	DeviceType = Field{Header: "meta", Name: "iiftype", Type: TypeInteger, Base: Meta, Size: 2}
+
 	EtherSource      = Field{Header: "ether", Name: "saddr", Type: TypeEtherAddr, Base: LinkHeader, Offset: 6, Size: 6}
 	EtherDestination = Field{Header: "ether", Name: "daddr", Type: TypeEtherAddr, Base: LinkHeader, Offset: 0, Size: 6}
 	EtherType        = Field{Header: "ether", Name: "type", Type: TypeEtherType, Base: LinkHeader, Offset: 12, Size: 2}

@@ -1,6 +1,7 @@
 package ruleset
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"strings"
@@ -13,6 +14,7 @@ type Table struct {
 	Counters []string
 	Sets     []Set
 	Chains   []Chain
+	Unknown  string // see Rule.Unknown
 }
 
 // A Set is a named set. Two sets hold the same when their elements are the same
@@ -22,6 +24,7 @@ type Set struct {
 	Key      []Type // more than one: a concatenation
 	Interval bool   // elements may be ranges; needed for ranges, slower to look up
 	Elements []Element
+	Unknown  string // see Rule.Unknown
 }
 
 // An Element is one key of a set, or the range From to To, both included. From
@@ -33,9 +36,10 @@ type Element struct {
 // A Chain is a list of rules. One with a Hook is a base chain and sees frames
 // by itself; any other is reached by Goto.
 type Chain struct {
-	Name  string
-	Hook  *Hook
-	Rules []Rule
+	Name    string
+	Hook    *Hook
+	Rules   []Rule
+	Unknown string // see Rule.Unknown
 }
 
 // HookType is where in the kernel a base chain of the family netdev stands.
@@ -51,12 +55,13 @@ const (
 // A Hook binds a base chain to one device, or to all devices that there are and
 // will be whose names begin with one of the prefixes (Linux 6.17; nft only reads
 // it where it knows that, and earlier ones, 1.0.6 among them, take "macvtap*" for
-// a name). What no rule decides is dropped.
+// a name). Read back from the kernel, a Device of "" is one that is gone.
 type Hook struct {
 	Type     HookType
 	Device   string
 	Prefixes []string // instead of Device; none the beginning of another
 	Priority int32    // 0 is nft's "filter"; chains of a higher one see what lower ones accept
+	Policy   Verdict  // of frames that no rule decides; the zero Verdict is Drop, and no other can be programmed
 }
 
 // A Rule applies its verdict to a frame that all of its matches hold for.
@@ -68,6 +73,11 @@ type Rule struct {
 	Mark    *uint32 // the mark (see PacketMark) that the frame is given, nil for none
 	Verdict Verdict
 	Comment string // see Table.Comment
+
+	// Unknown is what the kernel holds here and this model has no words for, as
+	// far as it can be told; "" in all that this program makes. What has it is
+	// only ever printed, as a comment, and equals nothing.
+	Unknown string
 }
 
 // A Verdict ends the judging of a frame (Accept, Drop), or goes on in another
@@ -100,52 +110,83 @@ func (v Verdict) String() string {
 
 // Dependencies gives a rule's matches with those that nft adds by itself: the
 // frame's protocol before the first field of a header that only that protocol
-// has, and the device's kind before a field of the Ethernet header. The
-// kernel is programmed with these, so that nft's own reading of our text and
-// our programming are the same (nft's src/payload.c,
+// has, and the device's kind before a field of the Ethernet header. It follows
+// what the rule says already: the protocol is asked of the Ethernet header where
+// the rule looked at that before, and the one above IPv6 not at all after ip6
+// nexthdr. The kernel is programmed with these, so that nft's own reading of our
+// text and our programming are the same (nft's src/payload.c,
 // payload_gen_dependency).
 func (r Rule) Dependencies() []Match {
 	var out []Match
-	var protocol uint16
-	var l4 byte
-	link := false
+	var known context
 	for _, m := range r.Matches {
-		for _, f := range m.fields() {
-			if f.Base == LinkHeader && !link {
-				out = append(out, Compare{Field: deviceType, Op: Equal, Value: arphrdEther})
-				link = true
-			}
-			if f.Needs != 0 && f.Needs != protocol {
-				out = append(out, Is(Protocol, f.Needs))
-				protocol = f.Needs
-			}
-			if f.NeedsL4 != 0 && f.NeedsL4 != l4 {
-				out = append(out, Byte(L4Proto, f.NeedsL4))
-				l4 = f.NeedsL4
-			}
-		}
-		if c, ok := m.(Compare); ok && c.Op == Equal && c.Field == Protocol {
-			protocol = binary.BigEndian.Uint16(c.Value)
-		} else if ok && c.Op == Equal && c.Field == L4Proto {
-			l4 = c.Value[0]
-		}
+		out = append(out, known.missing(m)...)
+		known.note(m)
 		out = append(out, m)
 	}
 	return out
 }
 
-// deviceType and arphrdEther are nft's "meta iiftype ether", in host byte order
-// as the kernel keeps it (include/uapi/linux/if_arp.h, ARPHRD_ETHER).
-var (
-	deviceType  = Field{Header: "meta", Name: "iiftype", Base: Meta, Size: 2}
-	arphrdEther = binary.NativeEndian.AppendUint16(nil, 1)
-)
+// A context is what a rule's earlier matches say about the frame.
+type context struct {
+	ether    bool // the device's frames begin with an Ethernet header
+	protocol uint16
+	l4       byte
+}
+
+// missing gives the matches that nft puts before m, and notes them.
+func (c *context) missing(m Match) []Match {
+	var out []Match
+	add := func(dependency Compare) {
+		out = append(out, dependency)
+		c.note(dependency)
+	}
+	for _, f := range m.fields() {
+		if f.Base == LinkHeader && !c.ether {
+			add(Compare{Field: DeviceType, Op: Equal, Value: arphrdEther})
+		}
+		if f.Needs != 0 && f.Needs != c.protocol {
+			kind := Protocol
+			if c.ether {
+				kind = EtherType
+			}
+			add(Is(kind, f.Needs))
+		}
+		if f.NeedsL4 != 0 && f.NeedsL4 != c.l4 {
+			add(Byte(L4Proto, f.NeedsL4))
+		}
+	}
+	return out
+}
+
+// note takes in what a match says about the frame.
+func (c *context) note(m Match) {
+	compare, ok := m.(Compare)
+	if !ok || compare.Op != Equal {
+		return
+	}
+	switch compare.Field {
+	case DeviceType:
+		c.ether = bytes.Equal(compare.Value, arphrdEther)
+	case Protocol, EtherType:
+		c.protocol = binary.BigEndian.Uint16(compare.Value)
+	case L4Proto, IP6NextHeader:
+		c.l4 = compare.Value[0]
+	}
+}
+
+// arphrdEther is the DeviceType of Ethernet devices (include/uapi/linux/if_arp.h,
+// ARPHRD_ETHER).
+var arphrdEther = binary.NativeEndian.AppendUint16(nil, 1)
 
 // Validate reports what in the table nft or the kernel would refuse or read
 // otherwise: an unknown set, counter or chain, an identifier or device name
 // that nft cannot write, a comment that is too long.
 func (t Table) Validate() error {
 	if err := t.validateNames(); err != nil {
+		return fmt.Errorf("table %q: %w", t.Name, err)
+	}
+	if err := t.validateKnown(); err != nil {
 		return fmt.Errorf("table %q: %w", t.Name, err)
 	}
 	for _, c := range t.Chains {
@@ -198,6 +239,29 @@ func (h Hook) validate() error {
 			if i != j && strings.HasPrefix(p, other) {
 				return fmt.Errorf("the prefix %q of device names holds %q", other, p)
 			}
+		}
+	}
+	return nil
+}
+
+// validateKnown refuses what is only ever read from the kernel.
+func (t Table) validateKnown() error {
+	unknown := []string{t.Unknown}
+	for _, s := range t.Sets {
+		unknown = append(unknown, s.Unknown)
+	}
+	for _, c := range t.Chains {
+		unknown = append(unknown, c.Unknown)
+		if c.Hook != nil && c.Hook.policy() != Drop {
+			return fmt.Errorf("chain %q: no policy but drop", c.Name)
+		}
+		for _, r := range c.Rules {
+			unknown = append(unknown, r.Unknown)
+		}
+	}
+	for _, u := range unknown {
+		if u != "" {
+			return fmt.Errorf("read from the kernel and not understood: %s", u)
 		}
 	}
 	return nil

@@ -24,6 +24,7 @@ func (t Table) String() string {
 	if t.Comment != "" {
 		fmt.Fprintf(&b, "\tcomment \"%s\"\n", t.Comment)
 	}
+	writeUnknown(&b, "\t", t.Unknown)
 	for _, c := range t.Counters {
 		fmt.Fprintf(&b, "\n\tcounter %s {\n\t\tpackets 0 bytes 0\n\t}\n", c)
 	}
@@ -53,7 +54,15 @@ func (s Set) write(b *strings.Builder) {
 		}
 		b.WriteString("\t\t}\n")
 	}
+	writeUnknown(b, "\t\t", s.Unknown)
 	b.WriteString("\t}\n")
+}
+
+// writeUnknown writes what was read from the kernel and not understood as a comment.
+func writeUnknown(b *strings.Builder, indent, unknown string) {
+	if unknown != "" {
+		fmt.Fprintf(b, "%s# unknown: %s\n", indent, unknown)
+	}
 }
 
 func (e Element) text(key []Type) string {
@@ -72,12 +81,18 @@ func (e Element) text(key []Type) string {
 func (c Chain) write(b *strings.Builder) {
 	fmt.Fprintf(b, "\n\tchain %s {\n", c.Name)
 	if c.Hook != nil {
-		fmt.Fprintf(b, "\t\ttype filter hook %s %s priority %s; policy drop;\n", c.Hook.Type, c.Hook.devices(), c.Hook.priority())
+		fmt.Fprintf(b, "\t\t%s\n", c.Hook)
 	}
+	writeUnknown(b, "\t\t", c.Unknown)
 	for _, r := range c.Rules {
 		fmt.Fprintf(b, "\t\t%s\n", r)
 	}
 	b.WriteString("\t}\n")
+}
+
+// String writes the hook as the first line of its chain.
+func (h Hook) String() string {
+	return fmt.Sprintf("type filter hook %s %s priority %s; policy %s;", h.Type, h.devices(), h.priority(), h.policy())
 }
 
 func (h Hook) devices() string {
@@ -94,8 +109,18 @@ func (h Hook) priority() string {
 	return strconv.Itoa(int(h.Priority))
 }
 
+func (h Hook) policy() Verdict {
+	if h.Policy == (Verdict{}) {
+		return Drop
+	}
+	return h.Policy
+}
+
 // String writes the rule as one line of nft text.
 func (r Rule) String() string {
+	if r.Unknown != "" {
+		return "# unknown: " + r.Unknown
+	}
 	var words []string
 	for _, m := range r.Matches {
 		words = append(words, m.text())

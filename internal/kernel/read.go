@@ -1,0 +1,459 @@
+package kernel
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+
+	"macvtap-filter/internal/ruleset"
+)
+
+// A Held table is one that the kernel holds, read back into the model that
+// programs it.
+type Held struct {
+	Standing
+
+	// Table is in the kernel's order and in normal form (ruleset.Rule.Normal). A
+	// base chain's device is one that there is now: on Linux 6.16 and later a
+	// chain waits under its device's name for the next one.
+	Table ruleset.Table
+
+	Counts map[string]Count // of the named counters
+}
+
+// A Count is what a counter counted.
+type Count struct {
+	Packets, Bytes uint64
+}
+
+// Read gives the tables of those names that stand, or, without names, all whose
+// names begin with ruleset.Prefix, as they were at one moment. A table that does
+// not stand is left out.
+func Read(ctx context.Context, names ...string) ([]Held, error) {
+	readers, err := dialReaders(ctx, len(names))
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		for _, r := range readers {
+			r.close()
+		}
+	}()
+	var held []Held
+	// Elsewhere tables may change all the time. When a picture of all keeps
+	// being interrupted, each table by itself is a shorter one.
+	for range 3 {
+		if held, err = picture(readers, names); !errors.Is(err, errInterrupted) {
+			return held, err
+		}
+	}
+	if len(names) == 0 {
+		if names, err = readers[0].tableNames(ctx); err != nil {
+			return nil, err
+		}
+	}
+	held = nil
+	for _, name := range names {
+		err := retry(ctx, func() error {
+			one, err := picture(readers[:1], []string{name})
+			if err == nil {
+				held = append(held, one...)
+			}
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return held, nil
+}
+
+// tableNames lists this program's tables.
+func (r *reader) tableNames(ctx context.Context) ([]string, error) {
+	var names []string
+	err := retry(ctx, func() error {
+		tables, err := list(r.conn)
+		names = nil
+		for _, t := range tables {
+			names = append(names, t.Name)
+		}
+		return err
+	})
+	return names, err
+}
+
+// picture reads tables, and makes sure that no transaction came in between.
+func picture(readers []*reader, names []string) ([]Held, error) {
+	before, err := readers[0].generation()
+	if err != nil {
+		return nil, err
+	}
+	drafts, err := readers[0].tables(names)
+	if err != nil {
+		return nil, err
+	}
+	const few = 8
+	if len(names) == 0 || len(names) > few {
+		err = all(readers, drafts)
+	} else {
+		err = some(readers[0], drafts)
+	}
+	if err != nil {
+		return nil, err
+	}
+	after, err := readers[0].generation()
+	if err == nil && after != before {
+		err = errInterrupted
+	}
+	held := make([]Held, len(drafts))
+	for i, d := range drafts {
+		held[i] = d.Held
+	}
+	return held, err
+}
+
+// all reads what is in many tables. The kernel has no list of one table's chains,
+// and goes through everybody's objects for one table's, so both are read at once.
+func all(readers []*reader, drafts []*draft) error {
+	tables := map[string]*draft{}
+	for _, d := range drafts {
+		tables[d.Name] = d
+	}
+	if err := readers[0].objects(nil, tables); err != nil {
+		return err
+	}
+	if err := readers[0].chains(tables); err != nil {
+		return err
+	}
+	return each(readers, drafts, func(r *reader, d *draft) error {
+		if err := r.contents(d); err != nil {
+			return err
+		}
+		return d.finish()
+	})
+}
+
+// some reads what is in few tables, and as little as it can of others.
+func some(r *reader, drafts []*draft) error {
+	for _, d := range drafts {
+		only := map[string]*draft{d.Name: d}
+		if err := r.objects(d.named(), only); err != nil {
+			return err
+		}
+		if err := r.contents(d); err != nil {
+			return err
+		}
+		complete, err := r.mentioned(d)
+		if err == nil && !complete {
+			d.Table.Chains = nil
+			err = r.chains(only)
+		}
+		if err != nil {
+			return err
+		}
+		if err := d.finish(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// each has the readers share the tables.
+func each(readers []*reader, drafts []*draft, read func(*reader, *draft) error) error {
+	var next atomic.Int64
+	errs := make([]error, len(readers))
+	var group sync.WaitGroup
+	for i, r := range readers {
+		group.Go(func() {
+			for errs[i] == nil {
+				n := int(next.Add(1)) - 1
+				if n >= len(drafts) {
+					return
+				}
+				errs[i] = read(r, drafts[n])
+			}
+		})
+	}
+	group.Wait()
+	return errors.Join(errs...)
+}
+
+// A draft is a table that is being read.
+type draft struct {
+	Held
+	parts   int // how many chains, named sets and objects it has, as the kernel counts them
+	objects int
+	sets    sets
+	rules   map[string][]ruleset.Rule // by chain
+}
+
+// named is the attribute that asks for the table's own; it is the first in all
+// requests.
+func (d *draft) named() []byte { return attribute(unix.NFTA_TABLE_NAME, cString(d.Name)) }
+
+// finish puts the rules into their chains.
+func (d *draft) finish() error {
+	for i := range d.Table.Chains {
+		c := &d.Table.Chains[i]
+		c.Rules = d.rules[c.Name]
+		delete(d.rules, c.Name)
+	}
+	if len(d.rules) > 0 {
+		return errInterrupted // the chain came or went meanwhile
+	}
+	return nil
+}
+
+// A reader reads tables over a socket of its own.
+type reader struct {
+	conn    *netlink.Conn
+	devices int                     // a socket that tells which devices there are
+	known   map[string]ruleset.Rule // see reader.rule
+}
+
+// dialReaders opens as many readers as help with that many tables, 0 standing for
+// all. They all belong to the caller's network namespace.
+func dialReaders(ctx context.Context, tables int) ([]*reader, error) {
+	n := min(runtime.GOMAXPROCS(0), 4)
+	if tables > 0 {
+		n = min(n, tables)
+	}
+	var readers []*reader
+	for range n {
+		conn, err := dialWith(ctx, &netlink.Config{MessageBufferSize: readBuffer})
+		if err != nil {
+			return nil, err
+		}
+		devices, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			conn.Close()
+			return nil, fmt.Errorf("a socket to look for devices: %w", err)
+		}
+		readers = append(readers, &reader{conn: conn, devices: devices, known: map[string]ruleset.Rule{}})
+	}
+	return readers, nil
+}
+
+// readBuffer is the most that the kernel sends of a dump at a time
+// (net/netlink/af_netlink.c, netlink_recvmsg). It fills what is offered, and
+// begins each time at the first rule of the table to find where it was.
+const readBuffer = 32 << 10
+
+func (r *reader) close() {
+	r.conn.Close()
+	unix.Close(r.devices)
+}
+
+// dump hands each answer's attributes to a function, which keeps none of the bytes.
+func (r *reader) dump(message int, attributes []byte, each func([]byte) error) error {
+	return r.ask(message, netlink.Dump, attributes, each)
+}
+
+// ask sends a request and hands each answer's attributes to a function.
+func (r *reader) ask(message int, flags netlink.HeaderFlags, attributes []byte, each func([]byte) error) error {
+	if _, err := r.conn.Send(request(message, flags, attributes)); err != nil {
+		return refused(fmt.Errorf("read nftables' tables: %w", err))
+	}
+	var first error
+	for answer, err := range r.conn.ReceiveIter() {
+		switch {
+		case errors.Is(err, unix.ENOENT):
+			return fmt.Errorf("%w: %w", errInterrupted, err)
+		case err != nil:
+			return refused(fmt.Errorf("read nftables' tables: %w", err))
+		case first != nil:
+			// The rest of a dump has to be taken all the same.
+		case answer.Header.Flags&netlink.DumpInterrupted != 0:
+			first = errInterrupted
+		case len(answer.Data) >= headerSize:
+			first = each(answer.Data[headerSize:])
+		}
+	}
+	return first
+}
+
+// generation gives the number of nftables' last transaction.
+func (r *reader) generation() (uint64, error) {
+	var generation uint64
+	err := r.ask(unix.NFT_MSG_GETGEN, 0, nil, func(b []byte) error {
+		for kind, value := range attributes(b) {
+			if kind == unix.NFTA_GEN_ID {
+				generation = number(value)
+			}
+		}
+		return nil
+	})
+	return generation, err
+}
+
+// tables reads what the tables themselves say.
+func (r *reader) tables(names []string) ([]*draft, error) {
+	var drafts []*draft
+	take := func(b []byte) error {
+		d := parseHeld(b)
+		if len(names) > 0 || strings.HasPrefix(d.Name, ruleset.Prefix) {
+			drafts = append(drafts, d)
+		}
+		return nil
+	}
+	if len(names) == 0 {
+		err := r.dump(unix.NFT_MSG_GETTABLE, nil, take)
+		return drafts, err
+	}
+	for _, name := range slices.Compact(slices.Sorted(slices.Values(names))) {
+		// Between a look for a table and its reading it may go.
+		err := r.ask(unix.NFT_MSG_GETTABLE, 0, attribute(unix.NFTA_TABLE_NAME, cString(name)), take)
+		if err != nil && !errors.Is(err, unix.ENOENT) {
+			return nil, err
+		}
+	}
+	return drafts, nil
+}
+
+func parseHeld(b []byte) *draft {
+	h := &draft{Held: Held{Counts: map[string]Count{}}, rules: map[string][]ruleset.Rule{}}
+	var flags uint64
+	for kind, value := range attributes(b) {
+		switch kind {
+		case unix.NFTA_TABLE_NAME:
+			h.Name = text(value)
+		case unix.NFTA_TABLE_FLAGS:
+			flags = number(value)
+		case unix.NFTA_TABLE_USE:
+			h.parts = int(number(value))
+		case nftaTableHandle:
+			h.Handle = number(value)
+		case nftaTableOwner:
+			h.Owner = uint32(number(value))
+		case nftaTableUserdata:
+			h.Comment = comment(value, udataTableComment)
+		}
+	}
+	h.Table = ruleset.Table{Name: h.Name, Comment: h.Comment}
+	flags &^= tableOwned | tablePersist // who may change it is no part of what it does
+	switch {
+	case flags == unix.NFT_TABLE_F_DORMANT:
+		h.Table.Unknown = "flags dormant: no chain of the table sees a frame"
+	case flags != 0:
+		h.Table.Unknown = fmt.Sprintf("flags %#x", flags)
+	}
+	return h
+}
+
+// chains reads the chains of tables, without their rules.
+func (r *reader) chains(tables map[string]*draft) error {
+	if len(tables) == 0 {
+		return nil
+	}
+	return r.dump(unix.NFT_MSG_GETCHAIN, nil, func(b []byte) error {
+		if d := tables[text(nested(b, unix.NFTA_CHAIN_TABLE))]; d != nil {
+			d.Table.Chains = append(d.Table.Chains, r.chain(b))
+		}
+		return nil
+	})
+}
+
+// mentioned reads the chains that a table's rules are in or go to, and reports
+// whether these are all.
+func (r *reader) mentioned(d *draft) (complete bool, err error) {
+	names := map[string]bool{}
+	for name, rules := range d.rules {
+		names[name] = true
+		for _, rule := range rules {
+			if to := rule.Verdict.Chain(); to != "" {
+				names[to] = true
+			}
+		}
+	}
+	if len(names)+len(d.Table.Sets)+d.objects != d.parts {
+		return false, nil
+	}
+	order := map[string]uint64{}
+	for name := range names {
+		wanted := slices.Concat(d.named(), attribute(unix.NFTA_CHAIN_NAME, cString(name)))
+		err := r.ask(unix.NFT_MSG_GETCHAIN, 0, wanted, func(b []byte) error {
+			d.Table.Chains = append(d.Table.Chains, r.chain(b))
+			order[name] = number(nested(b, unix.NFTA_CHAIN_HANDLE))
+			return nil
+		})
+		if err != nil {
+			return false, err
+		}
+	}
+	slices.SortFunc(d.Table.Chains, func(a, b ruleset.Chain) int { return cmp.Compare(order[a.Name], order[b.Name]) })
+	return true, nil
+}
+
+// contents reads a table's sets and rules.
+func (r *reader) contents(d *draft) error {
+	var err error
+	if d.sets, err = r.sets(d.named()); err != nil {
+		return err
+	}
+	for i := range d.sets {
+		if s := &d.sets[i]; !s.anonymous() {
+			d.Table.Sets = append(d.Table.Sets, s.named())
+		}
+	}
+	return r.dump(unix.NFT_MSG_GETRULE, d.named(), func(b []byte) error {
+		chain, rule := r.rule(b, d.sets)
+		d.rules[chain] = append(d.rules[chain], rule)
+		return nil
+	})
+}
+
+// objects reads named counters, and names what else there is: those of the table
+// in the attribute, or of all tables.
+func (r *reader) objects(table []byte, tables map[string]*draft) error {
+	if len(tables) == 0 {
+		return nil
+	}
+	return r.dump(unix.NFT_MSG_GETOBJ, table, func(b []byte) error {
+		if d := tables[text(nested(b, unix.NFTA_OBJ_TABLE))]; d != nil {
+			d.objects++
+			object(b, &d.Held)
+		}
+		return nil
+	})
+}
+
+// object reads a named counter, or names what else it is.
+func object(b []byte, h *Held) {
+	var name string
+	var kind uint64
+	var data []byte
+	for a, value := range attributes(b) {
+		switch a {
+		case unix.NFTA_OBJ_NAME:
+			name = text(value)
+		case unix.NFTA_OBJ_TYPE:
+			kind = number(value)
+		case unix.NFTA_OBJ_DATA:
+			data = value
+		}
+	}
+	if kind != unix.NFT_OBJECT_COUNTER {
+		h.Table.Unknown = strings.TrimPrefix(fmt.Sprintf("%s; object %s of type %d", h.Table.Unknown, name, kind), "; ")
+		return
+	}
+	var count Count
+	for a, value := range attributes(data) {
+		switch a {
+		case unix.NFTA_COUNTER_PACKETS:
+			count.Packets = number(value)
+		case unix.NFTA_COUNTER_BYTES:
+			count.Bytes = number(value)
+		}
+	}
+	h.Table.Counters = append(h.Table.Counters, name)
+	h.Counts[name] = count
+}

@@ -1,0 +1,235 @@
+package kernel
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"macvtap-filter/internal/ruleset"
+)
+
+// Names that the packages used here do not have
+// (include/uapi/linux/netfilter/nf_tables.h, enum nft_set_flags,
+// nft_set_elem_flags and nft_set_elem_attributes).
+const (
+	setConcatenation = 0x80
+	elementCatchAll  = 2
+	nftaSetElemEnd   = 10
+)
+
+// A set is one that the kernel holds, named or anonymous.
+type set struct {
+	name     string
+	flags    uint64
+	keyType  uint64 // nft's own numbers of the types, six bits each
+	keySize  int    // in bytes, of joined values with their padding
+	elements []element
+	unknown  []string
+}
+
+// An element is one key as the kernel holds it. A range of single values is two:
+// its first value, and the one after its last, an end.
+type element struct {
+	key, last []byte
+	end       bool
+}
+
+// sets reads a table's sets with their elements.
+func (r *reader) sets(table []byte) (sets, error) {
+	var all sets
+	err := r.dump(unix.NFT_MSG_GETSET, table, func(b []byte) error {
+		all = append(all, parseSet(b))
+		return nil
+	})
+	for i := range all {
+		if err != nil {
+			break
+		}
+		s := &all[i]
+		wanted := slices.Concat(table, attribute(unix.NFTA_SET_ELEM_LIST_SET, cString(s.name)))
+		err = r.dump(unix.NFT_MSG_GETSETELEM, wanted, func(b []byte) error {
+			for _, e := range attributes(nested(b, unix.NFTA_SET_ELEM_LIST_ELEMENTS)) {
+				s.add(e)
+			}
+			return nil
+		})
+	}
+	return all, err
+}
+
+type sets []set
+
+// get gives the set of that name; the tables of this program have a dozen.
+func (s sets) get(name string) *set {
+	for i := range s {
+		if s[i].name == name {
+			return &s[i]
+		}
+	}
+	return nil
+}
+
+func parseSet(b []byte) set {
+	var s set
+	for kind, value := range attributes(b) {
+		switch kind {
+		case unix.NFTA_SET_NAME:
+			s.name = text(value)
+		case unix.NFTA_SET_FLAGS:
+			s.flags = number(value)
+		case unix.NFTA_SET_KEY_TYPE:
+			s.keyType = number(value)
+		case unix.NFTA_SET_KEY_LEN:
+			s.keySize = int(number(value))
+		}
+	}
+	known := uint64(unix.NFT_SET_INTERVAL | setConcatenation)
+	if s.anonymous() {
+		known |= unix.NFT_SET_ANONYMOUS | unix.NFT_SET_CONSTANT
+	}
+	if odd := s.flags &^ known; odd != 0 {
+		s.unknown = append(s.unknown, fmt.Sprintf("flags %#x", odd))
+	}
+	return s
+}
+
+func (s *set) anonymous() bool { return s.flags&unix.NFT_SET_ANONYMOUS != 0 }
+func (s *set) interval() bool  { return s.flags&unix.NFT_SET_INTERVAL != 0 }
+
+// add takes in an element's attributes.
+func (s *set) add(b []byte) {
+	var e element
+	for kind, value := range attributes(b) {
+		switch kind {
+		case unix.NFTA_SET_ELEM_KEY:
+			e.key = bytes.Clone(nested(value, unix.NFTA_DATA_VALUE))
+		case nftaSetElemEnd:
+			e.last = bytes.Clone(nested(value, unix.NFTA_DATA_VALUE))
+		case unix.NFTA_SET_ELEM_FLAGS:
+			e.end = number(value)&unix.NFT_SET_ELEM_INTERVAL_END != 0
+			if number(value)&elementCatchAll != 0 {
+				s.unknown = append(s.unknown, "the element *")
+			}
+		case unix.NFTA_SET_ELEM_USERDATA, unix.NFTA_SET_ELEM_PAD: // comments
+		default:
+			s.unknown = append(s.unknown, fmt.Sprintf("an element with attribute %d, %x", kind, value))
+		}
+	}
+	if len(e.key) == s.keySize && s.keySize > 0 {
+		s.elements = append(s.elements, e)
+	}
+}
+
+// named gives a named set in the model.
+func (s *set) named() ruleset.Set {
+	out := ruleset.Set{Name: s.name, Interval: s.interval()}
+	var sizes []int
+	for shift := 30 - setTypeBits; shift >= 0; shift -= setTypeBits {
+		number := uint32(s.keyType>>shift) & (1<<setTypeBits - 1)
+		if number == 0 {
+			continue
+		}
+		t, size := typeOf(number)
+		if size == 0 {
+			s.unknown = append(s.unknown, fmt.Sprintf("a key of nft's type %d", number))
+			t, size = ruleset.TypeRaw, s.keySize
+		}
+		out.Key, sizes = append(out.Key, t), append(sizes, size)
+	}
+	if len(out.Key) == 1 {
+		sizes[0] = s.keySize
+	}
+	total := 0
+	for _, size := range sizes {
+		total += padded(size)
+	}
+	if len(sizes) != 1 && total != s.keySize {
+		s.unknown = append(s.unknown, fmt.Sprintf("a key of %d bytes", s.keySize))
+		out.Key, sizes = []ruleset.Type{ruleset.TypeRaw}, []int{s.keySize}
+	}
+	out.Elements = s.split(sizes)
+	out.Unknown = strings.Join(s.unknown, "; ")
+	return out
+}
+
+const setTypeBits = 6 // nft's include/datatype.h, TYPE_BITS
+
+// typeOf gives the type of nft's number and its size in bytes, 0 for a type that
+// the model lacks.
+func typeOf(number uint32) (ruleset.Type, int) {
+	for t, datatype := range setTypes {
+		if datatype.GetNFTMagic() == number {
+			return t, int(datatype.Bytes)
+		}
+	}
+	return "", 0
+}
+
+// split gives the elements in order, each of values of those sizes.
+func (s *set) split(sizes []int) []ruleset.Element {
+	var out []ruleset.Element
+	for _, e := range s.ranges() {
+		var parts ruleset.Element
+		from, to := e.key, e.last
+		for _, size := range sizes {
+			parts.From, parts.To = append(parts.From, from[:size]), append(parts.To, to[:size])
+			if len(sizes) > 1 {
+				size = padded(size)
+			}
+			from, to = from[size:], to[size:]
+		}
+		out = append(out, parts)
+	}
+	return out
+}
+
+func padded(size int) int { return (size + 3) &^ 3 }
+
+// ranges gives the elements in order, each with its first and its last key.
+func (s *set) ranges() []element {
+	slices.SortFunc(s.elements, func(a, b element) int {
+		if order := bytes.Compare(a.key, b.key); order != 0 || a.end == b.end {
+			return order
+		}
+		if a.end {
+			return -1 // of two ranges beside each other
+		}
+		return 1
+	})
+	if !s.interval() || slices.ContainsFunc(s.elements, func(e element) bool { return e.last != nil }) {
+		out := slices.Clone(s.elements)
+		for i := range out {
+			if len(out[i].last) != len(out[i].key) {
+				out[i].last = out[i].key
+			}
+		}
+		return out
+	}
+	var out []element
+	open := false
+	for _, e := range s.elements {
+		if open {
+			out[len(out)-1].last = predecessor(e.key)
+		}
+		// nft ends the range before the first one, too (src/segtree.c).
+		if open = !e.end; open {
+			out = append(out, element{key: e.key, last: bytes.Repeat([]byte{0xff}, len(e.key))})
+		}
+	}
+	return out
+}
+
+// predecessor gives the value before v, of which there is one.
+func predecessor(v []byte) []byte {
+	before := bytes.Clone(v)
+	for i := len(before) - 1; i >= 0; i-- {
+		before[i]--
+		if before[i] != 0xff {
+			break
+		}
+	}
+	return before
+}

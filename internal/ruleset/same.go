@@ -1,0 +1,154 @@
+package ruleset
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+
+	"github.com/rogpeppe/go-internal/diff"
+)
+
+// Same reports whether the kernel judges every frame by the one table as by the
+// other, and counts and logs the same: whether all is the same but the order of
+// counters, sets and chains, and the way in which rules are told (see
+// Rule.Normal). What is not understood equals nothing.
+func Same(a, b Table) bool {
+	return a.Name == b.Name && a.Comment == b.Comment && a.Unknown == "" && b.Unknown == "" &&
+		slices.Equal(byName(a.Counters, itself), byName(b.Counters, itself)) &&
+		slices.EqualFunc(byName(a.Sets, setName), byName(b.Sets, setName), sameSet) &&
+		slices.EqualFunc(byName(a.Chains, chainName), byName(b.Chains, chainName), sameChain)
+}
+
+// Diff gives what differs in the table that stands from the one that should, as a
+// unified diff of their text: lines that begin with "-" are missing, with "+" too
+// many. What is the same is told in the words of the table that should stand,
+// in its order. It is "" for tables that are the same, and for no others. The names
+// head the two sides.
+func Diff(shouldName string, should Table, standsName string, stands Table) string {
+	if Same(should, stands) {
+		return ""
+	}
+	text := func(t Table) []byte { return []byte(t.String()) }
+	d := diff.Diff(shouldName, text(should), standsName, text(retold(stands, should)))
+	if len(d) == 0 {
+		return fmt.Sprintf("--- %s\n+++ %s\n# they differ in what the text does not show\n", shouldName, standsName)
+	}
+	_, unified, _ := bytes.Cut(d, []byte("\n")) // less the line "diff a b"
+	return string(unified)
+}
+
+// retold gives table t in the order and the words of another, as far as they mean
+// the same.
+func retold(t, words Table) Table {
+	t.Counters = arranged(t.Counters, words.Counters, itself)
+	t.Sets = arranged(t.Sets, words.Sets, setName)
+	t.Chains = arranged(t.Chains, words.Chains, chainName)
+	said := map[string]Chain{}
+	for _, c := range words.Chains {
+		said[c.Name] = c
+	}
+	for i, c := range t.Chains {
+		known := map[string]Rule{}
+		for _, r := range said[c.Name].Rules {
+			known[r.Normal().String()] = r
+		}
+		t.Chains[i].Rules = slices.Clone(c.Rules)
+		for j, r := range c.Rules {
+			if w, ok := known[r.Normal().String()]; ok && sameRule(w, r) {
+				t.Chains[i].Rules[j] = w
+			}
+		}
+	}
+	return t
+}
+
+// arranged gives the parts in the order of others of the same name, and those that
+// are in no order after them.
+func arranged[P any](parts, order []P, name func(P) string) []P {
+	place := map[string]int{}
+	for i, p := range order {
+		place[name(p)] = i + 1
+	}
+	out := slices.Clone(parts)
+	slices.SortStableFunc(out, func(a, b P) int {
+		i, j := place[name(a)], place[name(b)]
+		if i == 0 || j == 0 {
+			return j - i // 0 comes last
+		}
+		return i - j
+	})
+	return out
+}
+
+func byName[P any](parts []P, name func(P) string) []P {
+	compare := func(a, b P) int { return bytes.Compare([]byte(name(a)), []byte(name(b))) }
+	if slices.IsSortedFunc(parts, compare) {
+		return parts
+	}
+	out := slices.Clone(parts)
+	slices.SortFunc(out, compare)
+	return out
+}
+
+func itself(s string) string   { return s }
+func setName(s Set) string     { return s.Name }
+func chainName(c Chain) string { return c.Name }
+
+func sameSet(a, b Set) bool {
+	return a.Name == b.Name && slices.Equal(a.Key, b.Key) && a.Interval == b.Interval && a.Unknown == "" && b.Unknown == "" &&
+		slices.EqualFunc(ordered(a.Elements), ordered(b.Elements), sameElement)
+}
+
+func sameElement(a, b Element) bool {
+	return slices.EqualFunc(a.From, b.From, bytes.Equal) && slices.EqualFunc(a.To, b.To, bytes.Equal)
+}
+
+func sameChain(a, b Chain) bool {
+	return a.Name == b.Name && a.Unknown == "" && b.Unknown == "" && sameHook(a.Hook, b.Hook) &&
+		slices.EqualFunc(a.Rules, b.Rules, sameRule)
+}
+
+func sameHook(a, b *Hook) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return a.Type == b.Type && a.Device == b.Device && a.Priority == b.Priority && a.policy() == b.policy() &&
+		slices.Equal(byName(a.Prefixes, itself), byName(b.Prefixes, itself))
+}
+
+func sameRule(a, b Rule) bool {
+	return a.Unknown == "" && b.Unknown == "" && a.Limit == b.Limit && a.Log == b.Log && a.Counter == b.Counter &&
+		sameMark(a.Mark, b.Mark) && a.Verdict == b.Verdict && a.Comment == b.Comment && sameMatches(a, b)
+}
+
+func sameMark(a, b *uint32) bool { return a == b || a != nil && b != nil && *a == *b }
+
+func sameMatches(a, b Rule) bool {
+	// Most rules are in normal form, which is dearer to make than to compare.
+	return slices.EqualFunc(a.Matches, b.Matches, sameMatch) ||
+		slices.EqualFunc(a.Normal().Matches, b.Normal().Matches, sameMatch)
+}
+
+func sameMatch(a, b Match) bool {
+	switch a := a.(type) {
+	case Compare:
+		b, ok := b.(Compare)
+		return ok && a.Field == b.Field && a.Op == b.Op && bytes.Equal(a.Value, b.Value)
+	case InPrefix:
+		b, ok := b.(InPrefix)
+		return ok && a == b
+	case Masked:
+		b, ok := b.(Masked)
+		return ok && a.Field == b.Field && a.Op == b.Op && bytes.Equal(a.Mask, b.Mask) && bytes.Equal(a.Value, b.Value)
+	case Between:
+		b, ok := b.(Between)
+		return ok && a.Field == b.Field && bytes.Equal(a.From, b.From) && bytes.Equal(a.To, b.To)
+	case OneOf:
+		b, ok := b.(OneOf)
+		return ok && a.Field == b.Field && a.Not == b.Not && slices.EqualFunc(a.Elements, b.Elements, sameElement)
+	case Lookup:
+		b, ok := b.(Lookup)
+		return ok && a.Set == b.Set && a.Not == b.Not && slices.Equal(a.Fields, b.Fields)
+	}
+	return false
+}
