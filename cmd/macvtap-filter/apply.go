@@ -2,15 +2,18 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	"macvtap-filter/internal/config"
+	"macvtap-filter/internal/domain"
 	"macvtap-filter/internal/filter"
 	"macvtap-filter/internal/host"
 	"macvtap-filter/internal/kernel"
 	"macvtap-filter/internal/libvirt"
+	"macvtap-filter/internal/plan"
 	"macvtap-filter/internal/ruleset"
 )
 
@@ -35,6 +38,13 @@ func apply(ctx context.Context, std streams, o options, args []string) error {
 			return err
 		}
 	}
+	if o.all && !c.Guard {
+		// Only its owner cannot be told so: a running watch reads the
+		// configuration by itself.
+		if err := lowerGuard(ctx, std, o, "guard = true is not in "+c.File); err != nil && !errors.Is(err, kernel.ErrGuardOwned) {
+			return err
+		}
+	}
 	failed := false
 	for _, name := range names {
 		err := anew(ctx, func(ctx context.Context) error { return applyOne(ctx, std, o, c, client, name) })
@@ -45,6 +55,9 @@ func apply(ctx context.Context, std streams, o options, args []string) error {
 	}
 	if o.all {
 		if err := anew(ctx, func(ctx context.Context) error { return sweep(ctx, std, o) }); err != nil {
+			return err
+		}
+		if err := anew(ctx, func(ctx context.Context) error { return raiseLast(ctx, std, o, c, failed) }); err != nil {
 			return err
 		}
 	}
@@ -89,13 +102,28 @@ func applyOne(ctx context.Context, std streams, o options, c *config.Config, cli
 	if err := kernel.Replace(ctx, made.Tables, ownedBy(d)); err != nil {
 		return fmt.Errorf("VM %q: %w", name, err)
 	}
-	if len(made.Tables) == 0 {
-		notef(std, "VM %q has no direct interface on a configured parent", name)
+	if !o.all {
+		if w := raiseFirst(ctx, c, d); w != "" {
+			warningf(std, "VM %q: %s", name, w)
+		}
+	}
+	tellApplied(std, d, made)
+	return nil
+}
+
+// tellApplied says what was programmed for a VM.
+func tellApplied(std streams, d *domain.Domain, made plan.Plan) {
+	if len(made.Tables) == len(made.Open) {
+		notef(std, "VM %q has no direct interface on a configured parent", d.Name)
 	}
 	for _, t := range made.Tables {
-		notef(std, "VM %q is protected by the table %s", name, t.Name)
+		device, _ := ruleset.TableDevice(t.Name)
+		if slices.Contains(made.Open, device) {
+			notef(std, "VM %q: the table %s lets everything pass the guard: its parent is not configured", d.Name, t.Name)
+		} else {
+			notef(std, "VM %q is protected by the table %s", d.Name, t.Name)
+		}
 	}
-	return nil
 }
 
 // printChange prints what programming tables would do, as nft text.
@@ -133,6 +161,12 @@ func sweep(ctx context.Context, std streams, o options) error {
 func remove(ctx context.Context, std streams, o options, args []string) error {
 	if err := wantVMs(o, args); err != nil {
 		return err
+	}
+	if o.all {
+		// First: nothing would open the devices again whose rules go.
+		if err := lowerGuard(ctx, std, o, "devices without rules are open"); err != nil {
+			return err
+		}
 	}
 	uuids := map[string]bool{}
 	failed := false

@@ -52,8 +52,11 @@ func check(ctx context.Context, std streams, o options, args []string) error {
 		return err
 	}
 	r := &report{std: std}
-	err := checkConfig(ctx, r, o)
+	c, err := checkConfig(ctx, r, o)
 	checkKernel(ctx, r)
+	if c != nil {
+		checkGuard(ctx, r, c)
+	}
 	checkHook(r)
 	checkLibvirt(ctx, r)
 	switch {
@@ -65,18 +68,18 @@ func check(ctx context.Context, std streams, o options, args []string) error {
 	return nil
 }
 
-// checkConfig gives the error of a configuration that cannot be read.
-func checkConfig(ctx context.Context, r *report, o options) error {
+// checkConfig gives the configuration, or the error of one that cannot be read.
+func checkConfig(ctx context.Context, r *report, o options) (*config.Config, error) {
 	c, err := config.Load(o.config)
 	if err != nil {
 		r.fail("configuration: %v", err)
-		return err
+		return nil, err
 	}
 	r.ok("configuration: %s", c.File)
 	h, err := host.Open(ctx)
 	if err != nil {
 		r.fail("parents: %v", err)
-		return nil
+		return c, nil
 	}
 	defer h.Close()
 	for _, pattern := range c.Parents {
@@ -92,7 +95,7 @@ func checkConfig(ctx context.Context, r *report, o options) error {
 			checkParent(r, c, h, nic)
 		}
 	}
-	return nil
+	return c, nil
 }
 
 // checkParent resolves every policy as the start of a VM would.

@@ -114,6 +114,9 @@ func protect(ctx context.Context, call hook.Call, std streams, kill *bool) error
 	if err != nil {
 		return err
 	}
+	if w := raiseFirst(ctx, c, d); w != "" {
+		made.Warnings = append(made.Warnings, fmt.Sprintf("VM %q: %s", d.Name, w))
+	}
 	if running {
 		err = kernel.Replace(ctx, made.Tables, ownedBy(d))
 	} else {
@@ -126,13 +129,14 @@ func protect(ctx context.Context, call hook.Call, std streams, kill *bool) error
 	if err != nil {
 		return fmt.Errorf("VM %q: %w", d.Name, err)
 	}
-	journal.Info(fmt.Sprintf("VM %q: %d interfaces protected, %d not on a configured parent", d.Name, len(made.Tables), len(made.Unguarded)), fields(d))
-	return removeNamed(ctx, d, made.Unguarded)
+	journal.Info(fmt.Sprintf("VM %q: %d interfaces protected, %d not on a configured parent", d.Name, len(made.Tables)-len(made.Open), len(made.Unguarded)), fields(d))
+	return removeNamed(ctx, d, made)
 }
 
 // removeNamed removes what still has the names of devices that get no rules: a
 // dead VM's rules would judge them.
-func removeNamed(ctx context.Context, d *domain.Domain, devices []string) error {
+func removeNamed(ctx context.Context, d *domain.Domain, made plan.Plan) error {
+	devices := slices.DeleteFunc(slices.Clone(made.Unguarded), func(device string) bool { return slices.Contains(made.Open, device) })
 	if len(devices) == 0 {
 		return nil
 	}
@@ -183,12 +187,16 @@ func parseNamed(name string, r io.Reader) (*domain.Domain, error) {
 }
 
 func planLive(ctx context.Context, d *domain.Domain, c *config.Config, running bool) (plan.Plan, error) {
+	guard, err := guarded(ctx, c)
+	if err != nil {
+		return plan.Plan{}, fmt.Errorf("VM %q: %w", d.Name, err)
+	}
 	h, err := host.Open(ctx)
 	if err != nil {
 		return plan.Plan{}, fmt.Errorf("VM %q: %w", d.Name, err)
 	}
 	defer h.Close()
-	return plan.Make(d, c, plan.Live{Host: h, Running: running})
+	return plan.Make(d, c, plan.Live{Host: h, Running: running, Guard: guard})
 }
 
 // ownedBy finds the tables of a VM.

@@ -35,7 +35,9 @@ func TestScripts(t *testing.T) {
 			"hook":    callHook,
 			"macvtap": addMacvtap,
 			"tables":  wantTables,
+			"guard":   wantGuard,
 		},
+		Condition: hasGuard,
 	})
 }
 

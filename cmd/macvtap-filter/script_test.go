@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"net"
 	"net/netip"
@@ -17,6 +18,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/sys/unix"
 
+	"macvtap-filter/internal/filter"
 	"macvtap-filter/internal/kernel"
 	"macvtap-filter/internal/lab"
 )
@@ -105,16 +107,45 @@ func callHook(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// addMacvtap makes a device as libvirt does before it calls the hook: macvtap
-// NAME MAC
+// addMacvtap makes a device as libvirt does before it calls the hook, or, with up,
+// as it is while its VM runs: macvtap NAME MAC [up]
 func addMacvtap(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 2 {
-		ts.Fatalf("usage: macvtap NAME MAC")
+	if neg || len(args) < 2 || len(args) > 3 || len(args) == 3 && args[2] != "up" {
+		ts.Fatalf("usage: macvtap NAME MAC [up]")
 	}
 	mac, err := net.ParseMAC(args[1])
 	ts.Check(err)
-	_, err = ts.Value(labKey{}).(*lab.Network).AddMacvtap(args[0], mac)
+	tap, err := ts.Value(labKey{}).(*lab.Network).AddMacvtap(args[0], mac)
 	ts.Check(err)
+	if len(args) == 3 {
+		ts.Check(tap.Up())
+	}
+}
+
+// hasGuard is the condition that this kernel can have a guard.
+func hasGuard(condition string) (bool, error) {
+	if condition != "guard" {
+		return false, fmt.Errorf("unknown condition %q", condition)
+	}
+	err := kernel.TryGuard(context.Background(), filter.Guard([]string{"macvtap"}))
+	if errors.Is(err, kernel.ErrNoGuard) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// wantGuard wants a guard to stand, or none: [!] guard
+func wantGuard(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) > 0 {
+		ts.Fatalf("usage: [!] guard")
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	_, standing, err := kernel.LookGuard(ctx)
+	ts.Check(err)
+	if standing == neg {
+		ts.Fatalf("a guard stands: %t", standing)
+	}
 }
 
 // wantTables wants the tables of the program in the kernel to be these: tables

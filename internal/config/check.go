@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"macvtap-filter/internal/ruleset"
 )
 
 // checker collects what is wrong with a file, so that the first in the file is
@@ -71,12 +73,49 @@ func (c *Config) check(check checker, raw *file) {
 		}
 		c.HonourMetadata = *m == "honour"
 	}
+	c.checkGuard(check, raw)
 	c.policies[DefaultPolicy] = checkPolicy(check, DefaultPolicy, filePolicy{})
 	for _, name := range slices.Sorted(maps.Keys(raw.Policy)) {
 		c.policies[name] = checkPolicy(check, name, raw.Policy[name])
 	}
 	for i, v := range raw.VM {
 		c.vms = append(c.vms, c.checkVM(check, "vm."+strconv.Itoa(i), v))
+	}
+}
+
+// defaultPrefixes are the names that libvirt gives macvtap devices by itself
+// (src/util/virnetdevmacvlan.h, VIR_NET_GENERATED_MACVTAP_PREFIX).
+var defaultPrefixes = []string{"macvtap"}
+
+func (c *Config) checkGuard(check checker, raw *file) {
+	c.Guard = raw.Guard != nil && *raw.Guard
+	c.OpenOthers = true
+	if o := raw.Others; o != nil {
+		if *o != "pass" && *o != "drop" {
+			check.add("guard_others", "guard_others = %q: want \"pass\" or \"drop\"", *o)
+		}
+		c.OpenOthers = *o == "pass"
+	}
+	c.GuardPrefixes = slices.Clone(defaultPrefixes)
+	if raw.Prefixes == nil {
+		return
+	}
+	c.GuardPrefixes = *raw.Prefixes
+	if len(c.GuardPrefixes) == 0 {
+		check.add("guard_prefixes", "guard_prefixes: no prefixes: the guard would close nothing; guard = false says that")
+	}
+	for i, p := range c.GuardPrefixes {
+		at := "guard_prefixes." + strconv.Itoa(i)
+		if !ruleset.ValidDevice(p) {
+			check.add(at, "guard_prefixes: %q is not what the name of a device can begin with", p)
+		}
+		for j, other := range c.GuardPrefixes {
+			// The kernel takes no device twice.
+			if other != "" && strings.HasPrefix(p, other) && (p != other || j < i) && i != j {
+				check.add(at, "guard_prefixes: every name that begins with %q begins with %q: leave one out", p, other)
+				break
+			}
+		}
 	}
 }
 

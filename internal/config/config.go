@@ -47,6 +47,13 @@ type Config struct {
 	// add to what it allows.
 	HonourMetadata bool
 
+	// Guard says that macvtap devices whose names begin with one of
+	// GuardPrefixes are closed until rules of their own stand. OpenOthers has
+	// those on NICs that are no parents get rules that let everything pass.
+	Guard         bool
+	GuardPrefixes []string
+	OpenOthers    bool
+
 	policies map[string]Policy
 	vms      []vm
 }
@@ -170,6 +177,11 @@ func (c *Config) Choose(p Policy, name string, allow []string) (Policy, error) {
 		p.Allow = append(p.Allow, entry)
 	}
 	return p, nil
+}
+
+// GuardsName reports whether a device of that name is one that the guard closes.
+func (c *Config) GuardsName(device string) bool {
+	return slices.ContainsFunc(c.GuardPrefixes, func(prefix string) bool { return strings.HasPrefix(device, prefix) })
 }
 
 // GuardsParent reports whether one of a NIC's names is one of the parents.

@@ -53,6 +53,18 @@ func TestParseErrors(t *testing.T) {
 		{about: "VM a string", text: parents + "vm = [\n\"a\"]", want: "vm: want sections [[vm]]"},
 		{about: "name a number", text: parents + "[[vm]]\nname = 1", want: "vm.name: want a string"},
 
+		// The guard.
+		{about: "guard a string", text: parents + `guard = "true"`, want: "guard: want true or false"},
+		{about: "one prefix", text: parents + `guard_prefixes = "macvtap"`, want: "guard_prefixes: want a list of strings"},
+		{about: "no prefixes", text: parents + "guard = true\nguard_prefixes = []", want: "guard_prefixes: no prefixes"},
+		{about: "prefix of every name", text: parents + "guard_prefixes = [\"web\",\n\"\"]", want: `guard_prefixes: "" is not what`},
+		{about: "prefix as a glob", text: parents + "guard_prefixes = [\n\"web*\"]", want: `guard_prefixes: "web*" is not what`},
+		{about: "prefix of 16 bytes", text: parents + `guard_prefixes = ["macvtapmacvtapma"]`, want: "is not what"},
+		{about: "prefix in an earlier one", text: parents + "guard_prefixes = [\"web\",\n\"web-\"]", want: `guard_prefixes: every name that begins with "web-" begins with "web": leave one out`},
+		{about: "prefix in a later one", text: parents + "guard_prefixes = [\"web-\",\n\"web\"]", line: 2, want: `guard_prefixes: every name that begins with "web-" begins with "web"`},
+		{about: "prefix twice", text: parents + "guard_prefixes = [\"web\",\n\"web\"]", want: `begins with "web" begins with "web"`},
+		{about: "other others", text: parents + `guard_others = "accept"`, want: `guard_others = "accept": want "pass" or "drop"`},
+
 		// parents and reconnect.
 		{about: "empty file", text: "", line: -1, want: "no parents"},
 		{about: "no parents", text: "\nparents = []", want: "no parents"},

@@ -17,6 +17,9 @@ type file struct {
 	Parents   []string              `toml:"parents"`
 	Reconnect *string               `toml:"reconnect"`
 	Metadata  *string               `toml:"metadata"`
+	Guard     *bool                 `toml:"guard"`
+	Prefixes  *[]string             `toml:"guard_prefixes"`
+	Others    *string               `toml:"guard_others"`
 	Policy    map[string]filePolicy `toml:"policy"`
 	VM        []fileVM              `toml:"vm"`
 }

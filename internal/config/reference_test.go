@@ -33,6 +33,9 @@ func TestReferenceShowsTheDefaults(t *testing.T) {
 	if got.KillOnReconnect != want.KillOnReconnect {
 		t.Error("reconnect is not the default")
 	}
+	if got.Guard != want.Guard || got.OpenOthers != want.OpenOthers || !slices.Equal(got.GuardPrefixes, want.GuardPrefixes) {
+		t.Error("guard, guard_prefixes or guard_others is not the default")
+	}
 	if diff := cmp.Diff(want.policies, got.policies, exported); diff != "" {
 		t.Errorf("the keys shown differ from the defaults (-defaults +shown):\n%s", diff)
 	}

@@ -56,6 +56,9 @@ type Interface struct {
 	Parent string           // the NIC it sits on, <source dev>
 	MAC    net.HardwareAddr // nil when the XML has none
 
+	// Index is the device's interface index, 0 where nobody looked at it.
+	Index int
+
 	// TrustGuest is trustGuestRxFilters='yes': the guest may change the
 	// device's MAC address.
 	TrustGuest bool

@@ -25,7 +25,7 @@ func TestParseInterfaces(t *testing.T) {
 		{"one", direct, []Interface{parsed}},
 		{"none", "<disk type='file'/>", nil},
 		{"only other kinds", "<interface type='bridge'><source bridge='br0'/><target dev='vnet0'/></interface><interface type='user'/>", nil},
-		{"numbered among all", "<interface type='user'/>" + direct, []Interface{{2, "macvtap0", "eth0", parsed.MAC, false}}},
+		{"numbered among all", "<interface type='user'/>" + direct, []Interface{{Number: 2, Target: "macvtap0", Parent: "eth0", MAC: parsed.MAC}}},
 		{"in two lists of devices", "</devices><devices>" + direct, []Interface{parsed}},
 		{"shut off", "<interface type='direct'><source dev='eth0'/></interface>", []Interface{{Number: 1, Parent: "eth0"}}},
 		{"two shut off", strings.Repeat("<interface type='direct'><source dev='eth0'/></interface>", 2),
@@ -36,7 +36,7 @@ func TestParseInterfaces(t *testing.T) {
 		{"network that names a device without a mode", "<interface type='network'><source network='lan' dev='eth0'/></interface>", []Interface{{Number: 1, Parent: "eth0"}}},
 		{"network, shut off", "<interface type='network'><source network='lan'/></interface>", nil},
 		{"guest may change the MAC address", strings.Replace(direct, "'direct'", "'direct' trustGuestRxFilters='yes'", 1),
-			[]Interface{{1, "macvtap0", "eth0", parsed.MAC, true}}},
+			[]Interface{{Number: 1, Target: "macvtap0", Parent: "eth0", MAC: parsed.MAC, TrustGuest: true}}},
 		{"guest may not", strings.Replace(direct, "'direct'", "'direct' trustGuestRxFilters='no'", 1), []Interface{parsed}},
 		{"interface of another namespace", "<q:interface xmlns:q='urn:q' type='direct'><source dev='eth0'/></q:interface>", nil},
 		{"source of another namespace besides", strings.Replace(direct, "<mac", "<q:source xmlns:q='urn:q' dev='eth9'/><mac", 1), []Interface{parsed}},
@@ -44,7 +44,7 @@ func TestParseInterfaces(t *testing.T) {
 		{"in a comment", "<!--" + direct + "-->", nil},
 		{"in CDATA", "<![CDATA[" + direct + "]]>", nil},
 		{"too deep", "<controller>" + direct + "</controller>", nil},
-		{"entities in values", strings.Replace(direct, "'eth0'", "'&#101;th&apos;&lt;'", 1), []Interface{{1, "macvtap0", "eth'<", parsed.MAC, false}}},
+		{"entities in values", strings.Replace(direct, "'eth0'", "'&#101;th&apos;&lt;'", 1), []Interface{{Number: 1, Target: "macvtap0", Parent: "eth'<", MAC: parsed.MAC}}},
 	}
 	for _, test := range tests {
 		t.Run(test.about, func(t *testing.T) {

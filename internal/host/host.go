@@ -128,27 +128,28 @@ func (h *Host) Exists(name string) bool {
 // Check holds an interface of a running domain against the kernel: its device
 // exists, is a macvtap, sits on that parent, and has the interface's MAC address.
 // The address may differ where the guest may change it and has run. Check gives
-// the device's address.
-func (h *Host) Check(i domain.Interface, parent NIC, running bool) (net.HardwareAddr, error) {
+// the device.
+func (h *Host) Check(i domain.Interface, parent NIC, running bool) (Macvtap, error) {
 	if i.Target == "" {
-		return nil, errors.New("no <target dev='…'>: libvirt has made no device for it")
+		return Macvtap{}, errors.New("no <target dev='…'>: libvirt has made no device for it")
 	}
 	link, err := h.link(i.Target)
 	if err != nil {
-		return nil, err
+		return Macvtap{}, err
 	}
 	a := link.Attrs()
-	if link.Type() != "macvtap" {
-		return nil, fmt.Errorf("device %q is of kind %q, not a macvtap", i.Target, link.Type())
+	device, ok := macvtapOf(link)
+	if !ok {
+		return Macvtap{}, fmt.Errorf("device %q is of kind %q, not a macvtap", i.Target, link.Type())
 	}
 	if a.Name != i.Target {
-		return nil, fmt.Errorf("%q is an alternative name of the device %q", i.Target, a.Name)
+		return Macvtap{}, fmt.Errorf("%q is an alternative name of the device %q", i.Target, a.Name)
 	}
 	if a.ParentIndex != parent.Index {
-		return nil, fmt.Errorf("device %q sits on another NIC than %q", i.Target, i.Parent)
+		return Macvtap{}, fmt.Errorf("device %q sits on another NIC than %q", i.Target, i.Parent)
 	}
 	if changeable := i.TrustGuest && running; !changeable && i.MAC != nil && !bytes.Equal(a.HardwareAddr, i.MAC) {
-		return nil, fmt.Errorf("device %q has the MAC address %s, the domain XML says %s", i.Target, net.HardwareAddr(a.HardwareAddr), i.MAC)
+		return Macvtap{}, fmt.Errorf("device %q has the MAC address %s, the domain XML says %s", i.Target, net.HardwareAddr(a.HardwareAddr), i.MAC)
 	}
-	return a.HardwareAddr, nil
+	return device, nil
 }

@@ -114,7 +114,9 @@ func guardRefused(conn *netlink.Conn, err error) error {
 			return fmt.Errorf("%w (netlink port %d)", ErrGuardOwned, guard.Owner)
 		}
 	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.EOPNOTSUPP):
-		return fmt.Errorf("%w: %w", ErrNoGuard, err)
+		var reason unix.Errno
+		errors.As(err, &reason)
+		return fmt.Errorf("%w: %w", ErrNoGuard, reason)
 	}
 	return err
 }

@@ -2,7 +2,6 @@ package plan
 
 import (
 	"fmt"
-	"net"
 	"slices"
 
 	"macvtap-filter/internal/domain"
@@ -17,7 +16,14 @@ type Live struct {
 	// Running says that the domain's guest runs already and may have changed
 	// what it is allowed to change.
 	Running bool
+
+	// Guard says that a guard stands. Rules then mark what they accept even if
+	// the configuration wants none by now: the VM would have no network.
+	Guard bool
 }
+
+// Guarded reports whether a guard stands.
+func (l Live) Guarded() bool { return l.Guard }
 
 // Names asks the host.
 func (l Live) Names(parent string) ([]string, error) {
@@ -30,16 +36,20 @@ func (l Live) Facts(parent string) (facts.Facts, error) { return l.Host.Facts(pa
 
 // Check holds the interface against the kernel. The MAC address that counts is
 // the XML's, but for one that the guest may have changed.
-func (l Live) Check(i domain.Interface) (net.HardwareAddr, error) {
+func (l Live) Check(i domain.Interface) (domain.Interface, error) {
 	parent, err := l.Host.NIC(i.Parent)
 	if err != nil {
-		return nil, err
+		return i, err
 	}
-	mac, err := l.Host.Check(i, parent, l.Running)
-	if err != nil || i.MAC == nil || l.Running && i.TrustGuest {
-		return mac, err
+	device, err := l.Host.Check(i, parent, l.Running)
+	if err != nil {
+		return i, err
 	}
-	return i.MAC, nil
+	i.Index = device.Index
+	if i.MAC == nil || l.Running && i.TrustGuest {
+		i.MAC = device.MAC
+	}
+	return i, nil
 }
 
 // Offline is this host's network, looked at without its VMs' devices. A parent
@@ -67,7 +77,10 @@ func (o Offline) Facts(parent string) (facts.Facts, error) {
 }
 
 // Check finds nothing wrong: there are no devices to look at.
-func (o Offline) Check(i domain.Interface) (net.HardwareAddr, error) { return i.MAC, nil }
+func (o Offline) Check(i domain.Interface) (domain.Interface, error) { return i, nil }
+
+// Guarded leaves it to the configuration.
+func (o Offline) Guarded() bool { return false }
 
 // Recorded is a network of which only facts are known, as in CI.
 type Recorded []facts.Facts
@@ -99,4 +112,7 @@ func (r Recorded) find(parent string) (facts.Facts, bool) {
 }
 
 // Check finds nothing wrong: there are no devices to look at.
-func (r Recorded) Check(i domain.Interface) (net.HardwareAddr, error) { return i.MAC, nil }
+func (r Recorded) Check(i domain.Interface) (domain.Interface, error) { return i, nil }
+
+// Guarded leaves it to the configuration.
+func (r Recorded) Guarded() bool { return false }

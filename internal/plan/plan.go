@@ -5,7 +5,6 @@ package plan
 
 import (
 	"fmt"
-	"net"
 
 	"macvtap-filter/internal/config"
 	"macvtap-filter/internal/domain"
@@ -23,8 +22,10 @@ type Network interface {
 	// Facts gives the facts of a parent.
 	Facts(parent string) (facts.Facts, error)
 	// Check reports what is wrong with the device of an interface, and gives
-	// its MAC address.
-	Check(domain.Interface) (net.HardwareAddr, error)
+	// the interface with its device's index and the MAC address that counts.
+	Check(domain.Interface) (domain.Interface, error)
+	// Guarded reports whether a guard stands, whatever the configuration says.
+	Guarded() bool
 }
 
 // A Plan is what should stand for one domain.
@@ -33,14 +34,15 @@ type Plan struct {
 	Warnings []string // for the administrator; the rules are safe all the same
 
 	// Unguarded are the devices of direct interfaces on no configured parent.
-	Unguarded []string
+	// Those of them in Open have a table that lets everything pass.
+	Unguarded, Open []string
 }
 
 // Make plans every direct interface of the domain that sits on a configured
 // parent. Errors and warnings name the VM and the interface. A domain without
 // any has an empty plan.
 func Make(d *domain.Domain, c *config.Config, n Network) (Plan, error) {
-	p := planner{domain: d, config: c, network: n, policies: map[string]policy.Policy{}}
+	p := planner{domain: d, config: c, network: n, policies: map[string]policy.Policy{}, guarded: c.Guard || n.Guarded()}
 	for _, i := range d.Direct {
 		if err := p.add(i); err != nil {
 			return Plan{}, fmt.Errorf("VM %q: %s: %w", d.Name, i, err)
@@ -54,6 +56,7 @@ type planner struct {
 	config   *config.Config
 	network  Network
 	policies map[string]policy.Policy // the domain's policy, by parent
+	guarded  bool                     // tables mark what they accept
 	plan     Plan
 }
 
@@ -64,10 +67,9 @@ func (p *planner) add(i domain.Interface) error {
 		return err
 	}
 	if !p.config.GuardsParent(append(names, i.Parent)...) {
-		p.plan.Unguarded = append(p.plan.Unguarded, i.Target)
-		return nil
+		return p.addOther(i)
 	}
-	if i.MAC, err = p.network.Check(i); err != nil {
+	if i, err = p.network.Check(i); err != nil {
 		return err
 	}
 	resolved, err := p.policy(i)
@@ -78,8 +80,46 @@ func (p *planner) add(i domain.Interface) error {
 	if err != nil {
 		return err
 	}
-	p.plan.Tables = append(p.plan.Tables, table)
+	p.addTable(i, table)
 	return nil
+}
+
+// addOther plans an interface on no configured parent: nothing, but where a guard
+// would close it.
+func (p *planner) addOther(i domain.Interface) error {
+	p.plan.Unguarded = append(p.plan.Unguarded, i.Target)
+	if !p.guarded || !p.config.OpenOthers {
+		return nil
+	}
+	i, err := p.network.Check(i)
+	if err != nil {
+		return err
+	}
+	table, err := filter.Open(p.domain, i)
+	if err != nil {
+		return err
+	}
+	p.plan.Open = append(p.plan.Open, i.Target)
+	p.addTable(i, table)
+	return nil
+}
+
+// addTable makes a table the rules of the very device, as far as that is known.
+func (p *planner) addTable(i domain.Interface, table ruleset.Table) {
+	if p.guarded {
+		table = filter.Mark(table)
+	}
+	if i.Index != 0 {
+		table = filter.Bind(table, i.Index)
+	}
+	p.plan.Tables = append(p.plan.Tables, table)
+	if p.config.Guard && !p.config.GuardsName(i.Target) {
+		p.warn(i, fmt.Sprintf("the guard does not close this device while it has no rules: add the beginning of its name to guard_prefixes in %s", p.config.File))
+	}
+}
+
+func (p *planner) warn(i domain.Interface, text string) {
+	p.plan.Warnings = append(p.plan.Warnings, fmt.Sprintf("VM %q: %s: %s", p.domain.Name, i, text))
 }
 
 // configured gives the domain's policy: the configuration's, or the domain's own
@@ -119,7 +159,7 @@ func (p *planner) policy(i domain.Interface) (policy.Policy, error) {
 		warnings = append(warnings, fmt.Sprintf("the domain's metadata asks for policy %q and %d allow entries, and is ignored; metadata = \"honour\" in %s heeds it", choice.Policy, len(choice.Allow), p.config.File))
 	}
 	for _, w := range warnings {
-		p.plan.Warnings = append(p.plan.Warnings, fmt.Sprintf("VM %q: %s: %s", p.domain.Name, i, w))
+		p.warn(i, w)
 	}
 	p.policies[i.Parent] = resolved
 	return resolved, nil

@@ -22,6 +22,9 @@ type fake struct {
 	facts map[string]facts.Facts
 	bad   map[string]error // by device: what is wrong with it
 	asked []string
+
+	index   int // every device's
+	guarded bool
 }
 
 func (f *fake) Names(parent string) ([]string, error) {
@@ -42,10 +45,13 @@ func (f *fake) Facts(parent string) (facts.Facts, error) {
 	return known, nil
 }
 
-func (f *fake) Check(i domain.Interface) (net.HardwareAddr, error) {
+func (f *fake) Check(i domain.Interface) (domain.Interface, error) {
 	f.asked = append(f.asked, "check "+i.Target)
-	return i.MAC, f.bad[i.Target]
+	i.Index = f.index
+	return i, f.bad[i.Target]
 }
+
+func (f *fake) Guarded() bool { return f.guarded }
 
 func lan() *fake {
 	return &fake{
@@ -191,5 +197,80 @@ func TestRecorded(t *testing.T) {
 	}
 	if _, err := r.Facts("eth9"); err == nil || !strings.Contains(err.Error(), `macvtap-filter facts eth9`) {
 		t.Errorf("facts of eth9: %v, want what to run", err)
+	}
+}
+
+// Rules that are programmed are the very device's; those that are only printed are
+// anyone's of that name.
+func TestMakeBinds(t *testing.T) {
+	n := lan()
+	for index, want := range map[int]bool{0: false, 37: true} {
+		n.index = index
+		got, err := Make(vm(nic(1, "a", "eth0")), mustParse(t, wordless), n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := got.Tables[0].String()
+		for _, rule := range []string{"meta oif != 37 ", "meta iif != 37 "} {
+			if strings.Contains(text, rule) != want {
+				t.Errorf("index %d: %q in the rules: %t\n%s", index, rule, !want, text)
+			}
+		}
+		if strings.Contains(text, "mark") {
+			t.Errorf("rules mark without a guard:\n%s", text)
+		}
+	}
+}
+
+// With a guard, by the configuration or as it stands, rules mark what they accept,
+// and interfaces on other parents get rules, too, unless they are to stay closed.
+func TestMakeGuarded(t *testing.T) {
+	for _, test := range []struct {
+		about, keys string
+		standing    bool
+		want, open  []string
+	}{
+		{"no guard", "", false, []string{"macvtap-filter-macvtap0"}, nil},
+		{"configured", "guard = true\n", false, []string{"macvtap-filter-macvtap0", "macvtap-filter-macvtap1"}, []string{"macvtap1"}},
+		{"standing", "", true, []string{"macvtap-filter-macvtap0", "macvtap-filter-macvtap1"}, []string{"macvtap1"}},
+		{"others stay closed", "guard = true\nguard_others = \"drop\"\n", false, []string{"macvtap-filter-macvtap0"}, nil},
+	} {
+		n := lan()
+		n.guarded, n.index = test.standing, 37
+		got, err := Make(vm(nic(1, "macvtap0", "eth0"), nic(2, "macvtap1", "eth1")), mustParse(t, test.keys+wordless), n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(test.want, names(got)); diff != "" {
+			t.Errorf("%s: tables: %s", test.about, diff)
+		}
+		if diff := cmp.Diff(test.open, got.Open); diff != "" {
+			t.Errorf("%s: open: %s", test.about, diff)
+		}
+		if diff := cmp.Diff([]string{"macvtap1"}, got.Unguarded); diff != "" {
+			t.Errorf("%s: on no configured parent: %s", test.about, diff)
+		}
+		for _, table := range got.Tables {
+			marks := strings.Contains(table.String(), "meta mark set 0x6d766601") && strings.Contains(table.String(), "meta mark set 0x6d766602")
+			if marks != (test.about != "no guard") {
+				t.Errorf("%s: the table %s marks: %t", test.about, table.Name, marks)
+			}
+			if !strings.Contains(table.String(), "meta oif != 37 ") {
+				t.Errorf("%s: the table %s is any device's", test.about, table.Name)
+			}
+		}
+		if len(got.Warnings) > 0 {
+			t.Errorf("%s: %q", test.about, got.Warnings)
+		}
+	}
+}
+
+func TestMakeWarnsOfNamesThatTheGuardDoesNotKnow(t *testing.T) {
+	got, err := Make(vm(nic(1, "web0", "eth0"), nic(2, "macvtap0", "eth0")), mustParse(t, "guard = true\n"+wordless), lan())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(got.Warnings) != 1 || !strings.HasPrefix(got.Warnings[0], `VM "web": interface "web0": the guard does not close this device`) {
+		t.Errorf("warnings: %q", got.Warnings)
 	}
 }
