@@ -5,7 +5,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
 	"sync"
+	"sync/atomic"
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
@@ -111,7 +113,7 @@ func guardRefused(conn *netlink.Conn, err error) error {
 	switch {
 	case errors.Is(err, unix.EPERM):
 		if guard, standing, lookErr := look(conn, ruleset.GuardTable); lookErr == nil && standing && guard.Owner != 0 {
-			return fmt.Errorf("%w (netlink port %d)", ErrGuardOwned, guard.Owner)
+			return fmt.Errorf("%w (process %d)", ErrGuardOwned, guard.Owner&(1<<ownerBits-1))
 		}
 	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.EOPNOTSUPP):
 		var reason unix.Errno
@@ -134,7 +136,7 @@ type OwnedGuard struct {
 // OpenGuard puts the guard up, or takes over the one that stands, and owns it.
 // Errors are ErrNoGuard, and ErrGuardOwned while another process owns it.
 func OpenGuard(ctx context.Context, guard ruleset.Table) (*OwnedGuard, error) {
-	conn, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
+	conn, err := dialOwner()
 	if err != nil {
 		return nil, fmt.Errorf("open a netlink socket to nftables: %w", err)
 	}
@@ -144,6 +146,34 @@ func OpenGuard(ctx context.Context, guard ruleset.Table) (*OwnedGuard, error) {
 		return nil, err
 	}
 	return o, nil
+}
+
+// ownerBits are what a port of dialOwner holds of the process's identifier
+// (include/linux/threads.h, PID_MAX_LIMIT).
+const ownerBits = 22
+
+// owners counts the sockets that this process owned a guard by.
+var owners atomic.Uint32
+
+// dialOwner opens a socket with a port that no other ever has: neither one that the
+// kernel chooses, which is the process's identifier or negative
+// (net/netlink/af_netlink.c, netlink_autobind), nor an earlier one of this process.
+// The kernel knows owners by their ports; when a socket closes, its port is free
+// before the kernel takes its tables from it (net/netfilter/nf_tables_api.c,
+// nft_rcv_nl_event), and it would take the next one's.
+func dialOwner() (*netlink.Conn, error) {
+	const most = 1 << (31 - ownerBits)
+	for {
+		n := owners.Add(1)
+		port := n%most<<ownerBits | uint32(os.Getpid())
+		if n%most == 0 {
+			continue // what the kernel would choose
+		}
+		conn, err := netlink.Dial(unix.NETLINK_NETFILTER, &netlink.Config{PID: port})
+		if !errors.Is(err, unix.EADDRINUSE) || n >= most {
+			return conn, err
+		}
+	}
 }
 
 // Ensure has the guard stand, and be this one, which may cover other devices than

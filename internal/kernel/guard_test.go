@@ -161,6 +161,7 @@ func TestGuard(t *testing.T) {
 		{"ownership", testOwnership},
 		{"owner killed", testOwnerKilled},
 		{"removal", testRemoval},
+		{"owner again", testOwnerAgain},
 		{"other kinds of devices", testOtherKinds},
 		{"other prefixes", testOtherPrefixes},
 		{"read back", testGuardReadBack},
@@ -304,6 +305,32 @@ func startOwner(t *testing.T, ns *lab.Namespace) (kill func()) {
 	}
 	t.Fatalf("the owner ended: %v", lines.Err())
 	return nil
+}
+
+// A socket that closes, which takes the kernel a while after a removal, takes no
+// ownership with it of the guard that is opened meanwhile.
+func testOwnerAgain(t *testing.T) {
+	ns := namespace(t)
+	for range 20 {
+		raise(t, ns, guard)
+		err := within(t, ns, func(ctx context.Context) error {
+			_, err := kernel.RemoveGuard(ctx)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		lookGuard(t, ns)
+		owned := own(t, ns)
+		for range 3 {
+			if found, _ := lookGuard(t, ns); found.Owner == 0 {
+				t.Fatal("the guard lost its owner")
+			}
+		}
+		if err := owned.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 func testRemoval(t *testing.T) {
