@@ -15,6 +15,7 @@ comma   := ,
 HOOK    := $(DESTDIR)/etc/libvirt/hooks/qemu.d/macvtap-filter
 LINK    := $(DESTDIR)/usr/local/sbin/macvtap-filter
 CONFIG  := $(DESTDIR)/etc/macvtap-filter/config.toml
+UNIT    := $(DESTDIR)/usr/local/lib/systemd/system/macvtap-filter-watch.service
 
 LINTER    := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 FUZZTIME  ?= 5s
@@ -99,12 +100,13 @@ install: build
 	    if test -x "$$hook" && test "$$hook" -ot "/proc/$$daemon"; then restart=no; fi; \
 	  done; \
 	fi; \
-	install -d -m 0755 "$(dir $(HOOK))" "$(dir $(LINK))"; \
+	install -d -m 0755 "$(dir $(HOOK))" "$(dir $(LINK))" "$(dir $(UNIT))"; \
 	new=$$(dirname "$(dir $(HOOK))")/.macvtap-filter.new; \
 	install -m 0755 $(BIN) "$$new"; \
 	mv -f "$$new" "$(HOOK)"; \
 	ln -sfn /etc/libvirt/hooks/qemu.d/macvtap-filter "$(LINK)"; \
-	echo "installed the hook $(HOOK), and a link to it, $(LINK)"; \
+	install -m 0644 cmd/macvtap-filter/macvtap-filter-watch.service "$(UNIT)"; \
+	echo "installed the hook $(HOOK), a link to it, $(LINK), and the service $(UNIT)"; \
 	if test $$restart = yes; then \
 	  echo "libvirt looked for hooks when it started and found none: restart it once (systemctl restart libvirtd, or virtqemud; running VMs go on)"; \
 	elif test -n "$$daemon"; then \
@@ -112,10 +114,11 @@ install: build
 	else \
 	  echo "libvirt is not running; it finds the hook when it starts"; \
 	fi; \
-	echo "then put running VMs in step: macvtap-filter apply --all"
+	echo "then keep hot-plugged and flushed interfaces closed, too: systemctl daemon-reload && systemctl enable --now macvtap-filter-watch"; \
+	echo "or at least put running VMs in step: macvtap-filter apply --all"
 
 uninstall:
-	rm -f "$(HOOK)" "$(LINK)"
+	rm -f "$(HOOK)" "$(LINK)" "$(UNIT)"
 	@echo "left as they are: $(CONFIG) and the rules of running VMs; \"nft list tables netdev\" shows these"
 
 clean:

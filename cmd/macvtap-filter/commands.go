@@ -26,6 +26,7 @@ func commands() []command {
 		{"explain", explainUsage, explainFlags, explain},
 		{"facts", factsUsage, none, printFacts},
 		{"check", checkUsage, none, check},
+		{"watch", watchUsage, none, watchHost},
 		{"version", versionUsage, none, version},
 	}
 }

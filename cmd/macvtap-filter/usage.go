@@ -29,6 +29,7 @@ commands:
   explain …             say what happens to a frame, which rule decides, and why
   facts PARENT…         print what the words of a policy stand for on this host
   check                 say whether this host is ready, and what to mend
+  watch                 keep the rules standing, whatever happens
   version               print the version
 
 Each command has --help. The configuration is /etc/macvtap-filter/config.toml;
@@ -87,6 +88,19 @@ const checkUsage = `usage: macvtap-filter check
 
 Checks the configuration, the parents, the kernel, the hook and libvirt, one line
 each. Exits 1 when something must be mended.
+
+  --config FILE  another configuration
+`
+
+const watchUsage = `usage: macvtap-filter watch
+
+Runs until it is stopped, as a service usually, and keeps the rules standing: it
+protects interfaces that are plugged into running VMs, puts back rules that others
+removed or changed, follows the network and the configuration, and removes what
+devices that are gone leave behind. When it stops, the rules stay.
+
+SIGHUP has it read the configuration again; it does so by itself when the file
+changes. One that is wrong changes nothing, and is logged.
 
   --config FILE  another configuration
 `

@@ -157,6 +157,9 @@ func (c *Config) Policy(name, uuid string) Policy {
 	return c.policies[DefaultPolicy]
 }
 
+// Default gives the policy of a VM that nothing is known of.
+func (c *Config) Default() Policy { return c.policies[DefaultPolicy] }
+
 // Choose gives a VM's policy as its domain's metadata has it: another policy, when
 // one is named, and more allow entries. The VM's addresses stay.
 func (c *Config) Choose(p Policy, name string, allow []string) (Policy, error) {

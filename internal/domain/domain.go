@@ -32,6 +32,14 @@ type Domain struct {
 	Choice *Choice
 }
 
+// UnknownUUID stands for the UUID of a VM of which nothing is known but its device.
+const UnknownUUID = "unknown"
+
+// Unknown gives a domain of which nothing is known but one interface.
+func Unknown(i Interface) *Domain {
+	return &Domain{Name: "?", UUID: UnknownUUID, Direct: []Interface{i}}
+}
+
 // Namespace is the XML namespace of the element in <metadata> by which a domain
 // carries its own choice, so that it moves with the VM:
 //

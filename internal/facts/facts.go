@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"reflect"
 	"slices"
 )
 
@@ -24,6 +25,9 @@ type Facts struct {
 
 	GatewayMACs []MAC `json:"gateway_macs,omitempty"` // the gateways', as far as the host knows them
 }
+
+// Equal reports whether the rules made from both are the same.
+func (f Facts) Equal(g Facts) bool { return reflect.DeepEqual(f, g) }
 
 // A MAC is a MAC address whose JSON is its usual text.
 type MAC net.HardwareAddr

@@ -57,3 +57,22 @@ func identified(d *domain.Domain, i domain.Interface) error {
 	}
 	return nil
 }
+
+// Closed gives the table of an interface for which no rules can be made: nothing
+// passes.
+func Closed(d *domain.Domain, i domain.Interface) (ruleset.Table, error) {
+	if err := identified(d, i); err != nil {
+		return ruleset.Table{}, err
+	}
+	b := builder{vm: d.Name, table: ruleset.Table{
+		Name:    ruleset.TableName(i.Target),
+		Comment: Owner{UUID: d.UUID, Name: d.Name}.Comment(),
+	}}
+	for _, v := range []view{fromVM, toVM} {
+		c := side{view: v, builder: &b}.newChain("")
+		c.Hook = &ruleset.Hook{Type: v.hook, Device: i.Target}
+		c.drop("closed", "no rules could be made")
+		c.done()
+	}
+	return b.table, nil
+}

@@ -4,6 +4,7 @@ package journal
 
 import (
 	"log/syslog"
+	"maps"
 	"strings"
 	"time"
 
@@ -43,8 +44,9 @@ func send(p journal.Priority, message string, f Fields) {
 
 func write(p journal.Priority, message string, f Fields) {
 	if journal.Enabled() {
-		f["SYSLOG_IDENTIFIER"] = "macvtap-filter"
-		if journal.Send(message, p, f) == nil {
+		all := Fields{"SYSLOG_IDENTIFIER": "macvtap-filter"}
+		maps.Copy(all, f)
+		if journal.Send(message, p, all) == nil {
 			return
 		}
 	}

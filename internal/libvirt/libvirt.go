@@ -31,23 +31,31 @@ type Client struct {
 // Dial connects to the first socket that answers. What is asked over the connection
 // fails when ctx ends; LiveXML has a context of its own.
 func Dial(ctx context.Context) (*Client, error) {
+	conn, err := connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := limit(ctx, conn); err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	client := rpc.NewWithDialer(dialers.NewAlreadyConnected(conn))
+	if err := client.ConnectToURI(rpc.QEMUSystem); err != nil {
+		_ = conn.Close()
+		return nil, fmt.Errorf("libvirt: %s: %w", conn.RemoteAddr(), err)
+	}
+	return &Client{client, conn}, nil
+}
+
+// connect opens the first socket that answers.
+func connect(ctx context.Context) (net.Conn, error) {
 	var failures []string
 	for _, socket := range sockets {
 		conn, err := (&net.Dialer{}).DialContext(ctx, "unix", socket)
-		if err != nil {
-			failures = append(failures, err.Error())
-			continue
+		if err == nil {
+			return conn, nil
 		}
-		if err := limit(ctx, conn); err != nil {
-			_ = conn.Close()
-			return nil, err
-		}
-		client := rpc.NewWithDialer(dialers.NewAlreadyConnected(conn))
-		if err := client.ConnectToURI(rpc.QEMUSystem); err != nil {
-			_ = conn.Close()
-			return nil, fmt.Errorf("libvirt: %s: %w", socket, err)
-		}
-		return &Client{client, conn}, nil
+		failures = append(failures, err.Error())
 	}
 	return nil, fmt.Errorf("libvirt: no daemon answers: %s", strings.Join(failures, "; "))
 }

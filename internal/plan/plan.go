@@ -125,6 +125,9 @@ func (p *planner) warn(i domain.Interface, text string) {
 // configured gives the domain's policy: the configuration's, or the domain's own
 // choice where that is honoured.
 func (p *planner) configured() (config.Policy, error) {
+	if p.domain.UUID == domain.UnknownUUID {
+		return p.config.Default(), nil // whatever patterns there are for names
+	}
 	configured := p.config.Policy(p.domain.Name, p.domain.UUID)
 	if p.domain.Choice == nil || !p.config.HonourMetadata {
 		return configured, nil

@@ -1,0 +1,91 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+
+	"macvtap-filter/internal/config"
+	"macvtap-filter/internal/journal"
+	"macvtap-filter/internal/libvirt"
+	"macvtap-filter/internal/watch"
+)
+
+// watchHost runs until it is told to stop. What it programmed stands after it.
+func watchHost(ctx context.Context, std streams, o options, args []string) error {
+	if err := wantNone(args); err != nil {
+		return err
+	}
+	// A configuration that is wrong already is the caller's fault.
+	if _, err := config.Load(o.config); err != nil {
+		return badInput(err)
+	}
+	ctx, stop := signal.NotifyContext(context.WithoutCancel(ctx), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	interval, err := daemon.SdWatchdogEnabled(false)
+	if err != nil {
+		warningf(std, "systemd's watchdog: %v", err)
+	}
+	return watch.Run(ctx, watch.Options{
+		ConfigFile: o.config,
+		Reload:     hangups(ctx),
+		Connect:    func(patience time.Duration) (watch.Libvirt, error) { return libvirt.Listen(patience) },
+		Log:        watchLog(std),
+		Ready:      func() { notify(daemon.SdNotifyReady) },
+		Alive:      func() { notify(daemon.SdNotifyWatchdog) },
+		Heartbeat:  interval / 2,
+	})
+}
+
+// notify tells systemd, where that is who started us (sd_notify(3)).
+func notify(state string) { _, _ = daemon.SdNotify(false, state) }
+
+// hangups tells of SIGHUP, by which daemons are asked to read their configuration
+// again.
+func hangups(ctx context.Context) <-chan struct{} {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGHUP)
+	context.AfterFunc(ctx, func() { signal.Stop(signals) })
+	out := make(chan struct{})
+	go func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-signals:
+			}
+			select {
+			case <-ctx.Done():
+			case out <- struct{}{}:
+			}
+		}
+	}()
+	return out
+}
+
+// watchLog logs to the journal when systemd runs the program, and to standard error
+// when a person does.
+func watchLog(std streams) func(slog.Level, string, journal.Fields) {
+	toJournal := os.Getenv("NOTIFY_SOCKET") != "" || os.Getenv("JOURNAL_STREAM") != ""
+	return func(level slog.Level, message string, f journal.Fields) {
+		switch {
+		case toJournal && level >= slog.LevelError:
+			journal.Error(message, f)
+		case toJournal && level >= slog.LevelWarn:
+			journal.Warning(message, f)
+		case toJournal:
+			journal.Info(message, f)
+		case level >= slog.LevelError:
+			errorf(std, "%s", message)
+		case level >= slog.LevelWarn:
+			warningf(std, "%s", message)
+		default:
+			notef(std, "%s", message)
+		}
+	}
+}

@@ -1,0 +1,125 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"syscall"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"go4.org/netipx"
+	"golang.org/x/sys/unix"
+)
+
+// An Event says what changed in the host's network. It says where to look, not what
+// is there now: that is asked anew, so that an event that comes late does no harm.
+type Event struct {
+	Index int  // the device that came, changed or went; 0 for none
+	Facts bool // addresses, routes or neighbours that facts may be read from
+	Lost  bool // the kernel could not tell everything: anything may have changed
+}
+
+// eventBuffer is the room for events that nobody has read yet, in bytes: some
+// thousand devices that come at once.
+const eventBuffer = 4 << 20
+
+// Subscribe calls tell with every event of the caller's network namespace, from
+// another goroutine, until ctx ends. Events that come after its return are all
+// told, or that some were lost. ended is closed when no more will come.
+func Subscribe(ctx context.Context, tell func(Event)) (ended <-chan struct{}, err error) {
+	socket, err := nl.Subscribe(unix.NETLINK_ROUTE,
+		unix.RTNLGRP_LINK, unix.RTNLGRP_NEIGH,
+		unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV4_ROUTE,
+		unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV6_ROUTE)
+	if err != nil {
+		return nil, fmt.Errorf("listen to network events: %w", err)
+	}
+	if err := socket.SetReceiveBufferSize(eventBuffer, true); err != nil {
+		_ = socket.SetReceiveBufferSize(eventBuffer, false) // less room, more is lost and told so
+	}
+	context.AfterFunc(ctx, socket.Close)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			messages, from, err := socket.Receive()
+			switch {
+			case ctx.Err() != nil:
+				return
+			case errors.Is(err, unix.ENOBUFS):
+				tell(Event{Lost: true})
+				continue
+			case errors.Is(err, unix.EINTR):
+				continue
+			case err != nil:
+				return
+			case from.Pid != nl.PidKernel:
+				continue // anybody may send to a netlink socket
+			}
+			for _, m := range messages {
+				if e, ok := eventOf(m); ok {
+					tell(e)
+				}
+			}
+		}
+	}()
+	return done, nil
+}
+
+// eventOf reads a message of rtnetlink(7). ok is false for what no rule depends on.
+func eventOf(m syscall.NetlinkMessage) (e Event, ok bool) {
+	switch m.Header.Type {
+	case unix.RTM_NEWLINK, unix.RTM_DELLINK:
+		if len(m.Data) < unix.SizeofIfInfomsg {
+			return e, false
+		}
+		return Event{Index: int(nl.DeserializeIfInfomsg(m.Data).Index)}, true
+	case unix.RTM_NEWADDR, unix.RTM_DELADDR:
+		return Event{Facts: true}, true
+	case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
+		return Event{Facts: true}, isOwnRoute(m.Data)
+	case unix.RTM_NEWNEIGH:
+		return Event{Facts: true}, isRouter(m.Data)
+	}
+	return e, false
+}
+
+// isOwnRoute reports whether a route is of the kinds that facts are read from: the
+// main table's default routes, and those without a router. A host that speaks BGP
+// hears of thousands of others a second.
+func isOwnRoute(data []byte) bool {
+	if len(data) < unix.SizeofRtMsg {
+		return false
+	}
+	route := nl.DeserializeRtMsg(data)
+	if route.Type != unix.RTN_UNICAST || route.Table != unix.RT_TABLE_MAIN && route.Table != unix.RT_TABLE_UNSPEC {
+		return false
+	}
+	if route.Dst_len == 0 {
+		return true
+	}
+	attributes, err := nl.ParseRouteAttr(data[unix.SizeofRtMsg:])
+	if err != nil {
+		return true
+	}
+	for _, a := range attributes {
+		if a.Attr.Type == unix.RTA_GATEWAY || a.Attr.Type == unix.RTA_VIA {
+			return false
+		}
+	}
+	return true
+}
+
+// isRouter reports whether a neighbour has a MAC address and may be a router of
+// this host's: one that says it is, or that is asked after at all. Neighbours that
+// merely go stale change nothing.
+func isRouter(data []byte) bool {
+	n, err := netlink.NeighDeserialize(data)
+	if err != nil || len(n.HardwareAddr) != 6 || n.State&(unix.NUD_REACHABLE|unix.NUD_PERMANENT) == 0 {
+		return false
+	}
+	a, ok := netipx.FromStdIP(n.IP)
+	return ok && !a.IsMulticast() && a != netip.Addr{}
+}

@@ -1,0 +1,24 @@
+package libvirt
+
+import (
+	"encoding/hex"
+	"fmt"
+	"strings"
+
+	rpc "github.com/digitalocean/go-libvirt"
+)
+
+// formatUUID writes a UUID as domain XML does.
+func formatUUID(u rpc.UUID) string {
+	s := hex.EncodeToString(u[:])
+	return strings.Join([]string{s[:8], s[8:12], s[12:16], s[16:20], s[20:]}, "-")
+}
+
+func parseUUID(s string) (u rpc.UUID, err error) {
+	b, err := hex.DecodeString(strings.ReplaceAll(s, "-", ""))
+	if err != nil || len(b) != len(u) {
+		return u, fmt.Errorf("%q is no UUID", s)
+	}
+	copy(u[:], b)
+	return u, nil
+}

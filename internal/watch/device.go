@@ -1,0 +1,243 @@
+package watch
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+
+	"macvtap-filter/internal/domain"
+	"macvtap-filter/internal/facts"
+	"macvtap-filter/internal/filter"
+	"macvtap-filter/internal/host"
+	"macvtap-filter/internal/journal"
+	"macvtap-filter/internal/kernel"
+	"macvtap-filter/internal/plan"
+	"macvtap-filter/internal/ruleset"
+)
+
+// A device is a macvtap device and what should stand for it.
+type device struct {
+	host.Macvtap
+
+	// uuid names the VM that the device was found to belong to, and target is
+	// the device's name in that VM's XML. Both stay when it is renamed.
+	uuid, target string
+
+	planned bool           // want and keep are worked out
+	want    *ruleset.Table // what should stand; nil for nothing, but for keep
+	keep    bool           // what stands is right, or the best there is
+	failed  bool           // no rules could be made, for want of facts or by the configuration
+	right   bool           // what stands was seen to be want, and nobody touched it since
+	culprit string         // who touched it
+}
+
+func (d *device) table() string { return ruleset.TableName(d.Name) }
+
+func (d *device) fields() journal.Fields {
+	return journal.Fields{"DEVICE": d.Name, "UUID": d.uuid}
+}
+
+// replan has what should stand worked out anew for some devices.
+func (w *watcher) replan(which func(*device) bool) {
+	for _, d := range w.devices {
+		if which(d) {
+			d.planned = false
+		}
+	}
+}
+
+// see looks at the devices and facts that may have changed.
+func (w *watcher) see(l *look) error {
+	if l.devices {
+		all, err := w.host.Macvtaps()
+		if err != nil {
+			return err
+		}
+		there := map[int]bool{}
+		for _, m := range all {
+			there[m.Index] = true
+			w.seen(l, m)
+		}
+		for index := range w.devices {
+			if !there[index] {
+				w.gone(l, index)
+			}
+		}
+	}
+	for index := range l.indexes {
+		m, ok, err := w.host.Macvtap(index)
+		switch {
+		case err != nil:
+			return err
+		case ok:
+			w.seen(l, m)
+		case w.devices[index] != nil:
+			w.gone(l, index)
+		default:
+			// A parent that was renamed, or came late.
+			w.replan(func(d *device) bool { return d.Parent == index })
+		}
+	}
+	if l.facts {
+		w.seeFacts()
+		w.replan(func(d *device) bool { return d.failed })
+	}
+	return nil
+}
+
+// seen takes a device as it is now.
+func (w *watcher) seen(l *look, m host.Macvtap) {
+	d := w.devices[m.Index]
+	if d == nil {
+		d = &device{}
+		w.devices[m.Index] = d
+	} else if d.Name == m.Name && d.Parent == m.Parent && d.Up == m.Up && bytes.Equal(d.MAC, m.MAC) {
+		return
+	}
+	if d.Name != m.Name {
+		l.tables = l.tables || d.Name != "" // the old name's table is left over
+	}
+	d.Macvtap, d.planned, d.right = m, false, false
+}
+
+func (w *watcher) gone(l *look, index int) {
+	delete(w.wrong, w.devices[index].Name)
+	delete(w.devices, index)
+	l.tables = true
+}
+
+// seeFacts reads the facts of the parents in use again.
+func (w *watcher) seeFacts() {
+	for parent, known := range w.facts {
+		now, err := w.host.Facts(parent)
+		if err != nil {
+			w.say(slog.LevelError, parent, fmt.Sprintf("%v; the rules stay as they are", err), nil)
+			continue
+		}
+		w.say(slog.LevelInfo, parent, "", nil)
+		if !known.Equal(now) {
+			w.facts = map[string]facts.Facts{}
+			w.replan(func(*device) bool { return true })
+			w.Log(slog.LevelInfo, fmt.Sprintf("the network of the parent %q changed: its rules follow", parent), nil)
+			return
+		}
+	}
+}
+
+// network is the host's network, whose facts are read once until they change.
+type network struct {
+	plan.Live
+	facts map[string]facts.Facts
+}
+
+// Facts gives the facts that are known, or reads them.
+func (n network) Facts(parent string) (facts.Facts, error) {
+	if f, ok := n.facts[parent]; ok {
+		return f, nil
+	}
+	f, err := n.Live.Facts(parent)
+	if err == nil {
+		n.facts[parent] = f
+	}
+	return f, err
+}
+
+// plan works out what should stand for a device.
+func (w *watcher) plan(d *device, standing map[string]kernel.Standing) {
+	d.planned = true
+	owner := w.owner(d)
+	if owner == nil {
+		w.planUnknown(d, standing)
+		return
+	}
+	w.want(d, owner, standing)
+}
+
+// owner gives the domain of the VM that a device belongs to, with that interface
+// alone, nil when nobody knows.
+func (w *watcher) owner(d *device) *domain.Domain {
+	if vm := w.vms[d.uuid]; vm != nil {
+		for _, i := range vm.Direct {
+			if i.Target == d.target {
+				return withOnly(vm, i, d)
+			}
+		}
+	}
+	d.uuid, d.target = "", ""
+	for _, vm := range w.vms {
+		for _, i := range vm.Direct {
+			// A device of that name may be another VM's by now; but for a MAC
+			// address that its guest may change, it would have another.
+			if i.Target == d.Name && (i.TrustGuest || i.MAC == nil || bytes.Equal(i.MAC, d.MAC)) {
+				d.uuid, d.target = vm.UUID, i.Target
+				return withOnly(vm, i, d)
+			}
+		}
+	}
+	return nil
+}
+
+// withOnly gives the domain with one interface as its device is now.
+func withOnly(vm *domain.Domain, i domain.Interface, d *device) *domain.Domain {
+	one := *vm
+	i.Target, i.MAC = d.Name, d.MAC
+	one.Direct = []domain.Interface{i}
+	return &one
+}
+
+// planUnknown plans a device that no VM is known to have. What its VM's hook
+// programmed stays until libvirt says whose it is. While it is down it passes no
+// frame, and its hook may be about to program it.
+func (w *watcher) planUnknown(d *device, standing map[string]kernel.Standing) {
+	s, stands := standing[d.table()]
+	owner := filter.ParseOwner(s.Comment).UUID
+	nic, err := w.host.NICAt(d.Parent)
+	if err != nil || !d.Up || stands && owner != domain.UnknownUUID {
+		// Without a NIC its parent is in another namespace, or gone, and the
+		// device with it.
+		d.leave()
+		return
+	}
+	w.want(d, domain.Unknown(domain.Interface{Number: 1, Target: d.Name, Parent: nic.Name, MAC: d.MAC}), standing)
+}
+
+// want plans a device as its domain's. Where no rules can be made, what stands for
+// that VM stays; where nothing does, the device is closed.
+func (w *watcher) want(d *device, owner *domain.Domain, standing map[string]kernel.Standing) {
+	live := network{plan.Live{Host: w.host, Running: true}, w.facts}
+	made, err := plan.Make(owner, w.config, live)
+	d.failed = err != nil
+	if err == nil {
+		for _, warning := range made.Warnings {
+			w.say(slog.LevelWarn, warning, warning, d.fields())
+		}
+		w.say(slog.LevelInfo, d.Name, "", nil)
+		d.set(made.Tables)
+		return
+	}
+	s, stands := standing[d.table()]
+	if stands && filter.ParseOwner(s.Comment).UUID == owner.UUID {
+		d.leave()
+		w.say(slog.LevelError, d.Name, fmt.Sprintf("%v; the rules stay as they are", err), d.fields())
+		return
+	}
+	w.say(slog.LevelError, d.Name, fmt.Sprintf("%v; the interface is closed until that is mended", err), d.fields())
+	closed, err := filter.Closed(owner, owner.Direct[0])
+	if err != nil {
+		w.say(slog.LevelError, d.Name, fmt.Sprintf("VM %q: %s: %v; the interface is open", owner.Name, owner.Direct[0], err), d.fields())
+		d.leave()
+		return
+	}
+	d.set([]ruleset.Table{closed})
+}
+
+// leave lets stand what stands.
+func (d *device) leave() { d.want, d.keep = nil, true }
+
+// set takes the table that should stand, if any.
+func (d *device) set(tables []ruleset.Table) {
+	d.want, d.keep, d.right = nil, false, false
+	if len(tables) > 0 {
+		d.want = &tables[0]
+	}
+}

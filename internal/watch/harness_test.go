@@ -1,0 +1,335 @@
+package watch_test
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"macvtap-filter/internal/config"
+	"macvtap-filter/internal/domain"
+	"macvtap-filter/internal/host"
+	"macvtap-filter/internal/journal"
+	"macvtap-filter/internal/kernel"
+	"macvtap-filter/internal/lab"
+	"macvtap-filter/internal/libvirt"
+	"macvtap-filter/internal/plan"
+	"macvtap-filter/internal/watch"
+)
+
+// bound is how long anything that should happen may take on a busy machine.
+const bound = 20 * time.Second
+
+// A running is a watch that runs in a network's hypervisor.
+type running struct {
+	t       *testing.T
+	n       *lab.Network
+	file    string
+	libvirt *fakeLibvirt
+	cancel  context.CancelFunc
+	ended   chan struct{}
+
+	mu  sync.Mutex
+	log []string
+}
+
+// start runs a watch, and waits until it is ready. vms are pairs of UUID and XML.
+func start(t *testing.T, n *lab.Network, text string, vms ...string) *running {
+	t.Helper()
+	w := &running{t: t, n: n, file: configFile(t, text), libvirt: newFakeLibvirt(vms), ended: make(chan struct{})}
+	ctx, cancel := context.WithCancel(context.Background())
+	w.cancel = cancel
+	ready := make(chan struct{})
+	o := w.options()
+	o.Ready = func() { close(ready) }
+	go func() {
+		defer close(w.ended)
+		if err := inside(n, func() error { return watch.Run(ctx, o) }); err != nil {
+			t.Error(err)
+		}
+	}()
+	t.Cleanup(w.stop)
+	select {
+	case <-ready:
+	case <-w.ended:
+		t.Fatal("watch ended")
+	case <-time.After(bound):
+		t.Fatal("watch is not ready")
+	}
+	return w
+}
+
+// inside runs f in the hypervisor's namespace on a thread that stays there.
+func inside(n *lab.Network, f func() error) error {
+	return n.Hypervisor.Do(func() error {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		return f()
+	})
+}
+
+func (w *running) options() watch.Options {
+	return watch.Options{
+		ConfigFile: w.file,
+		Connect:    w.libvirt.connect,
+		Ready:      func() {},
+		Log: func(level slog.Level, message string, _ journal.Fields) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.log = append(w.log, level.String()+" "+message)
+		},
+	}
+}
+
+// run runs a watch that is to fail.
+func run(t *testing.T, n *lab.Network, o watch.Options) error {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), bound)
+	defer cancel()
+	return inside(n, func() error { return watch.Run(ctx, o) })
+}
+
+func (w *running) stop() {
+	w.cancel()
+	select {
+	case <-w.ended:
+	case <-time.After(bound):
+		w.t.Error("watch does not end")
+	}
+}
+
+// until waits for what should happen.
+func (w *running) until(what string, happened func() bool) {
+	w.t.Helper()
+	for end := time.Now().Add(bound); ; {
+		if happened() {
+			return
+		}
+		if time.Now().After(end) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.t.Fatalf("never: %s; the log:\n%s", what, strings.Join(w.log, "\n"))
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+func (w *running) logged(part string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.ContainsFunc(w.log, func(line string) bool { return strings.Contains(line, part) })
+}
+
+func (w *running) configure(text string) {
+	w.t.Helper()
+	if err := os.WriteFile(w.file+".new", []byte(text), 0o600); err != nil {
+		w.t.Fatal(err)
+	}
+	if err := os.Rename(w.file+".new", w.file); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *running) nft(script string) {
+	w.t.Helper()
+	cmd := exec.Command("nft", "-f", "-")
+	cmd.Stdin = strings.NewReader(script)
+	var output strings.Builder
+	cmd.Stdout, cmd.Stderr = &output, &output
+	if err := w.n.Hypervisor.Run(cmd); err != nil {
+		w.t.Fatalf("nft: %v: %s", err, output.String())
+	}
+}
+
+// tables gives the names of the tables that stand, sorted.
+func (w *running) tables() []string {
+	var names []string
+	err := w.n.Hypervisor.Do(func() error {
+		tables, err := kernel.Tables(context.Background())
+		for _, s := range tables {
+			names = append(names, s.Name)
+		}
+		return err
+	})
+	if err != nil {
+		w.t.Error(err)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// healed reports whether a table has a rule that lets pass again.
+func (w *running) healed(table string) bool {
+	return slices.Contains(w.tables(), table)
+}
+
+func plug(t *testing.T, n *lab.Network, name string, mac net.HardwareAddr) *lab.Tap {
+	t.Helper()
+	tap, err := n.AddMacvtap(name, mac)
+	if err == nil {
+		err = errors.Join(tap.Up(), tap.Open())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tap
+}
+
+// passes reports whether a datagram from the VM to an address arrives on the wire.
+func passes(t *testing.T, n *lab.Network, tap *lab.Tap, to string) bool {
+	t.Helper()
+	arrived, err := n.FromVM(tap, datagram(tap.MAC, netip.MustParseAddr(to)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return arrived
+}
+
+var serial uint32
+
+// datagram is a UDP datagram that no other is like.
+func datagram(from net.HardwareAddr, to netip.Addr) []byte {
+	serial++
+	frame := append([]byte{2, 0, 0, 0, 0, 1}, from...)
+	frame = append(frame, 0x08, 0x00)
+	header := []byte{0x45, 0, 0, 46, 0, 0, 0, 0, 64, 17, 0, 0, 192, 0, 2, 200}
+	header = append(header, to.AsSlice()...)
+	binary.BigEndian.PutUint16(header[10:], checksum(header))
+	frame = append(frame, header...)
+	frame = append(frame, 0x30, 0x39, 0x30, 0x39, 0, 26, 0, 0)
+	frame = binary.BigEndian.AppendUint32(frame, serial)
+	return append(frame, make([]byte, 14)...)
+}
+
+func checksum(b []byte) uint16 {
+	var sum uint32
+	for i := 0; i < len(b); i += 2 {
+		sum += uint32(binary.BigEndian.Uint16(b[i:]))
+	}
+	for sum > 0xffff {
+		sum = sum>>16 + sum&0xffff
+	}
+	return ^uint16(sum)
+}
+
+// hook programs a VM's rules as its hook does.
+func hook(t *testing.T, n *lab.Network, text, xml string) {
+	t.Helper()
+	err := inside(n, func() error {
+		c, err := config.Parse("config.toml", []byte(text))
+		if err != nil {
+			return err
+		}
+		d, err := domain.Parse(strings.NewReader(xml))
+		if err != nil {
+			return err
+		}
+		h, err := host.Open(context.Background())
+		if err != nil {
+			return err
+		}
+		defer h.Close()
+		made, err := plan.Make(d, c, plan.Live{Host: h})
+		if err != nil {
+			return err
+		}
+		return kernel.Create(context.Background(), made.Tables)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A fakeLibvirt is a daemon whose VMs a test starts and stops.
+type fakeLibvirt struct {
+	mu      sync.Mutex
+	vms     map[string]string // XML by UUID
+	away    bool
+	current *connection
+}
+
+type connection struct {
+	*fakeLibvirt
+	changed chan string
+	ended   chan struct{}
+	once    sync.Once
+}
+
+func newFakeLibvirt(vms []string) *fakeLibvirt {
+	l := &fakeLibvirt{vms: map[string]string{}}
+	for pair := range slices.Chunk(vms, 2) {
+		l.vms[pair[0]] = pair[1]
+	}
+	return l
+}
+
+func (l *fakeLibvirt) connect(time.Duration) (watch.Libvirt, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.away {
+		return nil, errors.New("libvirt: no daemon answers")
+	}
+	l.current = &connection{fakeLibvirt: l, changed: make(chan string, 100), ended: make(chan struct{})}
+	return l.current, nil
+}
+
+func (l *fakeLibvirt) run(uuid, xml string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.vms[uuid] = xml
+	l.current.changed <- uuid
+}
+
+func (l *fakeLibvirt) stop(uuid string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.vms, uuid)
+	l.current.changed <- uuid
+}
+
+func (l *fakeLibvirt) leave() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.away = true
+	l.current.Close()
+}
+
+func (l *fakeLibvirt) come() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.away = false
+}
+
+func (c *connection) Running(time.Duration) (uuids []string, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for uuid := range c.vms {
+		uuids = append(uuids, uuid)
+	}
+	return uuids, nil
+}
+
+func (c *connection) LiveXML(uuid string, _ time.Duration) (string, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	xml, ok := c.vms[uuid]
+	if !ok {
+		return "", fmt.Errorf("VM %s: %w", uuid, libvirt.ErrGone)
+	}
+	return xml, nil
+}
+
+func (c *connection) Changed() <-chan string { return c.changed }
+func (c *connection) Ended() <-chan struct{} { return c.ended }
+func (c *connection) Close()                 { c.once.Do(func() { close(c.ended) }) }

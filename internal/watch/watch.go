@@ -1,0 +1,251 @@
+// Package watch keeps standing what should stand: for every macvtap device on a
+// configured parent the rules of the VM that it belongs to. libvirt calls no hook
+// when a NIC is plugged into a running VM; others flush nftables; the LAN's router
+// changes. The kernel and libvirt tell of all of these, and each is mended when it
+// is told.
+//
+// There is one way to do it, a pass: look at what was told to have changed, work
+// out what should stand, compare it with what does, and program the difference. An
+// event says only where to look. So events may come late, twice or, where the
+// kernel lost some, not at all, and the end is the same.
+package watch
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"macvtap-filter/internal/config"
+	"macvtap-filter/internal/domain"
+	"macvtap-filter/internal/facts"
+	"macvtap-filter/internal/host"
+	"macvtap-filter/internal/journal"
+	"macvtap-filter/internal/kernel"
+)
+
+// Options say how to watch.
+type Options struct {
+	// ConfigFile is read at the start, when it changes, and on Reload.
+	ConfigFile string
+	Reload     <-chan struct{}
+
+	// Connect opens a connection to libvirt.
+	Connect func(patience time.Duration) (Libvirt, error)
+
+	// Log takes what happened, what is wrong and what to do about it.
+	Log func(level slog.Level, message string, fields journal.Fields)
+
+	// Ready is called once: what runs is protected from then on.
+	Ready func()
+
+	// Alive is called every Heartbeat for as long as passes come to an end; 0
+	// for never.
+	Alive     func()
+	Heartbeat time.Duration
+}
+
+// Run watches the network namespace that the caller's thread is in, until ctx ends.
+// The rules then stand as they are. An error says why it cannot watch: another one
+// does, the configuration is wrong, or the kernel tells nothing.
+func Run(ctx context.Context, o Options) error {
+	release, err := alone()
+	if err != nil {
+		return err
+	}
+	defer release()
+	c, err := config.Load(o.ConfigFile)
+	if err != nil {
+		return err
+	}
+	h, err := host.Open(ctx)
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	w := &watcher{
+		Options: o, config: c, host: h,
+		devices: map[int]*device{}, vms: map[string]*domain.Domain{}, facts: map[string]facts.Facts{}, wrong: map[string]string{},
+	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	told, ended, err := w.listen(ctx)
+	if err != nil {
+		return err
+	}
+	return w.loop(ctx, told, ended)
+}
+
+// An event is what a source tells: it notes in the watcher where to look.
+type event func(*watcher)
+
+// A watcher is what is known, and what is to be looked at. Only its loop touches it.
+type watcher struct {
+	Options
+	config *config.Config
+	host   *host.Host
+
+	devices map[int]*device           // by interface index: the host's macvtap devices
+	vms     map[string]*domain.Domain // by UUID: the running VMs, as far as libvirt told
+	facts   map[string]facts.Facts    // by parent, as the rules that stand were made from
+	asked   bool                      // libvirt has told of all VMs, or did not answer
+
+	tell func(event) // from any goroutine
+
+	look  look // in the next pass, at once
+	again look // in the next pass, whenever that is: it failed in the last one
+	ready bool
+
+	wrong  map[string]string // what was last logged about a device or file, not to repeat it
+	told   time.Time         // when it was last logged that rules are back
+	untold int               // how often they were since
+}
+
+// look says what is to be looked at in the next pass.
+type look struct {
+	devices bool         // all of them
+	indexes map[int]bool // these devices
+	tables  bool         // which tables stand
+	facts   bool
+}
+
+func (l look) any() bool { return l.devices || l.tables || l.facts || len(l.indexes) > 0 }
+
+func (l look) and(m look) look {
+	both := look{devices: l.devices || m.devices, tables: l.tables || m.tables, facts: l.facts || m.facts}
+	for _, indexes := range []map[int]bool{l.indexes, m.indexes} {
+		for index := range indexes {
+			both.index(index)
+		}
+	}
+	return both
+}
+
+// The pauses between attempts at what the kernel refused.
+const (
+	firstRetry = 100 * time.Millisecond
+	lastRetry  = 10 * time.Second
+)
+
+// loop makes a pass whenever something was told.
+func (w *watcher) loop(ctx context.Context, told <-chan event, ended <-chan error) error {
+	w.look = look{devices: true, tables: true}
+	pause := firstRetry
+	for {
+		var retry <-chan time.Time
+		if w.pass(ctx) {
+			pause = firstRetry
+		} else {
+			retry = time.After(pause)
+			pause = min(2*pause, lastRetry)
+		}
+		if !w.ready && w.asked {
+			w.ready = true
+			w.Ready()
+		}
+		if !w.look.any() {
+			select {
+			case <-ctx.Done():
+				return nil
+			case err := <-ended:
+				return err
+			case <-retry:
+			case e := <-told:
+				e(w)
+			}
+		}
+		w.drain(told)
+	}
+}
+
+// drain takes what else was told meanwhile: a burst of events is one pass's work.
+func (w *watcher) drain(told <-chan event) {
+	for range cap(told) {
+		select {
+		case e := <-told:
+			e(w)
+		default:
+			return
+		}
+	}
+}
+
+// patience bounds one pass's wait for the kernel, in which other processes of this
+// program may hold the lock.
+const patience = 10 * time.Second
+
+// pass looks, works out what should stand, and mends what does not. It reports
+// whether all is right now; if not it is to be tried again.
+func (w *watcher) pass(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	seen := w.look.and(w.again)
+	w.look, w.again = look{}, look{}
+	if err := w.see(&seen); err != nil {
+		w.again = seen
+		w.say(slog.LevelError, "network", err.Error(), nil)
+		return false
+	}
+	standing, err := w.standing(ctx, seen)
+	if err != nil {
+		w.again = seen
+		w.say(slog.LevelError, "nftables", err.Error(), nil)
+		return false
+	}
+	for _, d := range w.devices {
+		if !d.planned {
+			w.plan(d, standing)
+		}
+	}
+	w.say(slog.LevelInfo, "network", "", nil)
+	mended := w.mend(ctx)
+	return w.sweep(ctx, standing) && mended
+}
+
+// say logs a message about something, unless it was said last. An empty one says
+// that all is well again.
+func (w *watcher) say(level slog.Level, about, message string, f journal.Fields) {
+	if w.wrong[about] == message {
+		return
+	}
+	if message == "" {
+		delete(w.wrong, about)
+		return
+	}
+	w.wrong[about] = message
+	w.Log(level, message, f)
+}
+
+// standing gives the tables of ours that stand, by name; nil when nothing was told
+// that concerns them and no device needs to know.
+func (w *watcher) standing(ctx context.Context, seen look) (map[string]kernel.Standing, error) {
+	needed := seen.tables
+	for _, d := range w.devices {
+		needed = needed || !d.planned
+	}
+	if !needed {
+		return nil, nil
+	}
+	tables, err := kernel.Tables(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[string]kernel.Standing, len(tables))
+	for _, t := range tables {
+		out[t.Name] = t
+	}
+	return out, nil
+}
+
+// reload reads the configuration again. One that is wrong changes nothing.
+func (w *watcher) reload() {
+	c, err := config.Load(w.ConfigFile)
+	if err != nil {
+		w.say(slog.LevelError, "configuration", fmt.Sprintf("%v; the last good configuration stays in force", err), nil)
+		return
+	}
+	w.say(slog.LevelInfo, "configuration", "", nil)
+	w.Log(slog.LevelInfo, fmt.Sprintf("read the configuration %s", c.File), nil)
+	w.config = c
+	w.replan(func(*device) bool { return true })
+}

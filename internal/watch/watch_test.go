@@ -1,0 +1,359 @@
+package watch_test
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"macvtap-filter/internal/kernel"
+	"macvtap-filter/internal/lab"
+)
+
+const (
+	dmz = `
+parents = ["enp88s0"]
+
+[policy.dmz]
+deny = ["192.168.0.0/16", "10.0.0.0/8"]
+
+[[vm]]
+name = "web-1"
+policy = "dmz"
+`
+	webUUID = "6695eb01-f6a4-8304-79aa-97f2502e193f"
+)
+
+var webMAC = net.HardwareAddr{0x52, 0x54, 0, 0, 0, 1}
+
+// web is the running VM web-1 with one direct interface.
+func web(device string) string {
+	return fmt.Sprintf(`<domain><name>web-1</name><uuid>%s</uuid><devices><interface type='direct'>
+<mac address='%s'/><source dev='enp88s0'/><target dev='%s'/></interface></devices></domain>`, webUUID, webMAC, device)
+}
+
+// TestHotPlug shows an interface that appears: open without watch; with it, closed
+// to the LAN by the default policy, and then as its VM's own policy has it.
+func TestHotPlug(t *testing.T) {
+	n := network(t)
+	tap := plug(t, n, "macvtap0", webMAC)
+	if !passes(t, n, tap, "192.168.2.77") {
+		t.Fatal("without watch nothing arrives: this test shows nothing")
+	}
+	w := start(t, n, dmz)
+	w.until("the interface that was there is protected", func() bool { return !passes(t, n, tap, "192.168.2.77") })
+
+	other := plug(t, n, "macvtap1", net.HardwareAddr{0x52, 0x54, 0, 0, 0, 2})
+	w.until("the new interface is protected", func() bool { return !passes(t, n, other, "192.168.2.77") })
+	for to, want := range map[string]bool{"192.0.2.1": true, "192.168.2.1": true, "10.1.1.1": true} {
+		if passes(t, n, tap, to) != want {
+			t.Errorf("the default policy: a frame to %s passes: %v, want %v", to, !want, want)
+		}
+	}
+	w.libvirt.run(webUUID, web("macvtap0"))
+	w.until("the VM's own policy counts", func() bool { return !passes(t, n, tap, "10.1.1.1") })
+	if !passes(t, n, other, "10.1.1.1") {
+		t.Error("the other interface has the VM's policy, too")
+	}
+	w.libvirt.stop(webUUID)
+	w.nft("flush ruleset")
+	w.until("the default policy counts again", func() bool { return len(w.tables()) == 2 && passes(t, n, tap, "10.1.1.1") })
+	if passes(t, n, tap, "192.168.2.77") {
+		t.Error("open to the LAN after its VM is gone")
+	}
+}
+
+// TestPutsBack shows rules that others removed or changed.
+func TestPutsBack(t *testing.T) {
+	n := network(t)
+	tap := plug(t, n, "macvtap0", webMAC)
+	w := start(t, n, dmz)
+	w.libvirt.run(webUUID, web("macvtap0"))
+	w.until("protected", func() bool { return !passes(t, n, tap, "10.1.1.1") })
+	for _, script := range []string{
+		"flush ruleset",
+		"delete table netdev macvtap-filter-macvtap0",
+		"flush chain netdev macvtap-filter-macvtap0 from-vm",
+		"flush table netdev macvtap-filter-macvtap0",
+		"insert rule netdev macvtap-filter-macvtap0 from-vm accept",
+		"add chain netdev macvtap-filter-macvtap0 from-vm { policy accept; }; flush table netdev macvtap-filter-macvtap0",
+	} {
+		w.nft(script)
+		w.until("put back after "+script, func() bool {
+			return !passes(t, n, tap, "10.1.1.1") && w.healed("macvtap-filter-macvtap0")
+		})
+	}
+	if !w.logged("rules were removed or changed by nft") {
+		t.Error("the log does not say who changed the rules")
+	}
+}
+
+// TestFollowsTheNetwork shows a prefix and a router that the LAN gets later.
+func TestFollowsTheNetwork(t *testing.T) {
+	n := network(t)
+	tap := plug(t, n, "macvtap0", webMAC)
+	w := start(t, n, `parents = ["enp88s0"]`)
+	w.until("protected", func() bool { return !passes(t, n, tap, "192.168.2.77") })
+	if !passes(t, n, tap, "198.51.100.7") || passes(t, n, tap, "192.168.2.9") {
+		t.Fatal("the network is not as this test wants it")
+	}
+	links := n.Hypervisor.Links()
+	parent, err := links.LinkByName(n.Parent)
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := &netlink.Addr{IPNet: &net.IPNet{IP: net.IP{198, 51, 100, 2}, Mask: net.CIDRMask(24, 32)}}
+	if err := links.AddrAdd(parent, address); err != nil {
+		t.Fatal(err)
+	}
+	w.until("a new prefix is denied", func() bool { return !passes(t, n, tap, "198.51.100.7") })
+	route := &netlink.Route{LinkIndex: parent.Attrs().Index, Gw: net.IP{192, 168, 2, 9}, Dst: &net.IPNet{IP: net.IP{0, 0, 0, 0}, Mask: net.CIDRMask(0, 32)}, Priority: 5}
+	if err := links.RouteAdd(route); err != nil {
+		t.Fatal(err)
+	}
+	w.until("a new router is allowed", func() bool { return passes(t, n, tap, "192.168.2.9") })
+}
+
+// TestFollowsTheConfiguration shows a file that is changed, broken, mended, and
+// then one that does not name the parent any more.
+func TestFollowsTheConfiguration(t *testing.T) {
+	n := network(t)
+	tap := plug(t, n, "macvtap0", webMAC)
+	w := start(t, n, dmz)
+	w.until("protected", func() bool { return !passes(t, n, tap, "192.168.2.77") })
+
+	w.configure("parents = [\"enp88s0\"]\n[policy.default]\ndeny = [\"203.0.113.0/24\", \"192.168.0.0/16\"]\n")
+	w.until("the new policy counts", func() bool { return !passes(t, n, tap, "203.0.113.7") })
+	w.configure("parents = [")
+	w.until("the log tells of the broken file", func() bool { return w.logged("the last good configuration stays in force") })
+	if passes(t, n, tap, "203.0.113.7") {
+		t.Error("a broken configuration opened the interface")
+	}
+	w.configure("parents = [\"eth7\"]\n")
+	w.until("the parent is none any more", func() bool { return passes(t, n, tap, "192.168.2.77") })
+	w.configure(dmz)
+	w.until("and is one again", func() bool { return !passes(t, n, tap, "192.168.2.77") })
+}
+
+// TestRenameAndMAC shows a device that gets another name, then another MAC address.
+func TestRenameAndMAC(t *testing.T) {
+	n := network(t)
+	tap := plug(t, n, "macvtap0", webMAC)
+	w := start(t, n, dmz)
+	w.libvirt.run(webUUID, web("macvtap0"))
+	w.until("protected", func() bool { return !passes(t, n, tap, "10.1.1.1") })
+	links := n.Hypervisor.Links()
+	link, err := links.LinkByName("macvtap0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, change := range []func() error{
+		func() error { return links.LinkSetDown(link) },
+		func() error { return links.LinkSetName(link, "renamed0") },
+		func() error { return links.LinkSetUp(link) },
+	} {
+		if err := change(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.until("the rules have the new name", func() bool {
+		return slices.Equal(w.tables(), []string{"macvtap-filter-renamed0"}) && !passes(t, n, tap, "10.1.1.1")
+	})
+	if !passes(t, n, tap, "192.0.2.1") {
+		t.Error("no internet after the device was renamed")
+	}
+	mac := net.HardwareAddr{0x52, 0x54, 0, 0, 0, 9}
+	if err := links.LinkSetHardwareAddr(link, mac); err != nil {
+		t.Fatal(err)
+	}
+	tap.MAC = mac
+	w.until("the rules have the new MAC address", func() bool { return passes(t, n, tap, "192.0.2.1") })
+	if passes(t, n, tap, "10.1.1.1") {
+		t.Error("the VM's own policy does not count after its MAC address changed")
+	}
+}
+
+// TestSweeps shows that a device's rules go with it, and nobody else's.
+func TestSweeps(t *testing.T) {
+	n := network(t)
+	tap, stays := plug(t, n, "macvtap0", webMAC), plug(t, n, "macvtap1", net.HardwareAddr{0x52, 0x54, 0, 0, 0, 2})
+	w := start(t, n, dmz)
+	w.nft("add table netdev macvtap-filter-mine; add table netdev other; add table inet filter")
+	w.until("both protected", func() bool { return len(w.tables()) == 3 })
+	if err := tap.Delete(); err != nil {
+		t.Fatal(err)
+	}
+	w.until("swept", func() bool {
+		return slices.Equal(w.tables(), []string{"macvtap-filter-macvtap1", "macvtap-filter-mine"})
+	})
+	if passes(t, n, stays, "192.168.2.77") {
+		t.Error("the other interface is open")
+	}
+}
+
+// TestAdopts shows rules that hooks programmed before watch began, and while it
+// runs: they are found right and left alone.
+func TestAdopts(t *testing.T) {
+	n := network(t)
+	first, second := plug(t, n, "macvtap0", webMAC), plug(t, n, "macvtap1", net.HardwareAddr{0x52, 0x54, 0, 0, 0, 2})
+	hook(t, n, dmz, web("macvtap0"))
+	before := handles(t, n)
+	w := start(t, n, dmz, webUUID, web("macvtap0"))
+	w.until("the other interface is protected", func() bool { return !passes(t, n, second, "192.168.2.77") })
+	if got := handles(t, n)[first.Name]; got != before[first.Name] {
+		t.Errorf("the table that stood and was right has the handle %d, before %d: it was programmed again", got, before[first.Name])
+	}
+	if passes(t, n, first, "10.1.1.1") {
+		t.Error("the VM's own policy does not count")
+	}
+}
+
+// TestLeavesStanding shows that the rules outlive watch, and that a second watch
+// refuses.
+func TestLeavesStanding(t *testing.T) {
+	n := network(t)
+	tap := plug(t, n, "macvtap0", webMAC)
+	w := start(t, n, dmz)
+	w.until("protected", func() bool { return !passes(t, n, tap, "192.168.2.77") })
+	if err := run(t, n, w.options()); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("another watch runs already, process %d", os.Getpid())) {
+		t.Errorf("a second watch: %v, want a refusal that names the first", err)
+	}
+	w.stop()
+	if passes(t, n, tap, "192.168.2.77") {
+		t.Error("open after watch ended")
+	}
+	w = start(t, n, dmz)
+	w.nft("flush ruleset")
+	w.until("the next one protects", func() bool { return !passes(t, n, tap, "192.168.2.77") })
+}
+
+// TestNoRules shows a policy that cannot be resolved: an interface that has rules
+// keeps them, a new one is closed.
+func TestNoRules(t *testing.T) {
+	n := network(t)
+	tap := plug(t, n, "macvtap0", webMAC)
+	w := start(t, n, dmz)
+	w.until("protected", func() bool { return !passes(t, n, tap, "192.168.2.77") })
+	links := n.Hypervisor.Links()
+	parent, err := links.LinkByName(n.Parent)
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := &netlink.Addr{IPNet: &net.IPNet{IP: net.IP{192, 168, 2, 2}, Mask: net.CIDRMask(24, 32)}}
+	if err := links.AddrDel(parent, address); err != nil {
+		t.Fatal(err)
+	}
+	w.until("the log says that the rules stay", func() bool { return w.logged("the rules stay as they are") })
+	other := plug(t, n, "macvtap1", net.HardwareAddr{0x52, 0x54, 0, 0, 0, 2})
+	w.until("the new interface is closed", func() bool { return !passes(t, n, other, "192.0.2.1") })
+	if passes(t, n, tap, "192.168.2.77") || !passes(t, n, tap, "192.0.2.1") {
+		t.Error("the old interface's rules did not stay")
+	}
+	if err := links.AddrAdd(parent, address); err != nil {
+		t.Fatal(err)
+	}
+	w.until("mended", func() bool { return passes(t, n, other, "192.0.2.1") && !passes(t, n, other, "192.168.2.77") })
+}
+
+// TestLibvirtsFaults shows a libvirt that hangs, says nonsense, goes away and comes
+// back: every interface is protected meanwhile, and as its VM's policy has it in the
+// end.
+func TestLibvirtsFaults(t *testing.T) {
+	n := network(t)
+	tap := plug(t, n, "macvtap0", webMAC)
+	w := start(t, n, dmz)
+	w.libvirt.run(webUUID, "<domain><name>web-1")
+	w.until("broken XML: the default policy", func() bool {
+		return !passes(t, n, tap, "192.168.2.77") && w.logged("its interfaces get the default policy")
+	})
+	w.libvirt.run(webUUID, web("macvtap0"))
+	w.until("its own policy", func() bool { return !passes(t, n, tap, "10.1.1.1") })
+	w.libvirt.leave()
+	w.until("the log tells of it", func() bool { return w.logged("the connection ended") })
+	w.nft("flush ruleset")
+	w.until("what was known counts", func() bool { return !passes(t, n, tap, "10.1.1.1") })
+	w.libvirt.stop(webUUID) // nobody hears
+	w.libvirt.come()
+	w.until("the VM is known to be gone", func() bool {
+		w.nft("flush ruleset")
+		return passes(t, n, tap, "10.1.1.1")
+	})
+	w.until("the default policy counts", func() bool { return len(w.tables()) == 1 })
+	if passes(t, n, tap, "192.168.2.77") {
+		t.Error("open to the LAN")
+	}
+}
+
+// TestBurst shows many devices and flushes at once.
+func TestBurst(t *testing.T) {
+	const devices = 60
+	n := network(t)
+	w := start(t, n, dmz)
+	var taps []*lab.Tap
+	for i := range devices {
+		taps = append(taps, plug(t, n, fmt.Sprintf("macvtap%d", i), net.HardwareAddr{0x52, 0x54, 0, 0, 1, byte(i)}))
+		w.nft("flush ruleset")
+	}
+	w.until("all are protected", func() bool { return len(w.tables()) == devices })
+	for _, tap := range taps {
+		if passes(t, n, tap, "192.168.2.77") {
+			t.Errorf("%s is open", tap.Name)
+		}
+	}
+}
+
+func handles(t *testing.T, n *lab.Network) map[string]uint64 {
+	t.Helper()
+	out := map[string]uint64{}
+	err := n.Hypervisor.Do(func() error {
+		tables, err := kernel.Tables(context.Background())
+		for _, s := range tables {
+			out[strings.TrimPrefix(s.Name, "macvtap-filter-")] = s.Handle
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func configFile(t *testing.T, text string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "config.toml")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+func network(t *testing.T) *lab.Network {
+	t.Helper()
+	if unix.Geteuid() != 0 {
+		if os.Getenv("CI") != "" {
+			t.Fatal("needs root")
+		}
+		t.Skip("SKIPPED: needs root, nothing was tried in the kernel")
+	}
+	n, err := lab.New(lab.Options{
+		Addresses: []netip.Prefix{netip.MustParsePrefix("192.168.2.2/24")},
+		Gateways:  []netip.Addr{netip.MustParseAddr("192.168.2.1")},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := n.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return n
+}
