@@ -5,10 +5,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 
-	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
 	"macvtap-filter/internal/ruleset"
@@ -37,22 +37,20 @@ const (
 // program's, from another goroutine, until ctx ends. ended is closed when no more
 // will come. What the kernel removes by itself with a device is not told.
 func Subscribe(ctx context.Context, tell func(Change)) (ended <-chan struct{}, err error) {
-	conn, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
+	socket, err := listen()
 	if err != nil {
-		return nil, fmt.Errorf("open a netlink socket to nftables: %w", err)
-	}
-	_ = conn.SetReadBuffer(changeBuffer) // less room, more is lost and told so
-	if err := conn.JoinGroup(unix.NFNLGRP_NFTABLES); err != nil {
-		conn.Close()
 		return nil, fmt.Errorf("listen to nftables: %w", err)
 	}
-	context.AfterFunc(ctx, func() { conn.Close() })
+	context.AfterFunc(ctx, func() { socket.Close() })
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
+		// A rule is a notification of its own, so there are some hundred for
+		// each table: they are read where they lie.
+		buffer := make([]byte, 64<<10)
 		var open Change
 		for {
-			messages, err := conn.Receive()
+			n, err := receive(socket, buffer)
 			switch {
 			case ctx.Err() != nil:
 				return
@@ -63,7 +61,7 @@ func Subscribe(ctx context.Context, tell func(Change)) (ended <-chan struct{}, e
 			case err != nil:
 				return
 			}
-			for _, m := range messages {
+			for m := range messages(buffer[:n]) {
 				if open.add(m) {
 					if len(open.Tables) > 0 {
 						tell(open)
@@ -76,40 +74,113 @@ func Subscribe(ctx context.Context, tell func(Change)) (ended <-chan struct{}, e
 	return done, nil
 }
 
+// listen opens a socket that nftables' notifications come to.
+func listen() (*os.File, error) {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_NETFILTER)
+	if err != nil {
+		return nil, err
+	}
+	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, changeBuffer) != nil {
+		// Less room: more is lost, and told so.
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, changeBuffer)
+	}
+	err = unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
+	if err == nil {
+		err = unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_ADD_MEMBERSHIP, unix.NFNLGRP_NFTABLES)
+	}
+	if err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), "nftables' notifications"), nil
+}
+
+// receive waits for the next datagram from the kernel and gives its length.
+func receive(socket *os.File, buffer []byte) (n int, err error) {
+	raw, err := socket.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	var failure error
+	err = raw.Read(func(fd uintptr) bool {
+		var from unix.Sockaddr
+		n, from, failure = unix.Recvfrom(int(fd), buffer, 0)
+		if sender, ok := from.(*unix.SockaddrNetlink); ok && sender.Pid != 0 {
+			n = 0 // anybody may send to a netlink socket
+		}
+		return !errors.Is(failure, unix.EAGAIN) && !errors.Is(failure, unix.EINTR)
+	})
+	return max(n, 0), errors.Join(err, failure)
+}
+
+// messages gives the netlink messages of a datagram, header included (netlink(7)).
+func messages(b []byte) func(yield func([]byte) bool) {
+	return func(yield func([]byte) bool) {
+		for len(b) >= unix.NLMSG_HDRLEN {
+			size := int(binary.NativeEndian.Uint32(b))
+			if size < unix.NLMSG_HDRLEN || size > len(b) || !yield(b[:size]) {
+				return
+			}
+			b = b[min(align(size), len(b)):]
+		}
+	}
+}
+
+func align(n int) int { return (n + unix.NLMSG_ALIGNTO - 1) &^ (unix.NLMSG_ALIGNTO - 1) }
+
+// attributes gives the attributes of a message, flags in their kinds left out.
+func attributes(b []byte) func(yield func(kind uint16, value []byte) bool) {
+	return func(yield func(uint16, []byte) bool) {
+		for len(b) >= unix.SizeofNlAttr {
+			size := int(binary.NativeEndian.Uint16(b))
+			kind := binary.NativeEndian.Uint16(b[2:]) &^ (unix.NLA_F_NESTED | unix.NLA_F_NET_BYTEORDER)
+			if size < unix.SizeofNlAttr || size > len(b) || !yield(kind, b[unix.SizeofNlAttr:size]) {
+				return
+			}
+			b = b[min(align(size), len(b)):]
+		}
+	}
+}
+
 // add takes a notification into the change. It reports whether it was the last of
 // its transaction.
-func (c *Change) add(m netlink.Message) (last bool) {
-	if len(m.Data) < headerSize || uint16(m.Header.Type)>>8 != unix.NFNL_SUBSYS_NFTABLES {
+func (c *Change) add(message []byte) (last bool) {
+	kind := binary.NativeEndian.Uint16(message[4:])
+	if len(message) < unix.NLMSG_HDRLEN+headerSize || kind>>8 != unix.NFNL_SUBSYS_NFTABLES {
 		return false
 	}
-	dec, err := netlink.NewAttributeDecoder(m.Data[headerSize:])
-	if err != nil {
-		return false
-	}
-	dec.ByteOrder = binary.BigEndian
-	if m.Header.Type&0xff == unix.NFT_MSG_NEWGEN {
-		for dec.Next() {
-			switch dec.Type() {
-			case nftaGenProcPID:
-				c.Task = int(dec.Uint32())
-			case nftaGenProcName:
-				c.Process = dec.String()
+	body := message[unix.NLMSG_HDRLEN:]
+	if kind&0xff == unix.NFT_MSG_NEWGEN {
+		for kind, value := range attributes(body[headerSize:]) {
+			switch {
+			case kind == nftaGenProcPID && len(value) == 4:
+				c.Task = int(binary.BigEndian.Uint32(value))
+			case kind == nftaGenProcName:
+				c.Process = strings.TrimRight(string(value), "\x00")
 			}
 		}
 		return true
 	}
-	if m.Data[0] != unix.NFPROTO_NETDEV {
+	if body[0] != unix.NFPROTO_NETDEV {
 		return false
 	}
 	// In all other messages attribute 1 names the table.
-	for dec.Next() {
-		if dec.Type() != unix.NFTA_TABLE_NAME {
-			continue
+	for kind, value := range attributes(body[headerSize:]) {
+		if kind == unix.NFTA_TABLE_NAME {
+			c.touch(value)
+			break
 		}
-		if name := dec.String(); strings.HasPrefix(name, ruleset.Prefix) && !slices.Contains(c.Tables, name) {
-			c.Tables = append(c.Tables, name)
-		}
-		break
 	}
 	return false
+}
+
+// touch takes the name of a table, as it stands in a message.
+func (c *Change) touch(name []byte) {
+	name = name[:max(len(name)-1, 0)]
+	if n := len(c.Tables); n > 0 && c.Tables[n-1] == string(name) {
+		return // as nearly always: what is in one table comes together
+	}
+	if strings.HasPrefix(string(name), ruleset.Prefix) && !slices.Contains(c.Tables, string(name)) {
+		c.Tables = append(c.Tables, string(name))
+	}
 }

@@ -23,11 +23,10 @@ type device struct {
 	// the device's name in that VM's XML. Both stay when it is renamed.
 	uuid, target string
 
-	planned bool           // want and keep are worked out
-	want    *ruleset.Table // what should stand; nil for nothing, but for keep
-	keep    bool           // what stands is right, or the best there is
+	planned bool           // it is worked out what should stand
+	want    *ruleset.Table // that, until it was seen to stand; it is large
+	keep    bool           // the table that stands, if any, is to stay until want does
 	failed  bool           // no rules could be made, for want of facts or by the configuration
-	right   bool           // what stands was seen to be want, and nobody touched it since
 	culprit string         // who touched it
 }
 
@@ -97,7 +96,7 @@ func (w *watcher) seen(l *look, m host.Macvtap) {
 	if d.Name != m.Name {
 		l.tables = l.tables || d.Name != "" // the old name's table is left over
 	}
-	d.Macvtap, d.planned, d.right = m, false, false
+	d.Macvtap, d.planned = m, false
 }
 
 func (w *watcher) gone(l *look, index int) {
@@ -236,8 +235,8 @@ func (d *device) leave() { d.want, d.keep = nil, true }
 
 // set takes the table that should stand, if any.
 func (d *device) set(tables []ruleset.Table) {
-	d.want, d.keep, d.right = nil, false, false
-	if len(tables) > 0 {
+	d.want, d.keep = nil, len(tables) > 0
+	if d.keep {
 		d.want = &tables[0]
 	}
 }

@@ -125,8 +125,7 @@ func (w *watcher) noteTouched(by string, touched func(*device) bool) {
 	w.look.tables = true
 	for _, d := range w.devices {
 		if touched(d) {
-			d.right, d.culprit = false, by
-			d.planned = d.planned && !d.keep
+			d.planned, d.culprit = false, by
 		}
 	}
 }

@@ -23,7 +23,7 @@ const together = 16
 func (w *watcher) mend(ctx context.Context) bool {
 	var open []*device
 	for _, d := range w.devices {
-		if d.want != nil && !d.right {
+		if d.want != nil {
 			open = append(open, d)
 		}
 	}
@@ -70,10 +70,11 @@ func (w *watcher) program(ctx context.Context, devices []*device) error {
 	if err != nil {
 		return err
 	}
-	for _, d := range devices {
-		d.right = true
-	}
+	w.programmed += len(devices)
 	w.report(devices)
+	for _, d := range devices {
+		d.leave()
+	}
 	return nil
 }
 
@@ -111,10 +112,12 @@ func (w *watcher) still(ctx context.Context, devices []*device) ([]*device, erro
 			d.leave() // its hook was quicker
 			return true
 		}
-		if d.right = ruleset.Same(*d.want, actual[i]); d.right {
-			d.culprit = ""
+		if !ruleset.Same(*d.want, actual[i]) {
+			return false
 		}
-		return d.right
+		d.leave()
+		d.culprit = ""
+		return true
 	}), nil
 }
 
@@ -168,7 +171,7 @@ func (w *watcher) named(name string) bool {
 func (w *watcher) sweep(ctx context.Context, standing map[string]kernel.Standing) bool {
 	kept := map[string]bool{}
 	for _, d := range w.devices {
-		if d.want != nil || d.keep {
+		if d.keep {
 			kept[d.table()] = true
 		}
 	}

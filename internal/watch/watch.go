@@ -14,6 +14,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"time"
 
 	"macvtap-filter/internal/config"
@@ -96,6 +97,8 @@ type watcher struct {
 	again look // in the next pass, whenever that is: it failed in the last one
 	ready bool
 
+	programmed int // devices in the last pass
+
 	wrong  map[string]string // what was last logged about a device or file, not to repeat it
 	told   time.Time         // when it was last logged that rules are back
 	untold int               // how often they were since
@@ -127,12 +130,17 @@ const (
 	lastRetry  = 10 * time.Second
 )
 
+// calm is how long nothing must have been told for memory to be given back.
+const calm = 2 * time.Second
+
 // loop makes a pass whenever something was told.
 func (w *watcher) loop(ctx context.Context, told <-chan event, ended <-chan error) error {
 	w.look = look{devices: true, tables: true}
 	pause := firstRetry
+	var idle <-chan time.Time
 	for {
 		var retry <-chan time.Time
+		w.programmed = 0
 		if w.pass(ctx) {
 			pause = firstRetry
 		} else {
@@ -143,6 +151,9 @@ func (w *watcher) loop(ctx context.Context, told <-chan event, ended <-chan erro
 			w.ready = true
 			w.Ready()
 		}
+		if w.programmed > 0 {
+			idle = time.After(calm)
+		}
 		if !w.look.any() {
 			select {
 			case <-ctx.Done():
@@ -150,6 +161,10 @@ func (w *watcher) loop(ctx context.Context, told <-chan event, ended <-chan erro
 			case err := <-ended:
 				return err
 			case <-retry:
+			case <-idle:
+				idle = nil
+				debug.FreeOSMemory() // a burst may have needed a hundred times what is kept
+				continue
 			case e := <-told:
 				e(w)
 			}
