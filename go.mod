@@ -7,6 +7,7 @@ require (
 	github.com/cavaliergopher/cpio v1.0.1 // tests: initramfs
 	github.com/coreos/go-systemd/v22 v22.7.0 // the journal's fields; small, systemd's own
 	github.com/digitalocean/go-libvirt v0.0.0-20261013170128-efbbdf578ac8 // live XML over libvirt's RPC socket, without cgo and virsh
+	github.com/fsnotify/fsnotify v1.9.0 // watch: changed files; everybody's, one dependency that is here already
 	github.com/google/go-cmp v0.7.0 // tests: diffs
 	github.com/google/nftables v0.3.1-0.20251119083706-1db35da82052 // nftables messages; prescribed. This commit and not v0.3.0, which silently stores 1,808 of 10,000 set elements and reports ENOBUFS for batches that were applied
 	github.com/gopacket/gopacket v1.7.7 // tests and demo: frames by another hand than ours; too slow to start for the hook
@@ -21,7 +22,6 @@ require (
 )
 
 require (
-	github.com/fsnotify/fsnotify v1.9.0 // indirect
 	github.com/mattn/go-runewidth v0.0.16 // indirect
 	github.com/mdlayher/socket v0.6.0 // indirect
 	github.com/rivo/uniseg v0.4.7 // indirect

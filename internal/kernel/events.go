@@ -121,23 +121,7 @@ func messages(b []byte) func(yield func([]byte) bool) {
 			if size < unix.NLMSG_HDRLEN || size > len(b) || !yield(b[:size]) {
 				return
 			}
-			b = b[min(align(size), len(b)):]
-		}
-	}
-}
-
-func align(n int) int { return (n + unix.NLMSG_ALIGNTO - 1) &^ (unix.NLMSG_ALIGNTO - 1) }
-
-// attributes gives the attributes of a message, flags in their kinds left out.
-func attributes(b []byte) func(yield func(kind uint16, value []byte) bool) {
-	return func(yield func(uint16, []byte) bool) {
-		for len(b) >= unix.SizeofNlAttr {
-			size := int(binary.NativeEndian.Uint16(b))
-			kind := binary.NativeEndian.Uint16(b[2:]) &^ (unix.NLA_F_NESTED | unix.NLA_F_NET_BYTEORDER)
-			if size < unix.SizeofNlAttr || size > len(b) || !yield(kind, b[unix.SizeofNlAttr:size]) {
-				return
-			}
-			b = b[min(align(size), len(b)):]
+			b = b[min((size+unix.NLMSG_ALIGNTO-1)&^(unix.NLMSG_ALIGNTO-1), len(b)):]
 		}
 	}
 }
@@ -152,11 +136,11 @@ func (c *Change) add(message []byte) (last bool) {
 	body := message[unix.NLMSG_HDRLEN:]
 	if kind&0xff == unix.NFT_MSG_NEWGEN {
 		for kind, value := range attributes(body[headerSize:]) {
-			switch {
-			case kind == nftaGenProcPID && len(value) == 4:
-				c.Task = int(binary.BigEndian.Uint32(value))
-			case kind == nftaGenProcName:
-				c.Process = strings.TrimRight(string(value), "\x00")
+			switch kind {
+			case nftaGenProcPID:
+				c.Task = int(number(value))
+			case nftaGenProcName:
+				c.Process = text(value)
 			}
 		}
 		return true

@@ -193,10 +193,25 @@ func Tables(ctx context.Context) ([]Standing, error) {
 	return tables, err
 }
 
+// list gives the tables that stood at one moment. The kernel marks a dump that was
+// interrupted between two of its datagrams only: within one, a transaction can
+// make tables come twice or not at all. So the ruleset must be of the same
+// generation before and after.
 func list(conn *netlink.Conn) ([]Standing, error) {
+	before, err := generation(conn)
+	if err != nil {
+		return nil, err
+	}
 	answers, err := conn.Execute(request(unix.NFT_MSG_GETTABLE, netlink.Dump, nil))
 	if err != nil {
 		return nil, refused(fmt.Errorf("list nftables' tables: %w", err))
+	}
+	after, err := generation(conn)
+	if err != nil {
+		return nil, err
+	}
+	if after != before {
+		return nil, errInterrupted
 	}
 	var tables []Standing
 	for _, a := range answers {
@@ -212,6 +227,22 @@ func list(conn *netlink.Conn) ([]Standing, error) {
 		}
 	}
 	return tables, nil
+}
+
+// generation gives the number that every transaction changes.
+func generation(conn *netlink.Conn) (uint64, error) {
+	answers, err := conn.Execute(request(unix.NFT_MSG_GETGEN, 0, nil))
+	if err != nil {
+		return 0, refused(fmt.Errorf("ask for nftables' generation: %w", err))
+	}
+	for _, a := range answers {
+		for kind, value := range attributes(a.Data[headerSize:]) {
+			if kind == unix.NFTA_GEN_ID {
+				return number(value), nil
+			}
+		}
+	}
+	return 0, errors.New("nftables does not tell its generation")
 }
 
 func parseTable(m netlink.Message) (Standing, error) {

@@ -44,10 +44,10 @@ type running struct {
 	log []string
 }
 
-// start runs a watch, and waits until it is ready. vms are pairs of UUID and XML.
-func start(t *testing.T, n *lab.Network, text string, vms ...string) *running {
+// start runs a watch, and waits until it is ready. With xml, web-1 runs already.
+func start(t *testing.T, n *lab.Network, text string, xml ...string) *running {
 	t.Helper()
-	w := &running{t: t, n: n, file: configFile(t, text), libvirt: newFakeLibvirt(vms), ended: make(chan struct{})}
+	w := &running{t: t, n: n, file: configFile(t, text), libvirt: newFakeLibvirt(xml), ended: make(chan struct{})}
 	ctx, cancel := context.WithCancel(context.Background())
 	w.cancel = cancel
 	ready := make(chan struct{})
@@ -169,7 +169,7 @@ func (w *running) tables() []string {
 	return names
 }
 
-// healed reports whether a table has a rule that lets pass again.
+// healed reports whether a table stands.
 func (w *running) healed(table string) bool {
 	return slices.Contains(w.tables(), table)
 }
@@ -266,10 +266,10 @@ type connection struct {
 	once    sync.Once
 }
 
-func newFakeLibvirt(vms []string) *fakeLibvirt {
+func newFakeLibvirt(xmls []string) *fakeLibvirt {
 	l := &fakeLibvirt{vms: map[string]string{}}
-	for pair := range slices.Chunk(vms, 2) {
-		l.vms[pair[0]] = pair[1]
+	for _, xml := range xmls {
+		l.vms[webUUID] = xml
 	}
 	return l
 }
@@ -284,18 +284,19 @@ func (l *fakeLibvirt) connect(time.Duration) (watch.Libvirt, error) {
 	return l.current, nil
 }
 
-func (l *fakeLibvirt) run(uuid, xml string) {
+// run has the VM web-1 run, or run on with other XML.
+func (l *fakeLibvirt) run(xml string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.vms[uuid] = xml
-	l.current.changed <- uuid
+	l.vms[webUUID] = xml
+	l.current.changed <- webUUID
 }
 
-func (l *fakeLibvirt) stop(uuid string) {
+func (l *fakeLibvirt) stop() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	delete(l.vms, uuid)
-	l.current.changed <- uuid
+	delete(l.vms, webUUID)
+	l.current.changed <- webUUID
 }
 
 func (l *fakeLibvirt) leave() {

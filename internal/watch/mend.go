@@ -104,7 +104,7 @@ func (w *watcher) still(ctx context.Context, devices []*device) ([]*device, erro
 		return nil, err
 	}
 	return slices.DeleteFunc(out, func(d *device) bool {
-		i := slices.IndexFunc(actual, func(t ruleset.Table) bool { return t.Name == d.table() })
+		i := slices.IndexFunc(actual, func(h kernel.Held) bool { return h.Name == d.table() })
 		if i < 0 {
 			return false
 		}
@@ -112,7 +112,7 @@ func (w *watcher) still(ctx context.Context, devices []*device) ([]*device, erro
 			d.leave() // its hook was quicker
 			return true
 		}
-		if !ruleset.Same(*d.want, actual[i]) {
+		if !ruleset.Same(*d.want, actual[i].Table) {
 			return false
 		}
 		d.leave()

@@ -34,11 +34,9 @@ policy = "dmz"
 
 var webMAC = net.HardwareAddr{0x52, 0x54, 0, 0, 0, 1}
 
-// web is the running VM web-1 with one direct interface.
-func web(device string) string {
-	return fmt.Sprintf(`<domain><name>web-1</name><uuid>%s</uuid><devices><interface type='direct'>
-<mac address='%s'/><source dev='enp88s0'/><target dev='%s'/></interface></devices></domain>`, webUUID, webMAC, device)
-}
+// web is the running VM web-1 with one direct interface, macvtap0.
+var web = fmt.Sprintf(`<domain><name>web-1</name><uuid>%s</uuid><devices><interface type='direct'>
+<mac address='%s'/><source dev='enp88s0'/><target dev='macvtap0'/></interface></devices></domain>`, webUUID, webMAC)
 
 // TestHotPlug shows an interface that appears: open without watch; with it, closed
 // to the LAN by the default policy, and then as its VM's own policy has it.
@@ -58,12 +56,12 @@ func TestHotPlug(t *testing.T) {
 			t.Errorf("the default policy: a frame to %s passes: %v, want %v", to, !want, want)
 		}
 	}
-	w.libvirt.run(webUUID, web("macvtap0"))
+	w.libvirt.run(web)
 	w.until("the VM's own policy counts", func() bool { return !passes(t, n, tap, "10.1.1.1") })
 	if !passes(t, n, other, "10.1.1.1") {
 		t.Error("the other interface has the VM's policy, too")
 	}
-	w.libvirt.stop(webUUID)
+	w.libvirt.stop()
 	w.nft("flush ruleset")
 	w.until("the default policy counts again", func() bool { return len(w.tables()) == 2 && passes(t, n, tap, "10.1.1.1") })
 	if passes(t, n, tap, "192.168.2.77") {
@@ -76,7 +74,7 @@ func TestPutsBack(t *testing.T) {
 	n := network(t)
 	tap := plug(t, n, "macvtap0", webMAC)
 	w := start(t, n, dmz)
-	w.libvirt.run(webUUID, web("macvtap0"))
+	w.libvirt.run(web)
 	w.until("protected", func() bool { return !passes(t, n, tap, "10.1.1.1") })
 	for _, script := range []string{
 		"flush ruleset",
@@ -148,7 +146,7 @@ func TestRenameAndMAC(t *testing.T) {
 	n := network(t)
 	tap := plug(t, n, "macvtap0", webMAC)
 	w := start(t, n, dmz)
-	w.libvirt.run(webUUID, web("macvtap0"))
+	w.libvirt.run(web)
 	w.until("protected", func() bool { return !passes(t, n, tap, "10.1.1.1") })
 	links := n.Hypervisor.Links()
 	link, err := links.LinkByName("macvtap0")
@@ -204,9 +202,9 @@ func TestSweeps(t *testing.T) {
 func TestAdopts(t *testing.T) {
 	n := network(t)
 	first, second := plug(t, n, "macvtap0", webMAC), plug(t, n, "macvtap1", net.HardwareAddr{0x52, 0x54, 0, 0, 0, 2})
-	hook(t, n, dmz, web("macvtap0"))
+	hook(t, n, dmz, web)
 	before := handles(t, n)
-	w := start(t, n, dmz, webUUID, web("macvtap0"))
+	w := start(t, n, dmz, web)
 	w.until("the other interface is protected", func() bool { return !passes(t, n, second, "192.168.2.77") })
 	if got := handles(t, n)[first.Name]; got != before[first.Name] {
 		t.Errorf("the table that stood and was right has the handle %d, before %d: it was programmed again", got, before[first.Name])
@@ -270,17 +268,17 @@ func TestLibvirtsFaults(t *testing.T) {
 	n := network(t)
 	tap := plug(t, n, "macvtap0", webMAC)
 	w := start(t, n, dmz)
-	w.libvirt.run(webUUID, "<domain><name>web-1")
+	w.libvirt.run("<domain><name>web-1")
 	w.until("broken XML: the default policy", func() bool {
 		return !passes(t, n, tap, "192.168.2.77") && w.logged("its interfaces get the default policy")
 	})
-	w.libvirt.run(webUUID, web("macvtap0"))
+	w.libvirt.run(web)
 	w.until("its own policy", func() bool { return !passes(t, n, tap, "10.1.1.1") })
 	w.libvirt.leave()
 	w.until("the log tells of it", func() bool { return w.logged("the connection ended") })
 	w.nft("flush ruleset")
 	w.until("what was known counts", func() bool { return !passes(t, n, tap, "10.1.1.1") })
-	w.libvirt.stop(webUUID) // nobody hears
+	w.libvirt.stop() // nobody hears
 	w.libvirt.come()
 	w.until("the VM is known to be gone", func() bool {
 		w.nft("flush ruleset")
