@@ -59,7 +59,12 @@ func start(t *testing.T, n *lab.Network, text string, xml ...string) *running {
 			t.Error(err)
 		}
 	}()
-	t.Cleanup(w.stop)
+	t.Cleanup(func() {
+		w.stop()
+		if t.Failed() {
+			t.Logf("what watch logged:\n%s", strings.Join(w.log, "\n"))
+		}
+	})
 	select {
 	case <-ready:
 	case <-w.ended:
@@ -87,7 +92,7 @@ func (w *running) options() watch.Options {
 		Log: func(level slog.Level, message string, _ journal.Fields) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
-			w.log = append(w.log, level.String()+" "+message)
+			w.log = append(w.log, time.Now().Format("05.000 ")+level.String()+" "+message)
 		},
 	}
 }
@@ -117,9 +122,7 @@ func (w *running) until(what string, happened func() bool) {
 			return
 		}
 		if time.Now().After(end) {
-			w.mu.Lock()
-			defer w.mu.Unlock()
-			w.t.Fatalf("never: %s; the log:\n%s", what, strings.Join(w.log, "\n"))
+			w.t.Fatalf("never: %s", what)
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
