@@ -193,27 +193,16 @@ func Tables(ctx context.Context) ([]Standing, error) {
 	return tables, err
 }
 
-// list gives the tables that stood at one moment. The kernel marks a dump that was
-// interrupted between two of its datagrams only: within one, a transaction can
-// make tables come twice or not at all. So the ruleset must be of the same
-// generation before and after.
+// list gives the tables that stand. The kernel marks a dump that was interrupted
+// between two of its datagrams. Within one, a transaction that replaces tables may
+// show them twice: then the later one stands.
 func list(conn *netlink.Conn) ([]Standing, error) {
-	before, err := generation(conn)
-	if err != nil {
-		return nil, err
-	}
 	answers, err := conn.Execute(request(unix.NFT_MSG_GETTABLE, netlink.Dump, nil))
 	if err != nil {
 		return nil, refused(fmt.Errorf("list nftables' tables: %w", err))
 	}
-	after, err := generation(conn)
-	if err != nil {
-		return nil, err
-	}
-	if after != before {
-		return nil, errInterrupted
-	}
 	var tables []Standing
+	places := map[string]int{}
 	for _, a := range answers {
 		if a.Header.Flags&netlink.DumpInterrupted != 0 {
 			return nil, errInterrupted
@@ -222,27 +211,17 @@ func list(conn *netlink.Conn) ([]Standing, error) {
 		if err != nil {
 			return nil, fmt.Errorf("list nftables' tables: %w", err)
 		}
-		if strings.HasPrefix(t.Name, ruleset.Prefix) {
-			tables = append(tables, t)
+		if !strings.HasPrefix(t.Name, ruleset.Prefix) {
+			continue
 		}
+		if place, twice := places[t.Name]; twice {
+			tables[place] = t
+			continue
+		}
+		places[t.Name] = len(tables)
+		tables = append(tables, t)
 	}
 	return tables, nil
-}
-
-// generation gives the number that every transaction changes.
-func generation(conn *netlink.Conn) (uint64, error) {
-	answers, err := conn.Execute(request(unix.NFT_MSG_GETGEN, 0, nil))
-	if err != nil {
-		return 0, refused(fmt.Errorf("ask for nftables' generation: %w", err))
-	}
-	for _, a := range answers {
-		for kind, value := range attributes(a.Data[headerSize:]) {
-			if kind == unix.NFTA_GEN_ID {
-				return number(value), nil
-			}
-		}
-	}
-	return 0, errors.New("nftables does not tell its generation")
 }
 
 func parseTable(m netlink.Message) (Standing, error) {
