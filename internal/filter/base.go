@@ -16,12 +16,16 @@ var (
 func (s side) base(device string) {
 	c := s.newChain("")
 	c.Hook = &ruleset.Hook{Type: s.hook, Device: device}
+	if !s.policy.Isolate {
+		c.fastPath()
+	}
 	if s.out && !s.policy.PassSpoofing {
 		c.drop("spoofed-mac", "source MAC address not the VM's own",
 			ruleset.Compare{Field: ruleset.EtherSource, Op: ruleset.NotEqual, Value: s.mac})
 	}
 	if s.policy.Isolate {
 		c.drop("isolated", "not the gateway's MAC address", s.notGateway()...)
+		c.fastPath()
 	}
 	c.goTo("ipv4", ruleset.Is(s.kind, ruleset.EtherTypeIPv4))
 	if s.policy.DropIPv6 {

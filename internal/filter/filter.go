@@ -4,8 +4,9 @@
 //
 // In each direction a base chain judges a frame's Ethernet header and hands it to
 // the chain of its protocol. There, one rule lets pass what goes to or comes
-// from a peer that is not denied, as nearly all frames do; the rules behind it
-// judge the rest, each drop under its reason.
+// from a peer that is not denied; the rules behind it judge the rest, each drop
+// under its reason. Nearly all frames come no further than the fast path, at the
+// head of the base chain.
 package filter
 
 import (

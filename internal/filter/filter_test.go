@@ -96,17 +96,20 @@ func TestFastPath(t *testing.T) {
 		t.Errorf("the rules differ for a long allow list:\n%s", diff)
 	}
 	for _, c := range long.Chains {
-		if !strings.HasSuffix(c.Name, "-ipv4") {
+		if c.Hook == nil && !strings.HasSuffix(c.Name, "-ipv4") {
 			continue
 		}
-		accepts := false
+		accepts := 0
 		for _, r := range c.Rules {
-			if accepts || strings.Contains(r.String(), "@allow") {
+			if strings.Contains(r.String(), "@allow") {
 				break
 			}
-			accepts = r.Verdict == ruleset.Accept
+			if r.Verdict == ruleset.Accept {
+				accepts++
+			}
 		}
-		if !accepts {
+		// Of a base chain, one for IPv4 and one for IPv6.
+		if accepts == 0 || c.Hook != nil && accepts < 2 {
 			t.Errorf("chain %q looks at the allow list before it lets the internet pass", c.Name)
 		}
 	}

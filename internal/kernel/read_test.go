@@ -232,7 +232,7 @@ var drifts = []struct {
 	{"another priority", `delete chain netdev T arp-hook; add chain netdev T arp-hook { type filter hook ingress device "macvtap0" priority 7; policy drop; }`, []string{`-		type filter hook ingress device "macvtap0" priority filter; policy drop;`, `+		type filter hook ingress device "macvtap0" priority 7; policy drop;`}},
 	{"another device", `delete chain netdev T arp-hook; add chain netdev T arp-hook { type filter hook ingress device "macvtap1" priority 0; policy drop; }`, []string{`+		type filter hook ingress device "macvtap1" priority filter; policy drop;`}},
 	{"one more device", `add chain netdev T to-vm { type filter hook ingress device "macvtap1" priority 0; }`, []string{`+		# unknown: device "macvtap1", too`}},
-	{"a further element", `add element netdev T allow-ipv4 { 192.168.2.77 }`, []string{"+\t\t\t192.168.2.77,"}},
+	{"another element", `delete element netdev T allow-ipv4 { 192.168.2.53 }; add element netdev T allow-ipv4 { 192.168.2.77 }`, []string{"-\t\t\t192.168.2.53,", "+\t\t\t192.168.2.77,"}},
 	{"an element less", `delete element netdev T allow-ipv4 { 192.168.2.53 }`, []string{"-\t\t\t192.168.2.53,"}},
 	{"a further range", `add element netdev T wide { 10.0.0.7-10.0.0.9 }`, []string{"+\t\t\t10.0.0.7-10.0.0.9,"}},
 	{"a foreign set", `add set netdev T mine { type ipv4_addr; flags timeout; elements = { 10.0.0.1 timeout 1h } }`, []string{"+\tset mine {", "+\t\t# unknown: flags 0x10"}},

@@ -64,6 +64,9 @@ func (s Set) json() object {
 	if s.Interval {
 		o["flags"] = []string{"interval"}
 	}
+	if s.Size() > 0 {
+		o["size"] = s.Size()
+	}
 	var elements []any
 	for _, e := range s.Elements {
 		elements = append(elements, e.json(s.Key))

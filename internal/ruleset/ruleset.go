@@ -19,12 +19,24 @@ type Table struct {
 
 // A Set is a named set. Two sets hold the same when their elements are the same
 // in the same order: whoever builds one sorts it.
+//
+// Nothing is ever added to a set, and one of single values is declared with its
+// size: only then does the kernel take its fastest kind of hash
+// (net/netfilter/nft_set_hash.c, nft_hash_fast_estimate).
 type Set struct {
 	Name     string
 	Key      []Type // more than one: a concatenation
 	Interval bool   // elements may be ranges; needed for ranges, slower to look up
 	Elements []Element
 	Unknown  string // see Rule.Unknown
+}
+
+// Size is what the set is declared to hold at most, 0 for no bound.
+func (s Set) Size() int {
+	if s.Interval {
+		return 0
+	}
+	return len(s.Elements)
 }
 
 // An Element is one key of a set, or the range From to To, both included. From
@@ -110,11 +122,11 @@ func (v Verdict) String() string {
 
 // Dependencies gives a rule's matches with those that nft adds by itself: the
 // frame's protocol before the first field of a header that only that protocol
-// has, and the device's kind before a field of the Ethernet header. It follows
-// what the rule says already: the protocol is asked of the Ethernet header where
-// the rule looked at that before, and the one above IPv6 not at all after ip6
-// nexthdr. The kernel is programmed with these, so that nft's own reading of our
-// text and our programming are the same (nft's src/payload.c,
+// has, and the device's kind before a field of the Ethernet header; before raw
+// bytes, nothing. It follows what the rule says already: the protocol is asked of
+// the Ethernet header where the rule looked at that before, and the one above IPv6
+// not at all after ip6 nexthdr. The kernel is programmed with these, so that nft's
+// own reading of our text and our programming are the same (nft's src/payload.c,
 // payload_gen_dependency).
 func (r Rule) Dependencies() []Match {
 	var out []Match
@@ -142,7 +154,7 @@ func (c *context) missing(m Match) []Match {
 		c.note(dependency)
 	}
 	for _, f := range m.fields() {
-		if f.Base == LinkHeader && !c.ether {
+		if f.Base == LinkHeader && f.Type != TypeRaw && !c.ether {
 			add(Compare{Field: DeviceType, Op: Equal, Value: arphrdEther})
 		}
 		if f.Needs != 0 && f.Needs != c.protocol {

@@ -47,6 +47,9 @@ func (s Set) write(b *strings.Builder) {
 	if s.Interval {
 		b.WriteString("\t\tflags interval\n")
 	}
+	if s.Size() > 0 {
+		fmt.Fprintf(b, "\t\tsize %d\n", s.Size())
+	}
 	if len(s.Elements) > 0 {
 		b.WriteString("\t\telements = {\n")
 		for _, e := range s.Elements {

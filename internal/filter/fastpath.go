@@ -1,0 +1,229 @@
+package filter
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"slices"
+
+	"macvtap-filter/internal/ruleset"
+)
+
+// fastPath adds the rules at the head of the base chain that let pass at once what
+// nearly all frames are: TCP and UDP in ordinary datagrams and frames, with peers
+// that are not denied, and with IPv4 hosts that are allowed.
+//
+// They only save time. They pass nothing that the rules behind them would not pass
+// (a test of package judge holds that), and leave to those whatever there is a
+// doubt about. So they may ask more than those where that is cheaper, and ask in
+// the cheapest way. Nanoseconds on Linux 6.18 and the machine of the README's
+// figures, where a frame takes some 2,500 from the VM and 1,200 to it:
+//
+//	5    1, 2 or 4 aligned bytes of the network or transport header, which the
+//	     kernel compares in place (net/netfilter/nf_tables_core.c,
+//	     nft_payload_fast_eval, nft_cmp_fast_eval)
+//	8    4 such bytes under a mask (nft_bitwise_fast_eval)
+//	25   what package meta reads: "ip daddr" makes nft ask "meta protocol" first
+//	35   up to 16 bytes of the Ethernet header, no matter how many
+//	30   on top, for a mask on other than 4 bytes
+//	60   a lookup in a hash of known size
+//	40   a verdict, "accept" or "goto"
+//	5    a rule whose first match does not hold
+//
+// So the Ethernet header is asked once and late, and all else as raw payload
+// expressions, before which nft asks nothing. A match beyond the frame's end does not
+// hold, so whatever is read is there.
+func (c *chain) fastPath() {
+	families := []family{family4}
+	if !c.policy.DropIPv6 {
+		families = append(families, family6)
+	}
+	for _, f := range families {
+		if open, any := c.fastOpen(f); any {
+			c.fast(f, "internet", all(open, f.fastProtocol(), one(c.fastPorts(f)), one(c.fastEthernet(f))))
+		}
+	}
+	if own, any := c.fastOwn(family4); any && c.has(family4.set(hosts)) {
+		c.fast(family4, "allowed hosts", all(one(noOptions), family4.fastProtocol(), c.fastClient(), one(c.fastPorts(family4)), one(c.fastEthernet(family4)), own, c.fastHosts()))
+	}
+}
+
+func (c *chain) fast(f family, words string, when []ruleset.Match) {
+	c.Rules = append(c.Rules, ruleset.Rule{
+		Matches: when, Verdict: ruleset.Accept,
+		Comment: ruleset.Comment("fast path: " + f.label + ", " + words + ", VM " + c.vm),
+	})
+}
+
+// network is a field of the network header, as raw bytes.
+func network(offset, size uint32) ruleset.Field {
+	return ruleset.Raw(ruleset.NetworkHeader, offset, size)
+}
+
+// noOptions matches IPv4 headers without options, so that the transport header is
+// where it usually is, and no IPv6 ones.
+var noOptions = ruleset.Byte(versionAndLength, 0x45)
+
+// fastProtocol matches headers that name TCP or UDP as what comes next, or some
+// other protocol that is neither ICMP nor an extension header nor a tunnel: numbers
+// that have bits only where those two have some are 0 to 7 and 16 to 23, and the
+// second match takes 0, 1, 4 and 5 away.
+func (f family) fastProtocol() []ruleset.Match {
+	const bits, fewer = 0xe8, 0xfa
+	field, shift := network(8, 4), 16 // time to live, protocol, checksum
+	if f.name == family6.name {
+		field, shift = network(4, 4), 8 // length, next header, hop limit
+	}
+	return []ruleset.Match{masked(field, bits<<shift, ruleset.Equal, 0), masked(field, fewer<<shift, ruleset.NotEqual, 0)}
+}
+
+// fastPorts matches datagrams that have ports, which only those have whose header
+// the kernel finds right, and from the VM not those to DHCP clients.
+func (s side) fastPorts(f family) ruleset.Match {
+	if s.out && f.name == family4.name {
+		return isNot(ruleset.DestinationPort, 0, 68)
+	}
+	return isNot(ruleset.SourcePort, 0, 0)
+}
+
+// fastClient matches what no DHCP server of the VM's sends. It is masked, since nft
+// 1.0.6 takes "th sport != 67 th dport != 68" for one comparison of both.
+func (s side) fastClient() []ruleset.Match {
+	if !s.out {
+		return nil
+	}
+	return one(masked(ruleset.Raw(ruleset.TransportHeader, 0, 4), 0xffff0000, ruleset.NotEqual, 67<<16))
+}
+
+// fastOwn matches the VM's own source addresses, as far as they are known. any is
+// false when it has none of the family.
+func (s side) fastOwn(f family) (matches []ruleset.Match, any bool) {
+	if !s.out || !s.knowsOwn() {
+		return nil, true
+	}
+	known := f.own(s.policy)
+	if len(known) == 0 {
+		return nil, false
+	}
+	return one(f.among(f.source(), own, known, false)), true
+}
+
+// fastOpen matches the VM's own address, and a peer that is neither denied nor
+// special. any is false when there is no such peer. The first match tells IPv4 from
+// IPv6, and the next ones hold for no allowed host, so that other frames are soon
+// through with the rule.
+//
+// Of IPv6, only the addresses of the internet are matched, 2000::/3 (RFC 4291,
+// 2.4), and a prefix longer than 4 bytes is taken to hold whatever is the same in one
+// of its words: to compare 8 bytes or 16 takes six times as long.
+func (s side) fastOpen(f family) (matches []ruleset.Match, any bool) {
+	own, any := s.fastOwn(f)
+	if !any {
+		return nil, false
+	}
+	field := s.peerField(f)
+	reach, first := netip.MustParsePrefix("0.0.0.0/0"), ruleset.Match(noOptions)
+	if f.name == family6.name {
+		reach = netip.MustParsePrefix("2000::/3")
+		first = wordWithin(field, reach, 0, ruleset.Equal)
+	}
+	var closed []ruleset.Match
+	for _, p := range s.allowedFirst(f.closed(s.policy)) {
+		switch {
+		case !p.Overlaps(reach):
+		case p.Bits() <= reach.Bits():
+			return nil, false
+		default:
+			closed = append(closed, wordWithin(field, p, tellingWord(p), ruleset.NotEqual))
+		}
+	}
+	if len(closed) > maxCompares {
+		closed = one(ruleset.Lookup{Fields: []ruleset.Field{field}, Not: true, Set: f.set(deny)})
+	}
+	return all(one(first), closed, own), true
+}
+
+// allowedFirst puts the prefixes that allowed hosts are in before the others.
+func (s side) allowedFirst(all []netip.Prefix) []netip.Prefix {
+	var with, without []netip.Prefix
+	for _, p := range all {
+		next, _ := slices.BinarySearchFunc(s.policy.Hosts, p.Addr(), netip.Addr.Compare)
+		if next < len(s.policy.Hosts) && p.Contains(s.policy.Hosts[next]) {
+			with = append(with, p)
+		} else {
+			without = append(without, p)
+		}
+	}
+	return append(with, without...)
+}
+
+// tellingWord gives the number of the word of 4 bytes that fewest addresses outside
+// the prefix are likely to have as well: the last one that is not zero.
+func tellingWord(p netip.Prefix) int {
+	b := p.Masked().Addr().AsSlice()
+	for n := (p.Bits() - 1) / 32; n > 0; n-- {
+		if binary.BigEndian.Uint32(b[n*4:]) != 0 {
+			return n
+		}
+	}
+	return 0
+}
+
+// wordWithin matches an address by one word of it, of which the prefix may fill
+// no more than the first bits.
+func wordWithin(field ruleset.Field, p netip.Prefix, n int, op ruleset.Op) ruleset.Match {
+	b := p.Masked().Addr().AsSlice()[n*4:]
+	offset := field.Offset + uint32(n*4)
+	switch bits := min(p.Bits()-n*32, 32); bits {
+	case 8, 16, 32:
+		return ruleset.Compare{Field: network(offset, uint32(bits/8)), Op: op, Value: b[:bits/8]}
+	default:
+		return masked(network(offset, 4), ^uint32(0)<<(32-bits), op, binary.BigEndian.Uint32(b))
+	}
+}
+
+// masked matches a field of 4 bytes.
+func masked(field ruleset.Field, mask uint32, op ruleset.Op, value uint32) ruleset.Match {
+	bytes := func(n uint32) []byte { return binary.BigEndian.AppendUint32(nil, n) }
+	return ruleset.Masked{Field: field, Mask: bytes(mask), Op: op, Value: bytes(value)}
+}
+
+func isNot(field ruleset.Field, value ...byte) ruleset.Match {
+	return ruleset.Compare{Field: field, Op: ruleset.NotEqual, Value: value}
+}
+
+// fastEthernet matches the Ethernet header: the frame's own type, in which a VLAN tag
+// shows that the kernel has lifted off, and from the VM its MAC address and one
+// host's.
+func (s side) fastEthernet(f family) ruleset.Match {
+	value, mask := make([]byte, 14), make([]byte, 14)
+	require := func(at int, m []byte, v ...byte) { copy(mask[at:], m); copy(value[at:], v) }
+	kind := ruleset.EtherTypeIPv4
+	if f.name == family6.name {
+		kind = ruleset.EtherTypeIPv6
+	}
+	first := 12
+	require(first, []byte{0xff, 0xff}, byte(kind>>8), byte(kind))
+	if s.out && !s.policy.PassSpoofing {
+		first = 6
+		require(first, []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, s.mac...)
+	}
+	field := func(first int) ruleset.Field {
+		return ruleset.Raw(ruleset.LinkHeader, uint32(first), uint32(len(value)-first))
+	}
+	if len(s.single()) == 0 {
+		return ruleset.Compare{Field: field(first), Op: ruleset.Equal, Value: value[first:]}
+	}
+	require(0, groupBit)
+	return ruleset.Masked{Field: field(0), Mask: mask, Op: ruleset.Equal, Value: value}
+}
+
+// fastHosts matches the allowed hosts, and from the VM none that poses as one.
+func (s side) fastHosts() []ruleset.Match {
+	f := family4
+	peer := ruleset.Lookup{Fields: []ruleset.Field{s.ip4}, Set: f.set(hosts)}
+	taken := f.only(s.policy.Claimed)
+	if !s.out || s.policy.PassSpoofing || len(taken) == 0 {
+		return one(peer)
+	}
+	return []ruleset.Match{f.among(f.source(), claimed, taken, true), peer}
+}
