@@ -1,6 +1,7 @@
 package filter
 
 import (
+	"bytes"
 	"slices"
 
 	"macvtap-filter/internal/domain"
@@ -115,4 +116,30 @@ func Open(d *domain.Domain, i domain.Interface) (ruleset.Table, error) {
 		})
 	}
 	return t, nil
+}
+
+// Marks reports whether a table marks what it accepts.
+func Marks(t ruleset.Table) bool {
+	return !slices.ContainsFunc(t.Chains, func(c ruleset.Chain) bool {
+		return c.Hook != nil && !slices.ContainsFunc(c.Rules, func(r ruleset.Rule) bool { return r.Mark != nil })
+	})
+}
+
+// Bound reports whether a table is the rules of the device of that interface index,
+// or of any of its name.
+func Bound(t ruleset.Table, index int) bool {
+	for _, c := range t.Chains {
+		for _, r := range c.Rules {
+			if len(r.Matches) != 1 || c.Hook == nil {
+				continue
+			}
+			for _, v := range []view{fromVM, toVM} {
+				m, ok := r.Matches[0].(ruleset.Compare)
+				if ok && m.Field == v.index() && m.Op == ruleset.NotEqual && !bytes.Equal(m.Value, ruleset.Number(v.index(), m.Op, uint32(index)).Value) {
+					return false
+				}
+			}
+		}
+	}
+	return true
 }

@@ -2,6 +2,7 @@ package watch
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"log/slog"
 
@@ -27,6 +28,7 @@ type device struct {
 	want    *ruleset.Table // that, until it was seen to stand; it is large
 	keep    bool           // the table that stands, if any, is to stay until want does
 	failed  bool           // no rules could be made, for want of facts or by the configuration
+	open    bool           // it is on no configured parent, and let through the guard
 	culprit string         // who touched it
 }
 
@@ -142,11 +144,11 @@ func (n network) Facts(parent string) (facts.Facts, error) {
 }
 
 // plan works out what should stand for a device.
-func (w *watcher) plan(d *device, standing map[string]kernel.Standing) {
+func (w *watcher) plan(ctx context.Context, d *device, standing map[string]kernel.Standing) {
 	d.planned = true
 	owner := w.owner(d)
 	if owner == nil {
-		w.planUnknown(d, standing)
+		w.planUnknown(ctx, d, standing)
 		return
 	}
 	w.want(d, owner, standing)
@@ -187,11 +189,11 @@ func withOnly(vm *domain.Domain, i domain.Interface, d *device) *domain.Domain {
 // planUnknown plans a device that no VM is known to have. What its VM's hook
 // programmed stays until libvirt says whose it is. While it is down it passes no
 // frame, and its hook may be about to program it.
-func (w *watcher) planUnknown(d *device, standing map[string]kernel.Standing) {
+func (w *watcher) planUnknown(ctx context.Context, d *device, standing map[string]kernel.Standing) {
 	s, stands := standing[d.table()]
 	owner := filter.ParseOwner(s.Comment).UUID
 	nic, err := w.host.NICAt(d.Parent)
-	if err != nil || !d.Up || stands && owner != domain.UnknownUUID {
+	if err != nil || !d.Up || stands && owner != domain.UnknownUUID && bound(ctx, d) {
 		// Without a NIC its parent is in another namespace, or gone, and the
 		// device with it.
 		d.leave()
@@ -200,10 +202,17 @@ func (w *watcher) planUnknown(d *device, standing map[string]kernel.Standing) {
 	w.want(d, domain.Unknown(domain.Interface{Number: 1, Target: d.Name, Parent: nic.Name, MAC: d.MAC}), standing)
 }
 
+// bound reports whether the rules that stand under a device's name are its own, and
+// not those of a device that had the name before.
+func bound(ctx context.Context, d *device) bool {
+	held, err := kernel.Read(ctx, d.table())
+	return err != nil || len(held) == 0 || filter.Bound(held[0].Table, d.Index)
+}
+
 // want plans a device as its domain's. Where no rules can be made, what stands for
 // that VM stays; where nothing does, the device is closed.
 func (w *watcher) want(d *device, owner *domain.Domain, standing map[string]kernel.Standing) {
-	live := network{plan.Live{Host: w.host, Running: true}, w.facts}
+	live := network{plan.Live{Host: w.host, Running: true, Guard: w.guard != nil}, w.facts}
 	made, err := plan.Make(owner, w.config, live)
 	d.failed = err != nil
 	if err == nil {
@@ -212,6 +221,7 @@ func (w *watcher) want(d *device, owner *domain.Domain, standing map[string]kern
 		}
 		w.say(slog.LevelInfo, d.Name, "", nil)
 		d.set(made.Tables)
+		d.open = len(made.Open) > 0
 		return
 	}
 	s, stands := standing[d.table()]

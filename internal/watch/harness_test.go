@@ -134,6 +134,12 @@ func (w *running) logged(part string) bool {
 	return slices.ContainsFunc(w.log, func(line string) bool { return strings.Contains(line, part) })
 }
 
+func (w *running) count(part string) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return strings.Count(strings.Join(w.log, "\n"), part)
+}
+
 func (w *running) configure(text string) {
 	w.t.Helper()
 	if err := os.WriteFile(w.file+".new", []byte(text), 0o600); err != nil {

@@ -108,7 +108,7 @@ func (w *watcher) still(ctx context.Context, devices []*device) ([]*device, erro
 		if i < 0 {
 			return false
 		}
-		if d.uuid == "" && !strings.Contains(actual[i].Comment, d.want.Comment) {
+		if d.uuid == "" && actual[i].Comment != d.want.Comment && filter.Bound(actual[i].Table, d.Index) {
 			d.leave() // its hook was quicker
 			return true
 		}
@@ -128,6 +128,8 @@ func (w *watcher) report(devices []*device) {
 		switch {
 		case d.culprit != "":
 			back[d.culprit] = append(back[d.culprit], fmt.Sprintf("%q", d.Name))
+		case d.open:
+			w.Log(slog.LevelInfo, fmt.Sprintf("interface %q is let through the guard: its NIC is none of the parents", d.Name), d.fields())
 		case d.uuid == "":
 			w.Log(slog.LevelInfo, fmt.Sprintf("interface %q is protected by the default policy until libvirt says whose it is", d.Name), d.fields())
 		default:

@@ -70,6 +70,11 @@ func Run(ctx context.Context, o Options) error {
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
+	defer func() {
+		if w.guard != nil {
+			_ = w.guard.Close() // it stands on
+		}
+	}()
 	told, ended, err := w.listen(ctx)
 	if err != nil {
 		return err
@@ -90,6 +95,9 @@ type watcher struct {
 	vms     map[string]*domain.Domain // by UUID: the running VMs, as far as libvirt told
 	facts   map[string]facts.Facts    // by parent, as the rules that stand were made from
 	asked   bool                      // libvirt has told of all VMs, or did not answer
+
+	guard     *kernel.OwnedGuard // nil: none of ours stands
+	guardless bool               // this kernel cannot have one
 
 	tell func(event) // from any goroutine
 
@@ -209,12 +217,25 @@ func (w *watcher) pass(ctx context.Context) bool {
 	}
 	for _, d := range w.devices {
 		if !d.planned {
-			w.plan(d, standing)
+			w.plan(ctx, d, standing)
 		}
 	}
 	w.say(slog.LevelInfo, "network", "", nil)
-	mended := w.mend(ctx)
-	return w.sweep(ctx, standing) && mended
+	ok := w.mind("lower", w.lowerGuard(ctx))
+	ok = w.mend(ctx) && ok
+	ok = w.mind("raise", w.raiseGuard(ctx)) && ok
+	return w.sweep(ctx, standing) && ok
+}
+
+// mind logs an error about something, unless it was logged last, and reports
+// whether there was none.
+func (w *watcher) mind(about string, err error) bool {
+	if err != nil {
+		w.say(slog.LevelError, about, err.Error(), nil)
+		return false
+	}
+	w.say(slog.LevelInfo, about, "", nil)
+	return true
 }
 
 // say logs a message about something, unless it was said last. An empty one says

@@ -2,6 +2,7 @@ package watch_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -14,6 +15,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"macvtap-filter/internal/filter"
 	"macvtap-filter/internal/kernel"
 	"macvtap-filter/internal/lab"
 )
@@ -354,4 +356,84 @@ func network(t *testing.T) *lab.Network {
 		}
 	})
 	return n
+}
+
+const guarded = "guard = true\n" + dmz
+
+// TestGuard shows interfaces with guard = true: closed from the first moment, those
+// whose rules somebody flushed, too, and when watch is gone; open again when the
+// configuration wants no guard.
+func TestGuard(t *testing.T) {
+	n := network(t)
+	if err := inside(n, func() error { return kernel.TryGuard(context.Background(), filter.Guard([]string{"macvtap"})) }); errors.Is(err, kernel.ErrNoGuard) {
+		t.Skipf("SKIPPED on this kernel: %v", err)
+	}
+	first := plug(t, n, "macvtap0", webMAC)
+	w := start(t, n, guarded, web)
+	w.until("the guard stands", func() bool { return w.logged("the guard stands") })
+	if !passes(t, n, first, "192.0.2.1") || passes(t, n, first, "10.1.1.1") {
+		t.Error("the VM's own policy does not count behind the guard")
+	}
+	w.nft("flush ruleset")
+	for range 20 {
+		if passes(t, n, first, "192.168.2.77") {
+			t.Fatal("open after a flush")
+		}
+	}
+	w.until("the rules are back", func() bool { return passes(t, n, first, "192.0.2.1") })
+
+	w.stop()
+	w.nft("flush ruleset") // takes the guard along, which is nobody's now
+	w = start(t, n, guarded, web)
+	w.until("the guard stands again", func() bool { return w.logged("the guard stands") })
+	w.stop()
+	other := plug(t, n, "macvtap1", net.HardwareAddr{0x52, 0x54, 0, 0, 0, 2})
+	if passes(t, n, other, "192.168.2.77") || passes(t, n, other, "192.0.2.1") {
+		t.Error("a new interface is open while nobody watches")
+	}
+	w = start(t, n, guarded, web)
+	w.until("the new interface has its rules", func() bool { return passes(t, n, other, "192.0.2.1") })
+	if passes(t, n, other, "192.168.2.77") {
+		t.Error("open to the LAN")
+	}
+
+	w.configure(dmz)
+	w.until("the guard is gone", func() bool { return w.logged("removed the guard") })
+	w.nft("flush ruleset")
+	w.until("the rules are back without it", func() bool { return passes(t, n, first, "192.0.2.1") && !passes(t, n, first, "10.1.1.1") })
+	w.configure(guarded)
+	w.until("it stands again", func() bool { return w.count("the guard stands") == 2 })
+	if !passes(t, n, first, "192.0.2.1") || passes(t, n, first, "10.1.1.1") {
+		t.Error("the VM's own policy does not count behind the new guard")
+	}
+}
+
+// TestOtherParents shows interfaces on a NIC that is no parent, behind the guard.
+func TestOtherParents(t *testing.T) {
+	n := network(t)
+	if err := inside(n, func() error { return kernel.TryGuard(context.Background(), filter.Guard([]string{"macvtap"})) }); errors.Is(err, kernel.ErrNoGuard) {
+		t.Skipf("SKIPPED on this kernel: %v", err)
+	}
+	tap := plug(t, n, "macvtap0", webMAC)
+	w := start(t, n, "guard = true\nparents = [\"eth7\"]\n")
+	w.until("let through", func() bool { return w.logged("the guard stands") && passes(t, n, tap, "192.168.2.77") })
+	w.configure("guard = true\nguard_others = \"drop\"\nparents = [\"eth7\"]\n")
+	w.until("closed", func() bool { return !passes(t, n, tap, "192.0.2.1") })
+}
+
+// TestRecycledName shows a device that takes the name of a dead VM's, whose rules
+// still stand.
+func TestRecycledName(t *testing.T) {
+	n := network(t)
+	dead := plug(t, n, "macvtap0", webMAC)
+	hook(t, n, dmz, web)
+	if err := dead.Delete(); err != nil {
+		t.Fatal(err)
+	}
+	tap := plug(t, n, "macvtap0", net.HardwareAddr{0x52, 0x54, 0, 0, 0, 2})
+	w := start(t, n, dmz)
+	w.until("it has the default policy", func() bool { return passes(t, n, tap, "10.1.1.1") })
+	if passes(t, n, tap, "192.168.2.77") {
+		t.Error("open to the LAN")
+	}
 }
