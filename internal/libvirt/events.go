@@ -11,6 +11,10 @@ import (
 	"github.com/digitalocean/go-libvirt/socket/dialers"
 )
 
+// ErrSlow says that the daemon did not answer in time about a VM. The VM is told as
+// changed when it does.
+var ErrSlow = errors.New("no answer in time")
+
 // ErrGone says that the daemon knows no running VM of that UUID.
 var ErrGone = errors.New("not running")
 
@@ -19,6 +23,7 @@ type Listener struct {
 	rpc     *rpc.Libvirt
 	conn    net.Conn
 	changed chan string
+	closed  context.Context // ends with Close
 	stop    context.CancelFunc
 }
 
@@ -38,14 +43,13 @@ func Listen(patience time.Duration) (*Listener, error) {
 		return nil, err
 	}
 	l := &Listener{rpc: rpc.NewWithDialer(dialers.NewAlreadyConnected(conn)), conn: conn, changed: make(chan string, 64)}
-	subscribed, stop := context.WithCancel(context.Background())
-	l.stop = stop
+	l.closed, l.stop = context.WithCancel(context.Background())
 	err = l.within(patience, func() error {
 		if err := l.rpc.ConnectToURI(rpc.QEMUSystem); err != nil {
 			return err
 		}
 		for _, id := range events {
-			if err := l.subscribe(subscribed, id); err != nil {
+			if err := l.subscribe(id); err != nil {
 				return err
 			}
 		}
@@ -58,8 +62,8 @@ func Listen(patience time.Duration) (*Listener, error) {
 	return l, nil
 }
 
-func (l *Listener) subscribe(ctx context.Context, id rpc.DomainEventID) error {
-	stream, err := l.rpc.SubscribeEvents(ctx, id, nil)
+func (l *Listener) subscribe(id rpc.DomainEventID) error {
+	stream, err := l.rpc.SubscribeEvents(l.closed, id, nil)
 	if err != nil {
 		return err
 	}
@@ -69,13 +73,18 @@ func (l *Listener) subscribe(ctx context.Context, id rpc.DomainEventID) error {
 			if !ok {
 				continue
 			}
-			select {
-			case l.changed <- formatUUID(vm.UUID):
-			case <-ctx.Done():
-			}
+			l.tell(formatUUID(vm.UUID))
 		}
 	}()
 	return nil
+}
+
+// tell says that a VM changed.
+func (l *Listener) tell(uuid string) {
+	select {
+	case l.changed <- uuid:
+	case <-l.closed.Done():
+	}
 }
 
 // about gives the VM that an event is about.
@@ -120,37 +129,57 @@ func (l *Listener) Running(patience time.Duration) (uuids []string, err error) {
 	return uuids, nil
 }
 
-// LiveXML gives the XML of a running VM as it is now; ErrGone when there is none.
-func (l *Listener) LiveXML(uuid string, patience time.Duration) (xml string, err error) {
+// LiveXML gives the XML of a running VM as it is now; ErrGone when there is none, and
+// ErrSlow when the daemon cannot say, since something else keeps that VM busy.
+func (l *Listener) LiveXML(uuid string, patience time.Duration) (string, error) {
+	type answer struct {
+		xml string
+		err error
+	}
+	answers := make(chan answer, 1)
+	go func() {
+		xml, err := l.liveXML(uuid)
+		answers <- answer{xml, err}
+	}()
+	select {
+	case a := <-answers:
+		if a.err != nil {
+			return "", fmt.Errorf("VM %s: libvirt: %w", uuid, a.err)
+		}
+		return a.xml, nil
+	case <-time.After(patience):
+		go func() {
+			<-answers
+			l.tell(uuid)
+		}()
+		return "", fmt.Errorf("VM %s: libvirt: %w (%s)", uuid, ErrSlow, patience)
+	}
+}
+
+func (l *Listener) liveXML(uuid string) (string, error) {
 	id, err := parseUUID(uuid)
 	if err != nil {
 		return "", err
 	}
-	err = l.within(patience, func() error {
-		d, err := l.rpc.DomainLookupByUUID(id)
-		if rpc.IsNotFound(err) {
-			return ErrGone
-		}
-		if err != nil {
-			return err
-		}
-		active, err := l.rpc.DomainIsActive(d)
-		if rpc.IsNotFound(err) || err == nil && active == 0 {
-			return ErrGone
-		}
-		if err != nil {
-			return err
-		}
-		xml, err = l.rpc.DomainGetXMLDesc(d, 0)
-		if rpc.IsNotFound(err) {
-			return ErrGone
-		}
-		return err
-	})
-	if err != nil {
-		return "", fmt.Errorf("VM %s: libvirt: %w", uuid, err)
+	d, err := l.rpc.DomainLookupByUUID(id)
+	if rpc.IsNotFound(err) {
+		return "", ErrGone
 	}
-	return xml, nil
+	if err != nil {
+		return "", err
+	}
+	active, err := l.rpc.DomainIsActive(d)
+	if rpc.IsNotFound(err) || err == nil && active == 0 {
+		return "", ErrGone
+	}
+	if err != nil {
+		return "", err
+	}
+	xml, err := l.rpc.DomainGetXMLDesc(d, 0)
+	if rpc.IsNotFound(err) {
+		return "", ErrGone
+	}
+	return xml, err
 }
 
 // within bounds a call to the daemon. One that does not come back leaves the

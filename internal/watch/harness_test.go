@@ -265,6 +265,7 @@ type fakeLibvirt struct {
 	mu      sync.Mutex
 	vms     map[string]string // XML by UUID
 	away    bool
+	slow    bool // about its VMs
 	current *connection
 }
 
@@ -308,6 +309,14 @@ func (l *fakeLibvirt) stop() {
 	l.current.changed <- webUUID
 }
 
+// hang has it answer nothing about VMs any more, or again.
+func (l *fakeLibvirt) hang(slow bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.slow = slow
+	l.current.changed <- webUUID
+}
+
 func (l *fakeLibvirt) leave() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -334,6 +343,9 @@ func (c *connection) LiveXML(uuid string, _ time.Duration) (string, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	xml, ok := c.vms[uuid]
+	if c.slow {
+		return "", fmt.Errorf("VM %s: %w", uuid, libvirt.ErrSlow)
+	}
 	if !ok {
 		return "", fmt.Errorf("VM %s: %w", uuid, libvirt.ErrGone)
 	}

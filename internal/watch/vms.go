@@ -16,7 +16,7 @@ import (
 // Its calls give up after their patience.
 type Libvirt interface {
 	Running(patience time.Duration) (uuids []string, err error)
-	LiveXML(uuid string, patience time.Duration) (string, error) // libvirt.ErrGone when it does not run
+	LiveXML(uuid string, patience time.Duration) (string, error) // libvirt.ErrGone when it does not run, ErrSlow
 	Changed() <-chan string                                      // UUIDs of VMs to ask after again
 	Ended() <-chan struct{}                                      // closed when the connection is lost
 	Close()
@@ -94,6 +94,12 @@ func follow(l Libvirt, uuid string, tell func(event)) error {
 		tell(func(w *watcher) { w.noteVM(uuid, nil) })
 		return nil
 	}
+	if errors.Is(err, libvirt.ErrSlow) {
+		tell(func(w *watcher) {
+			w.say(slog.LevelWarn, uuid, fmt.Sprintf("%v; what is known of it stays, and new interfaces get the default policy", err), nil)
+		})
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -104,7 +110,10 @@ func follow(l Libvirt, uuid string, tell func(event)) error {
 		})
 		return nil
 	}
-	tell(func(w *watcher) { w.noteVM(uuid, d) })
+	tell(func(w *watcher) {
+		w.say(slog.LevelInfo, uuid, "", nil)
+		w.noteVM(uuid, d)
+	})
 	return nil
 }
 
