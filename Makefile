@@ -51,10 +51,11 @@ fuzz:
 	  done; \
 	done
 
-# The long run of the differential test: random frames through a tap, and what the
-# evaluator says of them.
+# The long runs: random frames through a tap, and what the evaluator says of them;
+# devices plugged in while their VMs send.
 soak:
 	MACVTAP_FILTER_FRAMES=100000 $(GO) test -count=1 -v -timeout 60m -run TestJudgeAgreesWithTheKernel ./internal/judge
+	MACVTAP_FILTER_PLUGS=1000 $(GO) test -count=1 -v -timeout 60m -run '^TestGuard$$' ./internal/kernel
 
 test-kernels:
 	$(GO) test -tags kernels -count=1 -v -timeout 20m ./internal/kernels

@@ -164,6 +164,13 @@ func TestGuard(t *testing.T) {
 		{"owner again", testOwnerAgain},
 		{"other kinds of devices", testOtherKinds},
 		{"other prefixes", testOtherPrefixes},
+		{"hot-plug", testPlug},
+		{"recycled name", testRecycledName},
+		{"flush", testFlush},
+		{"two VMs", testBetween},
+		{"mark is taken off", testMarkIsTakenOff},
+		{"open table", testOpenTable},
+		{"many at once", testMany},
 		{"read back", testGuardReadBack},
 	} {
 		t.Run(test.name, test.f)
