@@ -3,12 +3,14 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
 
 	"macvtap-filter/internal/config"
 	"macvtap-filter/internal/domain"
+	"macvtap-filter/internal/filter"
 	"macvtap-filter/internal/kernel"
 	"macvtap-filter/internal/plan"
 	"macvtap-filter/internal/ruleset"
@@ -19,6 +21,7 @@ import (
 type rules struct {
 	name    string
 	tables  []ruleset.Table
+	guard   bool       // beside a guard
 	text    string     // of the table textTable
 	allowed netip.Addr // the LAN host that frames of the kind lanHost go to
 }
@@ -47,12 +50,23 @@ func (s *site) allRules() ([]rules, error) {
 	}
 	for i, n := range []int{0, 10, 1_000, 10_000} {
 		var err error
-		if all[2+i].tables, err = s.tables(hosts(n)); err != nil {
+		if all[2+i].tables, err = s.tables(hosts(n), false); err != nil {
 			return nil, err
 		}
 	}
-	return all, nil
+	// Older kernels cannot have a guard.
+	switch err := kernel.TryGuard(context.Background(), s.guard()); {
+	case errors.Is(err, kernel.ErrNoGuard):
+		return all, nil
+	case err != nil:
+		return nil, err
+	}
+	behind, err := s.tables(nil, true)
+	return append(all, rules{name: ours + ", guard", tables: behind, guard: true, allowed: gateway4}), err
 }
+
+// guard closes the VM's device while it has no rules.
+func (s *site) guard() ruleset.Table { return filter.Guard([]string{vmDevice}) }
 
 // hosts gives n addresses on the LAN, none of which is anybody's in particular.
 func hosts(n int) []netip.Addr {
@@ -65,7 +79,7 @@ func hosts(n int) []netip.Addr {
 
 // tables gives our own tables, of the default policy with more hosts allowed, the
 // way a hook call makes them.
-func (s *site) tables(more []netip.Addr) ([]ruleset.Table, error) {
+func (s *site) tables(more []netip.Addr, guard bool) ([]ruleset.Table, error) {
 	d, err := domain.Parse(bytes.NewReader(s.domain(vmDevice)))
 	if err != nil {
 		return nil, err
@@ -74,12 +88,15 @@ func (s *site) tables(more []netip.Addr) ([]ruleset.Table, error) {
 	for _, h := range more {
 		allow = append(allow, h.String())
 	}
-	text := fmt.Sprintf("parents = [%q]\n[policy.default]\nallow = [\"%s\"]\n", s.network.Parent, strings.Join(allow, `", "`))
+	text := fmt.Sprintf("parents = [%q]\nguard = %t\n[policy.default]\nallow = [\"%s\"]\n", s.network.Parent, guard, strings.Join(allow, `", "`))
 	c, err := config.Parse("config.toml", []byte(text))
 	if err != nil {
 		return nil, err
 	}
 	made, err := plan.Make(d, c, plan.Recorded{s.facts()})
+	for i := range made.Tables {
+		made.Tables[i] = filter.Bind(made.Tables[i], s.tap.Index)
+	}
 	return made.Tables, err
 }
 
@@ -107,7 +124,15 @@ func linear(allowed ...netip.Addr) string {
 // install puts the rules in place of those that stand.
 func (s *site) install(ctx context.Context, r rules) error {
 	all := func(kernel.Standing) bool { return true }
-	err := s.network.Hypervisor.Do(func() error { return kernel.Replace(ctx, r.tables, all) })
+	err := s.network.Hypervisor.Do(func() error {
+		if _, err := kernel.RemoveGuard(ctx); err != nil {
+			return err
+		}
+		if err := kernel.Replace(ctx, r.tables, all); err != nil || !r.guard {
+			return err
+		}
+		return kernel.RaiseGuard(ctx, s.guard())
+	})
 	if err != nil {
 		return err
 	}

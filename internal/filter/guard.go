@@ -11,8 +11,8 @@ import (
 // Marks that a device's rules give a frame for the guard to see that it was
 // judged. There is one for each direction: a frame from one VM to another on the
 // same host crosses the sender's rules, then the receiver's, and neither may
-// answer for the other. The guard takes the mark off again, so that nobody behind
-// it finds one.
+// answer for the other. From what leaves a VM the guard takes the mark off again, so
+// that nobody behind it finds one; behind the other there is only the VM.
 const (
 	markFromVM uint32 = 0x6d766601
 	markToVM   uint32 = 0x6d766602
@@ -30,12 +30,16 @@ func Guard(prefixes []string) ruleset.Table {
 	t := ruleset.Table{Name: ruleset.GuardTable, Comment: "closes macvtap devices without rules"}
 	for _, v := range []view{fromVM, toVM} {
 		counter := v.prefix + "-no-rules"
+		judged := ruleset.Rule{Matches: []ruleset.Match{ruleset.Number(ruleset.PacketMark, ruleset.Equal, v.mark())}, Verdict: ruleset.Accept}
+		if v.out {
+			judged.Mark = new(uint32(0))
+		}
 		t.Counters = append(t.Counters, counter)
 		t.Chains = append(t.Chains, ruleset.Chain{
 			Name: v.prefix,
 			Hook: &ruleset.Hook{Type: v.hook, Prefixes: slices.Clone(prefixes), Priority: guardPriority},
 			Rules: []ruleset.Rule{
-				{Matches: []ruleset.Match{ruleset.Number(ruleset.PacketMark, ruleset.Equal, v.mark())}, Mark: new(uint32(0)), Verdict: ruleset.Accept},
+				judged,
 				{Matches: []ruleset.Match{ruleset.Kind(v.deviceKind(), ruleset.NotEqual, "macvtap")}, Verdict: ruleset.Accept, Comment: "not a VM's"},
 				{Counter: counter, Verdict: ruleset.Drop, Comment: "guard: no rules for this device"},
 			},

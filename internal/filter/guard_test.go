@@ -70,7 +70,7 @@ func TestGuard(t *testing.T) {
 
 	chain to-vm {
 		type filter hook ingress devices = { "macvtap*", "web*" } priority 1; policy drop;
-		meta mark 0x6d766602 meta mark set 0x00000000 accept
+		meta mark 0x6d766602 accept
 		meta iifkind != "macvtap" accept comment "not a VM's"
 		counter name "to-vm-no-rules" drop comment "guard: no rules for this device"
 	}
