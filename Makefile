@@ -52,10 +52,11 @@ fuzz:
 	done
 
 # The long runs: random frames through a tap, and what the evaluator says of them;
-# devices plugged in while their VMs send.
+# devices plugged in while their VMs send; hooks of many VMs at once.
 soak:
 	MACVTAP_FILTER_FRAMES=100000 $(GO) test -count=1 -v -timeout 60m -run TestJudgeAgreesWithTheKernel ./internal/judge
 	MACVTAP_FILTER_PLUGS=1000 $(GO) test -count=1 -v -timeout 60m -run '^TestGuard$$' ./internal/kernel
+	MACVTAP_FILTER_VMS=250 $(GO) test -count=1 -v -timeout 60m -run '^TestHooksAtOnce$$' ./cmd/macvtap-filter
 
 test-kernels:
 	$(GO) test -tags kernels -count=1 -v -timeout 20m ./internal/kernels
