@@ -3,6 +3,7 @@ module macvtap-filter
 go 1.26.0
 
 require (
+	github.com/agnivade/levenshtein v1.2.2 // which VM a mistyped name means
 	github.com/beevik/etree v1.8.1 // domain XML; prescribed
 	github.com/cavaliergopher/cpio v1.0.1 // tests: initramfs
 	github.com/coreos/go-systemd/v22 v22.7.0 // the journal's fields; small, systemd's own

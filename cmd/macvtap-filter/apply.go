@@ -76,6 +76,29 @@ func anew(ctx context.Context, step func(context.Context) error) error {
 }
 
 func applyOne(ctx context.Context, std streams, o options, c *config.Config, client *libvirt.Client, name string) error {
+	return planned(ctx, c, client, name, func(ctx context.Context, d *domain.Domain, made plan.Plan) error {
+		for _, w := range made.Warnings {
+			warningf(std, "%s", w)
+		}
+		if o.dryRun {
+			return printChange(ctx, std, made.Tables, ownedBy(d))
+		}
+		if err := replace(ctx, d, made); err != nil {
+			return err
+		}
+		if !o.all {
+			if w := raiseFirst(ctx, c, d); w != "" {
+				warningf(std, "VM %q: %s", name, w)
+			}
+		}
+		tellApplied(std, d, made)
+		return nil
+	})
+}
+
+// planned plans what should stand for a running VM, and has something done with it
+// before anybody else of this program changes what stands.
+func planned(ctx context.Context, c *config.Config, client *libvirt.Client, name string, do func(context.Context, *domain.Domain, plan.Plan) error) error {
 	xml, err := client.LiveXML(ctx, name)
 	if err != nil {
 		return err
@@ -93,21 +116,14 @@ func applyOne(ctx context.Context, std streams, o options, c *config.Config, cli
 	if err != nil {
 		return err
 	}
-	for _, w := range made.Warnings {
-		warningf(std, "%s", w)
-	}
-	if o.dryRun {
-		return printChange(ctx, std, made.Tables, ownedBy(d))
-	}
+	return do(ctx, d, made)
+}
+
+// replace programs a running VM's rules in place of all that it has.
+func replace(ctx context.Context, d *domain.Domain, made plan.Plan) error {
 	if err := kernel.Replace(ctx, made.Tables, ownedBy(d)); err != nil {
-		return fmt.Errorf("VM %q: %w", name, err)
+		return fmt.Errorf("VM %q: %w", d.Name, err)
 	}
-	if !o.all {
-		if w := raiseFirst(ctx, c, d); w != "" {
-			warningf(std, "VM %q: %s", name, w)
-		}
-	}
-	tellApplied(std, d, made)
 	return nil
 }
 

@@ -15,6 +15,11 @@ func commands() []command {
 		f.BoolVar(&o.dryRun, "dry-run", false, "")
 		f.BoolVar(&o.all, "all", false, "")
 	}
+	verifies := func(f *flag.FlagSet, o *options) {
+		changes(f, o)
+		f.BoolVar(&o.repair, "repair", false, "")
+		f.BoolVar(&o.json, "json", false, "")
+	}
 	renders := func(f *flag.FlagSet, o *options) {
 		f.StringVar(&o.format, "format", "nft", "")
 		f.StringVar(&o.facts, "facts", "", "")
@@ -22,6 +27,7 @@ func commands() []command {
 	return []command{
 		{"apply", applyUsage, changes, apply},
 		{"remove", removeUsage, changes, remove},
+		{"verify", verifyUsage, verifies, verify},
 		{"render", renderUsage, renders, render},
 		{"explain", explainUsage, explainFlags, explain},
 		{"facts", factsUsage, none, printFacts},

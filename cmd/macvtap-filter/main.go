@@ -80,6 +80,8 @@ type options struct {
 	config string
 	dryRun bool
 	all    bool
+	repair bool
+	json   bool
 	format string
 	facts  string
 

@@ -25,6 +25,7 @@ usage: macvtap-filter [--config FILE] COMMAND …
 commands:
   apply VM… | --all     program the rules of running VMs again
   remove VM… | --all    remove the rules of VMs
+  verify [VM… | --all]  compare the kernel with what should be there, and mend it
   render [FILE | -]     print the rules for a domain XML as nft text
   explain …             say what happens to a frame, which rule decides, and why
   facts PARENT…         print what the words of a policy stand for on this host
@@ -38,7 +39,7 @@ Each command has --help. The configuration is /etc/macvtap-filter/config.toml;
 libvirt calls the program by itself when it is in /etc/libvirt/hooks/qemu.d/:
   macvtap-filter NAME start begin -  <domain.xml
 
-exit codes: 0 done; 1 failed; 2 wrong usage, configuration or XML
+exit codes: 0 done; 1 failed, or verify found a difference; 2 wrong usage, configuration or XML
 `
 
 const applyUsage = `usage: macvtap-filter apply [--dry-run] VM… | --all
@@ -59,6 +60,30 @@ Removes the rules of VMs: their interfaces are open to the local network then. I
 needs no libvirt; a VM is named as it was when its rules were made, or by its UUID.
 
   --dry-run      say which tables would go, as nft commands, and change nothing
+`
+
+const verifyUsage = `usage: macvtap-filter verify [--repair [--dry-run]] [--json] [VM… | --all]
+
+Compares the rules in the kernel with those that should be there for running VMs,
+rule by rule, and the devices that they are bound to; without arguments, of all.
+Prints each difference in the words of nft: a line that begins with "-" is
+missing, one with "+" should not be there. It finds, too
+
+  drifted        other rules than should stand, for a device
+  unprotected    no rules, for a device that should have some
+  stale          rules of a device that is gone, or of no running VM
+
+Exits 0 when all is as it should be, 1 when it is not. Who goes on starting and
+stopping VMs meanwhile causes no finding.
+
+  --repair       program what should be there, remove what should not, and say so;
+                 then 0 means that all is as it should be now
+  --dry-run      change nothing, in spite of --repair
+  --json         print the findings as JSON: a list of objects with state, vm, uuid,
+                 interface, device, table, reason, diff and repaired
+  --config FILE  another configuration
+
+example: macvtap-filter verify --repair web-1
 `
 
 const renderUsage = `usage: macvtap-filter render [--format nft|json] [--facts FILE] [FILE | -]

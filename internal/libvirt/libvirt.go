@@ -10,7 +10,9 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
+	"github.com/agnivade/levenshtein"
 	rpc "github.com/digitalocean/go-libvirt"
 	"github.com/digitalocean/go-libvirt/socket/dialers"
 )
@@ -94,7 +96,7 @@ func (c *Client) LiveXML(ctx context.Context, name string) (string, error) {
 	}
 	d, err := c.rpc.DomainLookupByName(name)
 	if rpc.IsNotFound(err) {
-		return "", fmt.Errorf("VM %q: libvirt knows no such VM; \"virsh list --all\" names them", name)
+		return "", fmt.Errorf("VM %q: libvirt knows no such VM%s; \"virsh list --all\" names them", name, c.suggest(name))
 	}
 	if err != nil {
 		return "", fmt.Errorf("VM %q: libvirt: %w", name, err)
@@ -111,6 +113,35 @@ func (c *Client) LiveXML(ctx context.Context, name string) (string, error) {
 		return "", fmt.Errorf("VM %q: libvirt: %w", name, err)
 	}
 	return xml, nil
+}
+
+// suggest asks whether a VM of a like name is meant, if there is one.
+func (c *Client) suggest(name string) string {
+	domains, _, err := c.rpc.ConnectListAllDomains(1, 0)
+	if err != nil {
+		return "" // the message says enough without
+	}
+	names := make([]string, len(domains))
+	for i, d := range domains {
+		names[i] = d.Name
+	}
+	if near := nearest(name, names); near != "" {
+		return fmt.Sprintf(", did you mean %q?", near)
+	}
+	return ""
+}
+
+// nearest gives the name that a mistyped one most likely stands for, "" for none:
+// one letter in three may be wrong.
+func nearest(typed string, names []string) string {
+	near, least := "", max(1, utf8.RuneCountInString(typed)/3)+1
+	for _, name := range names {
+		distance := levenshtein.ComputeDistance(strings.ToLower(typed), strings.ToLower(name))
+		if distance < least {
+			near, least = name, distance
+		}
+	}
+	return near
 }
 
 // Version gives the daemon's version as libvirt counts it: major*1,000,000 +

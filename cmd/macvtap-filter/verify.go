@@ -1,0 +1,343 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"macvtap-filter/internal/config"
+	"macvtap-filter/internal/drift"
+	"macvtap-filter/internal/filter"
+	"macvtap-filter/internal/host"
+	"macvtap-filter/internal/kernel"
+	"macvtap-filter/internal/libvirt"
+	"macvtap-filter/internal/plan"
+	"macvtap-filter/internal/ruleset"
+)
+
+// verify holds what the kernel has against what should be there, and with --repair
+// puts it there.
+func verify(ctx context.Context, std streams, o options, args []string) error {
+	if o.all && len(args) > 0 {
+		return badInput(errors.New("give either VMs or --all"))
+	}
+	c, err := config.Load(o.config)
+	if err != nil {
+		return badInput(err)
+	}
+	client, err := libvirt.Dial(ctx)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	v := &verifier{std: std, options: o, config: c, client: client}
+	all := len(args) == 0
+	names := slices.Compact(slices.Sorted(slices.Values(args)))
+	if all {
+		if names, err = client.Running(); err != nil {
+			return err
+		}
+	}
+	found, err := v.look(ctx, names, all, nil)
+	if err == nil && len(found) > 0 {
+		// A VM that starts or stops while we look is not wrong: a moment later
+		// it is as it should be.
+		found, err = v.lookAgain(ctx, found)
+	}
+	if err != nil {
+		return err
+	}
+	left := found
+	if o.repair && !o.dryRun && len(found) > 0 {
+		if left, err = v.repair(ctx, found); err != nil {
+			return err
+		}
+	}
+	if err := v.print(found, left); err != nil {
+		return err
+	}
+	if len(left) > 0 || v.failed {
+		return errTold
+	}
+	return nil
+}
+
+// A verifier looks at VMs, and remembers whether it could look at all of them.
+type verifier struct {
+	std     streams
+	options options
+	config  *config.Config
+	client  *libvirt.Client
+
+	vms, interfaces int // looked at
+	failed          bool
+	told            map[string]bool // failures that were told
+}
+
+// look compares VMs and, with all, everything that stands; others are tables to look
+// at besides. A VM that cannot be planned is told, and its rules are let alone.
+func (v *verifier) look(ctx context.Context, names []string, all bool, others []string) ([]drift.Finding, error) {
+	h, err := host.Open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer h.Close()
+	guard, err := guarded(ctx, v.config)
+	if err != nil {
+		return nil, err
+	}
+	network := plan.Remember(plan.Live{Host: h, Running: true, Guard: guard})
+	var vms []drift.VM
+	off := map[string]bool{}     // VMs by name that are not running
+	unclear := map[string]bool{} // and those whose rules nobody can say
+	v.vms, v.interfaces, v.failed = 0, 0, false
+	for _, name := range names {
+		var vm drift.VM
+		err := anew(ctx, func(ctx context.Context) (err error) {
+			vm, err = v.should(ctx, name, network)
+			return err
+		})
+		switch {
+		case errors.Is(err, libvirt.ErrNotRunning):
+			off[keptName(name)] = true
+		case err != nil:
+			v.fail(err)
+			unclear[keptName(name)] = true
+			continue
+		default:
+			vms = append(vms, vm)
+			v.vms, v.interfaces = v.vms+1, v.interfaces+len(vm.Tables)
+		}
+	}
+	var held []kernel.Held
+	var found []drift.Finding
+	err = anew(ctx, func(ctx context.Context) (err error) {
+		if all || slices.Contains(others, ruleset.GuardTable) {
+			if found, err = v.guard(ctx); err != nil {
+				return err
+			}
+		}
+		held, err = v.held(ctx, vms, off, all, others)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	held = slices.DeleteFunc(held, func(h kernel.Held) bool { return unclear[filter.ParseOwner(h.Comment).Name] })
+	return append(found, drift.Find(vms, held, h.Exists)...), nil
+}
+
+// should plans what should stand for a running VM.
+func (v *verifier) should(ctx context.Context, name string, network plan.Network) (drift.VM, error) {
+	xml, err := v.client.LiveXML(ctx, name)
+	if err != nil {
+		return drift.VM{}, err
+	}
+	d, err := parseNamed(name, strings.NewReader(xml))
+	if err != nil {
+		return drift.VM{}, err
+	}
+	made, err := plan.Make(d, v.config, network)
+	return drift.VM{Domain: d, Tables: made.Tables}, err
+}
+
+// guard compares the guard.
+func (v *verifier) guard(ctx context.Context) ([]drift.Finding, error) {
+	held, err := kernel.Read(ctx, ruleset.GuardTable)
+	if err != nil {
+		return nil, err
+	}
+	var want *ruleset.Table
+	if v.config.Guard {
+		want = new(filter.Guard(v.config.GuardPrefixes))
+	}
+	return drift.Guard(want, held), nil
+}
+
+func (v *verifier) fail(err error) {
+	v.failed = true
+	if v.told == nil {
+		v.told = map[string]bool{}
+	}
+	if !v.told[err.Error()] {
+		v.told[err.Error()] = true
+		errorf(v.std, "%v", err)
+	}
+}
+
+// keptName is a VM's name as its tables keep it.
+func keptName(name string) string {
+	const uuid = "00000000-0000-0000-0000-000000000000" // as long as any
+	return filter.ParseOwner(filter.Owner{UUID: uuid, Name: name}.Comment()).Name
+}
+
+// held reads the tables that stand: all, or those that VMs have or should have.
+func (v *verifier) held(ctx context.Context, vms []drift.VM, off map[string]bool, all bool, others []string) ([]kernel.Held, error) {
+	if all {
+		return kernel.Read(ctx)
+	}
+	names := slices.Clone(others)
+	uuids := map[string]bool{}
+	for _, vm := range vms {
+		uuids[vm.UUID] = true
+		for _, t := range vm.Tables {
+			names = append(names, t.Name)
+		}
+	}
+	standing, err := kernel.Tables(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range standing {
+		owner := filter.ParseOwner(s.Comment)
+		if uuids[owner.UUID] || off[owner.Name] {
+			names = append(names, s.Name)
+		}
+	}
+	if len(names) == 0 {
+		return nil, nil
+	}
+	return kernel.Read(ctx, names...)
+}
+
+// lookAgain gives what is still wrong of what was found.
+func (v *verifier) lookAgain(ctx context.Context, found []drift.Finding) ([]drift.Finding, error) {
+	vms, interfaces, failed := v.vms, v.interfaces, v.failed
+	var running []string
+	err := anew(ctx, func(context.Context) (err error) {
+		running, err = v.client.Running()
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	runs := map[string]string{}
+	for _, name := range running {
+		runs[keptName(name)] = name
+	}
+	var names, tables []string
+	for _, f := range found {
+		if name, ok := runs[keptName(f.VM)]; ok {
+			names = append(names, name)
+		}
+		tables = append(tables, f.Table)
+	}
+	again, err := v.look(ctx, slices.Compact(slices.Sorted(slices.Values(names))), false, tables)
+	v.vms, v.interfaces, v.failed = vms, interfaces, v.failed || failed
+	return again, err
+}
+
+// repair programs what should stand in place of what was found, and gives what is
+// wrong after that.
+func (v *verifier) repair(ctx context.Context, found []drift.Finding) ([]drift.Finding, error) {
+	stale := map[uint64]bool{}
+	mended := map[string]bool{}
+	var guard bool
+	for _, f := range found {
+		if f.Table == ruleset.GuardTable {
+			guard = true
+			continue
+		}
+		if f.State == drift.Stale {
+			stale[f.Handle] = true
+			continue
+		}
+		if mended[f.VM] {
+			continue
+		}
+		mended[f.VM] = true
+		err := anew(ctx, func(ctx context.Context) error {
+			return planned(ctx, v.config, v.client, f.VM, replace)
+		})
+		if err != nil {
+			v.fail(err)
+		}
+	}
+	if len(stale) > 0 {
+		err := anew(ctx, func(ctx context.Context) error { return removeSeen(ctx, stale) })
+		if err != nil {
+			return nil, err
+		}
+	}
+	if guard {
+		// Last: it closes what has no rules.
+		if err := anew(ctx, v.repairGuard); err != nil {
+			v.fail(err)
+		}
+	}
+	return v.lookAgain(ctx, found)
+}
+
+func (v *verifier) repairGuard(ctx context.Context) error {
+	if v.config.Guard {
+		return raiseLast(ctx, v.std, v.options, v.config, v.failed)
+	}
+	return lowerGuard(ctx, v.std, v.options, "guard = true is not in "+v.config.File)
+}
+
+// removeSeen removes those very tables: one that took the name since is another.
+func removeSeen(ctx context.Context, handles map[uint64]bool) error {
+	unlock, err := kernel.Lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	_, err = kernel.Remove(ctx, func(s kernel.Standing) bool { return handles[s.Handle] })
+	return err
+}
+
+// print tells what was found, and what is left of it.
+func (v *verifier) print(found, left []drift.Finding) error {
+	wrong := map[string]bool{}
+	for _, f := range left {
+		wrong[f.Table] = true
+	}
+	repaired := func(f drift.Finding) bool { return v.options.repair && !v.options.dryRun && !wrong[f.Table] }
+	if v.options.json {
+		return v.printJSON(found, repaired)
+	}
+	mended := 0
+	for _, f := range found {
+		fmt.Fprint(v.std.out, f)
+		if repaired(f) {
+			mended++
+			notef(v.std, "%s: repaired the table %s", f.Where(), f.Table)
+		}
+	}
+	switch {
+	case len(found) == 0 && !v.failed:
+		notef(v.std, "%s of %s as should be", count(v.interfaces, "interface"), count(v.vms, "running VM"))
+	case len(left) > 0 && !v.options.repair:
+		notef(v.std, "%s not as should be; \"macvtap-filter verify --repair\" mends that", count(len(left), "table"))
+	case len(left) > 0:
+		notef(v.std, "%s not as should be, %d repaired", count(len(left), "table"), mended)
+	}
+	return nil
+}
+
+func count(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return fmt.Sprintf("%d %s", n, what)
+}
+
+func (v *verifier) printJSON(found []drift.Finding, repaired func(drift.Finding) bool) error {
+	type finding struct {
+		drift.Finding
+		Repaired bool `json:"repaired"`
+	}
+	out := []finding{}
+	for _, f := range found {
+		out = append(out, finding{f, repaired(f)})
+	}
+	text, err := json.MarshalIndent(out, "", "  ")
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(v.std.out, "%s\n", text)
+	return nil
+}

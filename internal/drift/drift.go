@@ -1,0 +1,173 @@
+// Package drift holds what the kernel has against what should be there. It is
+// pure: whoever asks reads both sides, and mends.
+package drift
+
+import (
+	"fmt"
+	"strings"
+
+	"macvtap-filter/internal/domain"
+	"macvtap-filter/internal/filter"
+	"macvtap-filter/internal/kernel"
+	"macvtap-filter/internal/ruleset"
+)
+
+// A State says what is wrong with a device's rules.
+type State string
+
+// What can be wrong.
+const (
+	Drifted     State = "drifted"     // other rules stand than should
+	Unprotected State = "unprotected" // none stand
+	Stale       State = "stale"       // rules stand and none should
+)
+
+// A Finding is one table that is not as it should be.
+type Finding struct {
+	State     State  `json:"state"`
+	VM        string `json:"vm"` // "" for the guard, which is everybody's
+	UUID      string `json:"uuid"`
+	Interface int    `json:"interface,omitempty"` // its place in the domain XML, from 1
+	Device    string `json:"device"`
+	Table     string `json:"table"`
+	Reason    string `json:"reason"`
+	Diff      string `json:"diff,omitempty"` // of a drifted one: unified, in nft's words
+
+	Handle uint64 `json:"-"` // of the table that stands
+}
+
+// String tells the finding in one line, and below it how the rules differ.
+func (f Finding) String() string {
+	return fmt.Sprintf("%s, table %s: %s: %s\n%s", f.Where(), f.Table, f.State, f.Reason, f.Diff)
+}
+
+// Where names the VM, its interface and the device.
+func (f Finding) Where() string {
+	switch {
+	case f.Table == ruleset.GuardTable:
+		return "the guard"
+	case f.Interface > 0:
+		return fmt.Sprintf("VM %q: interface %d, device %q", f.VM, f.Interface, f.Device)
+	}
+	return fmt.Sprintf("VM %q: device %q", f.VM, f.Device)
+}
+
+// A VM is a running one and the tables that should stand for it.
+type VM struct {
+	*domain.Domain
+	Tables []ruleset.Table
+}
+
+// Find gives what is wrong: first VM by VM, in their order, then what belongs to
+// none of them. exists reports whether there is a device of that name; a table that
+// names no owner is somebody's own, and is let alone.
+func Find(vms []VM, held []kernel.Held, exists func(device string) bool) []Finding {
+	standing := map[string]kernel.Held{}
+	for _, h := range held {
+		standing[h.Name] = h
+	}
+	running := map[string]bool{}
+	wanted := map[string]bool{}
+	var found []Finding
+	for _, vm := range vms {
+		running[vm.UUID] = true
+		for _, should := range vm.Tables {
+			wanted[should.Name] = true
+			h, stands := standing[should.Name]
+			if f, wrong := compare(vm, should, h, stands); wrong {
+				found = append(found, f)
+			}
+		}
+	}
+	for _, h := range held {
+		owner := filter.ParseOwner(h.Comment)
+		device, ours := ruleset.TableDevice(h.Name)
+		if wanted[h.Name] || !ours || owner.UUID == "" {
+			continue
+		}
+		if owner.UUID == domain.UnknownUUID && exists(device) {
+			continue // watch closes what it cannot tell the VM of
+		}
+		found = append(found, Finding{
+			State: Stale, VM: owner.Name, UUID: owner.UUID, Device: device, Table: h.Name, Handle: h.Handle,
+			Reason: stale(device, running[owner.UUID], exists(device)),
+		})
+	}
+	return found
+}
+
+func compare(vm VM, should ruleset.Table, h kernel.Held, stands bool) (Finding, bool) {
+	device, _ := ruleset.TableDevice(should.Name)
+	f := Finding{VM: vm.Name, UUID: vm.UUID, Device: device, Table: should.Name, Handle: h.Handle}
+	for _, i := range vm.Direct {
+		if i.Target == device {
+			f.Interface = i.Number
+		}
+	}
+	if !stands {
+		f.State, f.Reason = Unprotected, "no rules stand: the local network and the VM are open to each other"
+		return f, true
+	}
+	if f.Diff = diff(should, h.Table); f.Diff == "" {
+		return f, false
+	}
+	f.State, f.Reason = Drifted, "other rules stand than should"
+	if lost := unbound(should, h.Table); len(lost) > 0 {
+		f.Reason += "; not bound to the device: " + strings.Join(lost, ", ")
+	}
+	return f, true
+}
+
+func diff(should, stands ruleset.Table) string {
+	return ruleset.Diff(should.Name+" (should stand)", should, should.Name+" (stands)", stands)
+}
+
+// Guard gives what is wrong with the guard that the configuration wants, nil for
+// none.
+func Guard(want *ruleset.Table, held []kernel.Held) []Finding {
+	f := Finding{Table: ruleset.GuardTable}
+	stands := len(held) > 0
+	if stands {
+		f.Handle = held[0].Handle
+	}
+	switch {
+	case want == nil && stands:
+		f.State, f.Reason = Stale, "a guard stands that the configuration does not want"
+	case want != nil && !stands:
+		f.State, f.Reason = Unprotected, "none stands: devices without rules are open"
+	case want != nil && stands:
+		f.State, f.Reason, f.Diff = Drifted, "another one stands than should", diff(*want, held[0].Table)
+	}
+	if f.State == "" || f.State == Drifted && f.Diff == "" {
+		return nil
+	}
+	return []Finding{f}
+}
+
+// unbound names the base chains that see no frame of their device, for which no
+// rule in them matters.
+func unbound(should, stands ruleset.Table) []string {
+	bound := map[string]bool{}
+	for _, c := range stands.Chains {
+		if c.Hook != nil {
+			bound[string(c.Hook.Type)+" "+c.Hook.Device] = true
+		}
+	}
+	var lost []string
+	for _, c := range should.Chains {
+		if c.Hook != nil && !bound[string(c.Hook.Type)+" "+c.Hook.Device] {
+			lost = append(lost, c.Name)
+		}
+	}
+	return lost
+}
+
+func stale(device string, running, exists bool) string {
+	switch {
+	case !exists:
+		return fmt.Sprintf("there is no device %q any more; a later one of that name would get these rules", device)
+	case running:
+		return "the VM has no such interface on a configured parent"
+	}
+	return "the VM is not running, and the device may be another's"
+}

@@ -1,0 +1,37 @@
+package plan
+
+import "macvtap-filter/internal/facts"
+
+// Remember gives a network that is asked only once for the names and the facts of a
+// parent, for plans of many VMs at one time.
+func Remember(n Network) Network {
+	return &memory{Network: n, names: map[string][]string{}, facts: map[string]facts.Facts{}}
+}
+
+type memory struct {
+	Network
+	names map[string][]string
+	facts map[string]facts.Facts
+}
+
+// Names asks once for a parent.
+func (m *memory) Names(parent string) ([]string, error) {
+	return once(m.names, parent, m.Network.Names)
+}
+
+// Facts asks once for a parent.
+func (m *memory) Facts(parent string) (facts.Facts, error) {
+	return once(m.facts, parent, m.Network.Facts)
+}
+
+// once gives what is known, or asks; what fails is asked again.
+func once[V any](known map[string]V, parent string, ask func(string) (V, error)) (V, error) {
+	if v, ok := known[parent]; ok {
+		return v, nil
+	}
+	v, err := ask(parent)
+	if err == nil {
+		known[parent] = v
+	}
+	return v, err
+}
