@@ -39,7 +39,7 @@ func TestVerify(t *testing.T) {
 		opens         bool // the LAN to the guest
 		want          []string
 	}{
-		{"a rule that accepts", "insert rule netdev T from-vm accept", true, []string{"drifted", "+\t\taccept", "table " + table}},
+		{"rules that accept", "insert rule netdev T from-vm accept\ninsert rule netdev T to-vm accept", true, []string{"drifted", "+\t\taccept", "table " + table}},
 		{"a chain without its rules", "flush chain netdev T from-vm-arp", false, []string{"drifted", "-\t\tarp saddr ether != "}},
 		{"a policy that accepts, and no rules", "flush chain netdev T from-vm\nflush chain netdev T to-vm\nadd chain netdev T from-vm { policy accept; }\nadd chain netdev T to-vm { policy accept; }",
 			true, []string{"drifted", "policy accept;", "-\t\tmeta protocol ip goto from-vm-ipv4"}},
