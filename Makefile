@@ -1,6 +1,6 @@
 # make demo          see it work, in network namespaces of its own
 # make test          unit tests, golden rulesets, frames on a tap, command lines
-# make e2e           real libvirt and QEMU guests
+# make e2e           real libvirt and QEMU guests; the service under a real systemd
 # make test-kernels  the kernel tests on Linux 6.1 in QEMU
 # make soak          over a million random frames, judged and sent
 # make bench         measured beside the shell hook
@@ -62,7 +62,7 @@ test-kernels:
 	$(GO) test -tags kernels -count=1 -v -timeout 20m ./internal/kernels
 
 e2e: build
-	$(GO) test -tags e2e -count=1 -v -timeout 30m ./internal/e2e
+	$(GO) test -tags e2e -count=1 -v -p 1 -timeout 30m ./internal/e2e/...
 
 bench: build
 	$(GO) run ./cmd/bench --binary $(BIN)

@@ -233,7 +233,9 @@ func dialReaders(ctx context.Context, tables int) ([]*reader, error) {
 		if err != nil {
 			return nil, err
 		}
-		devices, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+		// A socket of any family tells (net/socket.c, sock_do_ioctl); the service
+		// may open no others than netlink's and these.
+		devices, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 		if err != nil {
 			conn.Close()
 			return nil, fmt.Errorf("a socket to look for devices: %w", err)
