@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"macvtap-filter/internal/domain"
 	"macvtap-filter/internal/facts"
@@ -30,6 +31,10 @@ type device struct {
 	failed  bool           // no rules could be made, for want of facts or by the configuration
 	open    bool           // it is on no configured parent, and let through the guard
 	culprit string         // who touched it
+
+	state   State
+	since   time.Time // when the state began
+	problem string    // why no rules could be made
 }
 
 func (d *device) table() string { return ruleset.TableName(d.Name) }
@@ -196,7 +201,7 @@ func (w *watcher) planUnknown(ctx context.Context, d *device, standing map[strin
 	if err != nil || !d.Up || stands && owner != domain.UnknownUUID && bound(ctx, d) {
 		// Without a NIC its parent is in another namespace, or gone, and the
 		// device with it.
-		d.leave()
+		d.leave(Left)
 		return
 	}
 	w.want(d, domain.Unknown(domain.Interface{Number: 1, Target: d.Name, Parent: nic.Name, MAC: d.MAC}), standing)
@@ -220,13 +225,14 @@ func (w *watcher) want(d *device, owner *domain.Domain, standing map[string]kern
 			w.say(slog.LevelWarn, warning, warning, d.fields())
 		}
 		w.say(slog.LevelInfo, d.Name, "", nil)
+		d.problem, d.open = "", len(made.Unguarded) > 0
 		d.set(made.Tables)
-		d.open = len(made.Open) > 0
 		return
 	}
+	d.problem = err.Error()
 	s, stands := standing[d.table()]
 	if stands && filter.ParseOwner(s.Comment).UUID == owner.UUID {
-		d.leave()
+		d.leave(Left)
 		w.say(slog.LevelError, d.Name, fmt.Sprintf("%v; the rules stay as they are", err), d.fields())
 		return
 	}
@@ -234,19 +240,39 @@ func (w *watcher) want(d *device, owner *domain.Domain, standing map[string]kern
 	closed, err := filter.Closed(owner, owner.Direct[0])
 	if err != nil {
 		w.say(slog.LevelError, d.Name, fmt.Sprintf("VM %q: %s: %v; the interface is open", owner.Name, owner.Direct[0], err), d.fields())
-		d.leave()
+		d.leave(Left)
 		return
 	}
 	d.set([]ruleset.Table{closed})
 }
 
-// leave lets stand what stands.
-func (d *device) leave() { d.want, d.keep = nil, true }
+// leave lets stand what stands, which leaves the device in a state.
+func (d *device) leave(s State) {
+	d.want, d.keep = nil, true
+	d.enter(s)
+}
+
+// settle notes that what should stand does.
+func (d *device) settle() {
+	switch {
+	case d.failed:
+		d.leave(Closed)
+	case d.open:
+		d.leave(Open)
+	default:
+		d.leave(Right)
+	}
+}
 
 // set takes the table that should stand, if any.
 func (d *device) set(tables []ruleset.Table) {
 	d.want, d.keep = nil, len(tables) > 0
 	if d.keep {
 		d.want = &tables[0]
+		if d.state == "" {
+			d.enter(Mending)
+		}
+	} else {
+		d.enter(Open)
 	}
 }

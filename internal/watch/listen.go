@@ -39,6 +39,9 @@ func (w *watcher) listen(ctx context.Context) (told <-chan event, ended <-chan e
 	if err := listenFiles(ctx, w.ConfigFile, tell); err != nil {
 		return nil, nil, err
 	}
+	if err := serve(ctx, tell); err != nil {
+		return nil, nil, err
+	}
 	go followVMs(ctx, w.Connect, tell)
 	go w.signals(ctx, tell)
 	go func() {

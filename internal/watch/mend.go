@@ -68,12 +68,15 @@ func (w *watcher) program(ctx context.Context, devices []*device) error {
 		return err
 	}
 	if err != nil {
+		devices[0].problem = err.Error()
+		devices[0].enter(Mending)
 		return err
 	}
 	w.programmed += len(devices)
 	w.report(devices)
 	for _, d := range devices {
-		d.leave()
+		d.state = "" // it begins anew
+		d.settle()
 	}
 	return nil
 }
@@ -109,13 +112,13 @@ func (w *watcher) still(ctx context.Context, devices []*device) ([]*device, erro
 			return false
 		}
 		if d.uuid == "" && actual[i].Comment != d.want.Comment && filter.Bound(actual[i].Table, d.Index) {
-			d.leave() // its hook was quicker
+			d.leave(Left) // its hook was quicker
 			return true
 		}
 		if !ruleset.Same(*d.want, actual[i].Table) {
 			return false
 		}
-		d.leave()
+		d.settle()
 		d.culprit = ""
 		return true
 	}), nil

@@ -65,7 +65,7 @@ func Run(ctx context.Context, o Options) error {
 	}
 	defer h.Close()
 	w := &watcher{
-		Options: o, config: c, host: h,
+		Options: o, config: c, host: h, began: time.Now(),
 		devices: map[int]*device{}, vms: map[string]*domain.Domain{}, facts: map[string]facts.Facts{}, wrong: map[string]string{},
 	}
 	ctx, stop := context.WithCancel(ctx)
@@ -100,6 +100,8 @@ type watcher struct {
 	guardless bool               // this kernel cannot have one
 
 	tell func(event) // from any goroutine
+
+	began time.Time
 
 	look  look // in the next pass, at once
 	again look // in the next pass, whenever that is: it failed in the last one

@@ -18,6 +18,7 @@ import (
 	"macvtap-filter/internal/filter"
 	"macvtap-filter/internal/kernel"
 	"macvtap-filter/internal/lab"
+	"macvtap-filter/internal/watch"
 )
 
 const (
@@ -441,4 +442,57 @@ func TestRecycledName(t *testing.T) {
 	if passes(t, n, tap, "192.168.2.77") {
 		t.Error("open to the LAN")
 	}
+}
+
+// TestReport shows what watch tells of itself and of the devices.
+func TestReport(t *testing.T) {
+	n := network(t)
+	tap := plug(t, n, "macvtap0", webMAC)
+	if _, err := ask(n); !errors.Is(err, watch.ErrNotRunning) {
+		t.Errorf("without watch: %v, want %v", err, watch.ErrNotRunning)
+	}
+	w := start(t, n, dmz, web)
+	is := func(index int, want watch.State) bool {
+		r, err := ask(n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		i := slices.IndexFunc(r.Devices, func(d watch.Device) bool { return d.Index == index })
+		return i >= 0 && r.Devices[i].State == want && !r.Devices[i].Since.IsZero() && (r.Devices[i].Problem == "") == (want == watch.Right)
+	}
+	w.until("right", func() bool { return is(tap.Index, watch.Right) })
+	r, err := ask(n)
+	if err != nil || r.PID != os.Getpid() || r.Config != "" || r.Libvirt != "" || r.Guard || r.Devices[0].UUID != webUUID {
+		t.Errorf("%+v, %v", r, err)
+	}
+	w.configure("parents = [")
+	w.until("the configuration's fault is told", func() bool {
+		r, err := ask(n)
+		return err == nil && strings.Contains(r.Config, "the last good configuration")
+	})
+	w.configure(dmz + "[policy.default]\nallow = [\"dns\"]\ndeny = [\"onlink\"]\n")
+	w.until("mended", func() bool { r, err := ask(n); return err == nil && r.Config == "" })
+	links := n.Hypervisor.Links()
+	parent, err := links.LinkByName(n.Parent)
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := &netlink.Addr{IPNet: &net.IPNet{IP: net.IP{192, 168, 2, 2}, Mask: net.CIDRMask(24, 32)}}
+	if err := links.AddrDel(parent, address); err != nil {
+		t.Fatal(err)
+	}
+	w.libvirt.leave()
+	other := plug(t, n, "macvtap1", net.HardwareAddr{0x52, 0x54, 0, 0, 0, 2})
+	w.until("closed", func() bool { return is(other.Index, watch.Closed) })
+	if r, err := ask(n); err != nil || !strings.Contains(r.Libvirt, "the connection ended") {
+		t.Errorf("without libvirt: %+v, %v", r, err)
+	}
+}
+
+func ask(n *lab.Network) (r watch.Report, err error) {
+	err = inside(n, func() (err error) {
+		r, err = watch.Ask(context.Background())
+		return err
+	})
+	return r, err
 }

@@ -1,0 +1,148 @@
+package watch
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Report is what a running watch says of itself and of the devices.
+type Report struct {
+	PID     int       `json:"pid"`
+	Since   time.Time `json:"since"`   // when it began to watch
+	Config  string    `json:"config"`  // why the last good configuration is in force, "" for the file's
+	Libvirt string    `json:"libvirt"` // why libvirt does not say whose devices are, "" when it does
+	Guard   bool      `json:"guard"`   // one stands, and it owns it
+	Devices []Device  `json:"devices"` // by index
+}
+
+// A Device is a macvtap device as watch sees it.
+type Device struct {
+	Index   int       `json:"index"`
+	Name    string    `json:"name"`
+	UUID    string    `json:"uuid"` // of its VM, "" when nobody said
+	State   State     `json:"state"`
+	Problem string    `json:"problem"` // why no rules could be made, "" for nothing
+	Since   time.Time `json:"since"`   // when the state began, or watch did
+}
+
+// A State is how a device's rules are.
+type State string
+
+// The states. What others change is seen, and mended, as fast as the kernel tells.
+const (
+	Right   State = "right"   // what should stand was seen to stand, and nobody touched it since
+	Mending State = "mending" // it is about to be programmed
+	Left    State = "left"    // what stands is its hook's, or older: none better could be made
+	Closed  State = "closed"  // no rules could be made, and nothing passes
+	Open    State = "open"    // it is on no configured parent
+)
+
+// enter notes the state that a device is in now.
+func (d *device) enter(s State) {
+	if d.state != s {
+		d.state, d.since = s, time.Now()
+	}
+}
+
+// state tells what is known now.
+func (w *watcher) state() Report {
+	r := Report{PID: os.Getpid(), Since: w.began, Config: w.wrong["configuration"], Libvirt: w.wrong["libvirt"], Guard: w.guard != nil}
+	for _, d := range w.devices {
+		r.Devices = append(r.Devices, Device{Index: d.Index, Name: d.Name, UUID: d.uuid, State: d.state, Problem: d.problem, Since: d.since})
+	}
+	slices.SortFunc(r.Devices, func(a, b Device) int { return a.Index - b.Index })
+	return r
+}
+
+// serve answers everybody who connects to the socket with a report, until ctx ends.
+// Only root can. The reports come from the loop: a watch that hangs says nothing.
+func serve(ctx context.Context, tell func(event)) error {
+	name, err := socketName()
+	if err != nil {
+		return err
+	}
+	if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("the socket that watch reports on: %w", err)
+	}
+	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: name})
+	if err == nil {
+		err = os.Chmod(name, 0o600)
+	}
+	if err != nil {
+		return fmt.Errorf("the socket that watch reports on: %w", err)
+	}
+	context.AfterFunc(ctx, func() { _ = listener.Close() })
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if ctx.Err() != nil {
+				return
+			}
+			if err != nil {
+				continue
+			}
+			tell(func(w *watcher) {
+				r := w.state()
+				go answer(conn, r)
+			})
+		}
+	}()
+	return nil
+}
+
+// askPatience bounds how long a report may take.
+const askPatience = 2 * time.Second
+
+func answer(conn net.Conn, r Report) {
+	defer conn.Close()
+	if conn.SetDeadline(time.Now().Add(askPatience)) == nil {
+		_ = json.NewEncoder(conn).Encode(r) // who asked may have gone
+	}
+}
+
+// Ask asks the watch of the caller's network namespace. It is ErrNotRunning when
+// there is none.
+func Ask(ctx context.Context) (Report, error) {
+	var r Report
+	name, err := socketName()
+	if err != nil {
+		return r, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, askPatience)
+	defer cancel()
+	conn, err := (&net.Dialer{}).DialContext(ctx, "unix", name)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ECONNREFUSED) {
+		return r, ErrNotRunning
+	}
+	if err != nil {
+		return r, fmt.Errorf("ask watch: %w", err)
+	}
+	defer conn.Close()
+	deadline, _ := ctx.Deadline()
+	if err := conn.SetDeadline(deadline); err != nil {
+		return r, fmt.Errorf("ask watch: %w", err)
+	}
+	if err := json.NewDecoder(conn).Decode(&r); err != nil {
+		return r, fmt.Errorf("ask watch: %w: it runs, and does not answer", err)
+	}
+	return r, nil
+}
+
+// ErrNotRunning says that no watch runs.
+var ErrNotRunning = errors.New("no watch runs (systemctl start macvtap-filter-watch)")
+
+// socketName gives the socket beside the lock.
+func socketName() (string, error) {
+	name, err := lockName()
+	return strings.TrimSuffix(name, ".lock") + ".sock", err
+}
