@@ -41,4 +41,38 @@ func (l *list) inbound() {
 	}
 	l.toVM("IP in IP of a denied host", "RFC 2003", "tunnel", send(l.ip(victim.IPv4, vm.IPv4, ipip, plain)), send(l.ip(victim.IPv4, vm.IPv4, gre, join([]byte{0, 0, 8, 0}, plain))), wrap(ipip, plain))
 	l.toVM("IP in IP by way of an internet host", "RFC 2003; CVE-2020-10136", "tunnel", l.in(l.Gateway.MAC, l.ip(l.Web.IPv4, vm.IPv4, ipip, plain)), l.in(l.Gateway.MAC, l.ip(l.Web.IPv6, vm.IPv6, ipip, plain)))
+	l.misquoted()
+}
+
+// misquoted are ICMP errors of denied hosts about traffic that is not the VM's with
+// the internet.
+func (l *list) misquoted() {
+	vm, victim, web := l.VM, l.Victim, l.Web
+	tell4 := func(kind byte, about []byte) []byte { return l.icmp(victim.IPv4, vm.IPv4, kind, quote(576, about)) }
+	tell6 := func(kind byte, about []byte) []byte { return l.icmp(victim.IPv6, vm.IPv6, kind, quote(1280, about)) }
+	about4, about6 := l.udp(vm.IPv4, web.IPv4, 40000, 443, "quoted"), l.udp(vm.IPv6, web.IPv6, 40000, 443, "quoted")
+	send := func(packets ...[]byte) (frames [][]byte) {
+		for _, p := range packets {
+			frames = append(frames, l.in(victim.MAC, p))
+		}
+		return frames
+	}
+	const source, source6 = "RFC 5927", "RFC 4890, 4.3"
+	l.toVM("ICMP error about a denied host", source, "denied-ipv4", send(tell4(3, l.udp(vm.IPv4, victim.IPv4, 40000, 53, "quoted")),
+		tell4(11, l.udp(vm.IPv4, l.Gateway.IPv4, 40000, 53, "quoted")), tell4(12, l.udp(vm.IPv4, broadcast4, 40000, 53, "quoted")))...)
+	l.toVM("ICMP error that quotes nothing, too little, or no IPv4", source, "denied-ipv4", send(tell4(3, nil), tell4(3, about4[:19]), tell4(3, about6))...)
+	l.toVM("ICMP messages of a denied host that are no errors, with a quotation", source, "denied-ipv4",
+		send(tell4(0, about4), tell4(4, about4), tell4(5, about4), tell4(8, about4), tell4(9, about4), tell4(13, about4))...)
+	whole := tell4(3, about4)
+	l.toVM("ICMP error in a later fragment", "RFC 1858", "denied-ipv4", send(fragment(whole, 8, false), fragment(whole, 8, true))...)
+	l.toVM("ICMPv6 error about a denied host", source6, "denied-ipv6", send(tell6(2, l.udp(vm.IPv6, victim.IPv6, 40000, 53, "quoted")),
+		tell6(1, l.udp(vm.Link, victim.Link, 40000, 53, "quoted")), tell6(3, l.udp(vm.IPv6, netip.MustParseAddr("fd00::77"), 40000, 53, "quoted")))...)
+	l.toVM("ICMPv6 error that quotes nothing, too little, or no IPv6", source6, "denied-ipv6", send(tell6(2, nil), tell6(2, about6[:38]), tell6(2, about4))...)
+	l.toVM("ICMPv6 messages of a denied host that are no errors, with a quotation", source6, "denied-ipv6", send(tell6(0, about6), tell6(5, about6), tell6(127, about6), tell6(128, about6), tell6(129, about6), tell6(139, about6))...)
+	error6 := tell6(2, about6)
+	wrap := func(next byte, headers ...[]byte) []byte {
+		return l.ip(victim.IPv6, vm.IPv6, next, join(append(headers, error6[40:])...))
+	}
+	l.toVM("ICMPv6 error behind an extension header, or in fragments", "RFC 7112", "denied-ipv6",
+		send(wrap(hopByHop, optionsHeader(icmp6, 1)), wrap(dstOptions, optionsHeader(icmp6, 1)), wrap(fragmented, fragmentHeader(icmp6, 0, true)), wrap(fragmented, fragmentHeader(icmp6, 8, false)))...)
 }

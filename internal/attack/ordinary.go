@@ -92,11 +92,32 @@ func (l *list) internet() {
 	}
 	l.toVM("packet too big, from the gateway", "RFC 1191", "", l.in(l.Gateway.MAC, l.icmp(l.Gateway.IPv4, vm.IPv4, 3, make([]byte, 32))))
 	l.toVM("packet too big, from the gateway, IPv6", "RFC 8201", "", l.in(l.Gateway.MAC, l.icmp(l.Gateway.Link, vm.IPv6, 2, make([]byte, 40))))
+	l.quotes()
 	l.fromVM("NAT64 of an internet host", "RFC 6052", "", l.out(web.MAC, l.udp(vm.IPv6, netip.MustParseAddr("64:ff9b::c000:201"), 40000, 443, "nat64")), l.out(web.MAC, l.icmp(vm.IPv6, netip.MustParseAddr("64:ff9b::c000:201"), 128, make([]byte, 8))))
 	l.toVM("NAT64 from an internet host", "RFC 6052", "", l.in(web.MAC, l.udp(netip.MustParseAddr("64:ff9b::c000:201"), vm.IPv6, 443, 40000, "nat64")))
 	l.fromVM("UDP to the gateway, link-local", "RFC 4291", "", l.out(l.Gateway.MAC, l.udp(vm.Link, l.Gateway.Link, 40000, 53, "query")))
 	l.fromVM("ping of the gateway", "RFC 792; RFC 4443", "", l.out(l.Gateway.MAC, l.icmp(vm.IPv4, l.Gateway.IPv4, 8, make([]byte, 8))), l.out(l.Gateway.MAC, l.icmp(vm.Link, l.Gateway.Link, 128, make([]byte, 8))))
 	l.toVM("ping from the gateway", "RFC 792; RFC 4443", "", l.in(l.Gateway.MAC, l.icmp(l.Gateway.IPv4, vm.IPv4, 8, make([]byte, 8))), l.in(l.Gateway.MAC, l.icmp(l.Gateway.Link, vm.Link, 128, make([]byte, 8))))
+}
+
+// quotes are errors about the VM's traffic with the internet, from routers by their
+// own addresses, which are the LAN's, or a provider's that are denied.
+func (l *list) quotes() {
+	vm, web := l.VM, l.Web
+	behind := netip.MustParseAddr("192.168.1.1") // a second router that translates addresses
+	sent4, sent6 := l.tcp(vm.IPv4, web.IPv4, 40000, 443, false), l.udp(vm.IPv6, web.IPv6, 40000, 443, string(make([]byte, 1100)))
+	tell := func(from netip.Addr, kind byte, about []byte) []byte {
+		to := vm.IPv4
+		if from.Is6() {
+			to = vm.IPv6
+		}
+		return l.in(l.Gateway.MAC, l.icmp(from, to, kind, quote(1400, about)))
+	}
+	l.toVM("packet too big, from the gateway's global IPv6 address", "RFC 8201; RFC 4890, 4.3.1", "", tell(l.Gateway.IPv6, 2, sent6))
+	l.toVM("unreachable, time exceeded, parameter problem, from the gateway's global IPv6 address", "RFC 4890, 4.3.1", "",
+		tell(l.Gateway.IPv6, 1, sent6), tell(l.Gateway.IPv6, 3, sent6), tell(l.Gateway.IPv6, 4, sent6))
+	l.toVM("packet too big, from the router behind the gateway", "RFC 1191", "", tell(behind, 3, sent4))
+	l.toVM("time exceeded, parameter problem, from the router behind the gateway", "RFC 792", "", tell(behind, 11, sent4), tell(behind, 12, sent4))
 }
 
 // large is a datagram in two fragments, and one of ICMP.

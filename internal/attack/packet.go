@@ -165,6 +165,14 @@ func (l *list) icmp(src, dst netip.Addr, kind byte, body []byte) []byte {
 	return l.ip(src, dst, proto, l.message(src, dst, kind, body))
 }
 
+// quote is the body of an ICMP error of either family about a packet, that asks for
+// smaller ones where it is one to ask that; the packet is cut where such messages
+// cut it (RFC 1812, 4.3.2.3; RFC 4443, 2.4).
+func quote(mtu uint16, packet []byte) []byte {
+	const most = 1280 - 40 - 8
+	return join([]byte{0, 0, byte(mtu >> 8), byte(mtu)}, packet[:min(len(packet), most)])
+}
+
 // checksum is the internet's (RFC 1071).
 func checksum(b []byte) uint16 {
 	sum := uint32(0)

@@ -42,6 +42,9 @@ func (s side) ip(f family) {
 	c.goTranslated(f)
 	c.allowed(f)
 	c.served(f)
+	if !s.out && f.name == family4.name {
+		c.icmpErrors(f)
+	}
 	if s.out {
 		c.drop("multicast", f.label+" multicast", within(s.peerField(f), f.multicast, false))
 		if f.name == family4.name {
@@ -123,12 +126,8 @@ func (c *chain) sourceRoutes(f family) {
 		return
 	}
 	c.drop("source-route", "IPv6 routing header", ruleset.Byte(ruleset.IP6NextHeader, routingHeader))
-	var elements []ruleset.Element
-	for _, n := range extensionHeaders {
-		elements = append(elements, ruleset.Element{From: [][]byte{{n}}, To: [][]byte{{n}}})
-	}
-	c.drop("source-route", "several IPv6 extension headers", ruleset.Among(ruleset.IP6NextHeader, false, elements...),
-		ruleset.Among(ruleset.Raw(ruleset.NetworkHeader, 40, 1), false, elements...))
+	c.drop("source-route", "several IPv6 extension headers", amongBytes(ruleset.IP6NextHeader, extensionHeaders...),
+		amongBytes(ruleset.Raw(ruleset.NetworkHeader, 40, 1), extensionHeaders...))
 }
 
 // plain matches datagrams that are no tunnel, from the VM in a frame to one host.

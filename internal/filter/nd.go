@@ -52,13 +52,7 @@ var (
 
 func icmpType(n byte) ruleset.Match { return ruleset.Byte(ruleset.ICMPv6Type, n) }
 
-func icmpTypes(types []byte) ruleset.Match {
-	var elements []ruleset.Element
-	for _, n := range types {
-		elements = append(elements, ruleset.Element{From: [][]byte{{n}}, To: [][]byte{{n}}})
-	}
-	return ruleset.Among(ruleset.ICMPv6Type, false, elements...)
-}
+func icmpTypes(types []byte) ruleset.Match { return amongBytes(ruleset.ICMPv6Type, types...) }
 
 // icmpv6 judges ICMPv6, neighbour discovery above all. A fragment that hides its
 // type matches no rule that accepts by type (RFC 6980).
@@ -172,6 +166,7 @@ func (s side) icmpv6ToVM() {
 		c.accept(open...)
 	}
 	c.goTranslated(family6)
+	c.icmpErrors(family6)
 	c.drop("nd", "neighbour discovery of a denied host", icmpTypes(discoveryTypes))
 	c.drop("denied-ipv6", "denied IPv6 source")
 	c.done()

@@ -126,7 +126,8 @@ func (m *maker) transport(proto byte) []byte {
 		h := append(m.port(), m.port()...)
 		return append(h, 0, 16, 0, 0, 'd', 'a', 't', 'a', 'g', 'r', 'a', 'm')
 	case 1:
-		return []byte{pick[byte](m, 0, 3, 5, 8, 9, 11), 0, 0, 0, 0, 1, 0, 1}
+		h := []byte{pick[byte](m, 0, 3, 3, 5, 8, 9, 11, 12), 0, 0, 0, 0, 1, 0, 1}
+		return m.quote(h, m.ipv4)
 	case 58:
 		return m.icmpv6()
 	}
@@ -139,11 +140,29 @@ func (m *maker) icmpv6() []byte {
 	if kind == 135 || kind == 136 || kind == 137 {
 		h = append(h, m.addr(peers6)...)
 	}
+	if kind <= 4 {
+		return m.quote(h, m.ipv6)
+	}
 	if kind >= 133 && kind <= 137 && m.IntN(3) > 0 {
 		mac := pick(m, []byte(vmMAC), []byte(vmMAC), []byte{2, 0, 0, 0, 2, 1})
 		h = append(append(h, pick[byte](m, 1, 2, 14), 1), mac...)
 	}
 	return h
+}
+
+// quote puts a datagram, or its beginning, behind an ICMP header.
+func (m *maker) quote(header []byte, datagram func() []byte) []byte {
+	if m.IntN(4) == 0 {
+		return header
+	}
+	if m.IntN(8) == 0 {
+		datagram = pick(m, m.ipv4, m.ipv6)
+	}
+	about := datagram()[2:] // less its EtherType
+	if m.IntN(4) == 0 {
+		about = about[:m.IntN(len(about))]
+	}
+	return append(header, about...)
 }
 
 func (m *maker) arp() []byte {

@@ -115,6 +115,7 @@ var setTypes = map[ruleset.Type]nftables.SetDatatype{
 	ruleset.TypeIPv4:        nftables.TypeIPAddr,
 	ruleset.TypeIPv6:        nftables.TypeIP6Addr,
 	ruleset.TypeInetProto:   nftables.TypeInetProto,
+	ruleset.TypeICMP:        nftables.TypeICMPType,
 	ruleset.TypeICMPv6:      nftables.TypeICMP6Type,
 	ruleset.TypeInetService: nftables.TypeInetService,
 }
