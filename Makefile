@@ -91,15 +91,17 @@ install: build
 	fi
 	@# A VM may start meanwhile: it finds the old file or the new one, whole, and no
 	@# other. libvirt looks for hooks when it starts: it runs this one if it found
-	@# any then, one that is older than the daemon.
+	@# any then, one that was put there before the daemon started (proc(5): field 22
+	@# of stat; the times of /proc/PID itself are when somebody looked there first).
 	@set -e; \
 	daemon=; \
 	for name in virtqemud libvirtd; do daemon=$${daemon:-$$(pidof -s $$name || true)}; done; \
 	restart=no; \
 	if test -n "$$daemon"; then \
 	  restart=yes; \
+	  started=$$(awk -v now="$$(date +%s)" 'FNR == NR { up = $$1; next } { sub(/.*\) /, ""); print int(now - up + $$20 / 100) }' /proc/uptime /proc/$$daemon/stat); \
 	  for hook in "$(DESTDIR)/etc/libvirt/hooks/qemu" "$(dir $(HOOK))"*; do \
-	    if test -x "$$hook" && test "$$hook" -ot "/proc/$$daemon"; then restart=no; fi; \
+	    if test -x "$$hook" && test "$$(stat -c %Z "$$hook")" -lt "$$started"; then restart=no; fi; \
 	  done; \
 	fi; \
 	install -d -m 0755 "$(dir $(HOOK))" "$(dir $(LINK))" "$(dir $(UNIT))"; \

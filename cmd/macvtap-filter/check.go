@@ -4,10 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net/netip"
-	"os"
-	"path/filepath"
 
 	"golang.org/x/sys/unix"
 
@@ -16,16 +13,9 @@ import (
 	"macvtap-filter/internal/filter"
 	"macvtap-filter/internal/host"
 	"macvtap-filter/internal/kernel"
-	"macvtap-filter/internal/libvirt"
 	"macvtap-filter/internal/policy"
 	"macvtap-filter/internal/ruleset"
 )
-
-// hookFile is where libvirt finds the hook (https://libvirt.org/hooks.html).
-const hookFile = "/etc/libvirt/hooks/qemu.d/macvtap-filter"
-
-// hookVersion is the first libvirt that looks into qemu.d, as libvirt counts.
-const hookVersion = 6_005_000
 
 // A report prints what was checked, one line each, and remembers failures.
 type report struct {
@@ -57,8 +47,10 @@ func check(ctx context.Context, std streams, o options, args []string) error {
 	if c != nil {
 		checkGuard(ctx, r, c)
 	}
+	checkForeign(ctx, r)
+	checkSecurity(r)
 	checkHook(r)
-	checkLibvirt(ctx, r)
+	checkLibvirt(ctx, r, c)
 	switch {
 	case err != nil:
 		return badInput(err)
@@ -93,6 +85,7 @@ func checkConfig(ctx context.Context, r *report, o options) (*config.Config, err
 		}
 		for _, nic := range nics {
 			checkParent(r, c, h, nic)
+			checkTrunk(r, h, nic)
 		}
 	}
 	return c, nil
@@ -138,46 +131,5 @@ func checkKernel(ctx context.Context, r *report) {
 		r.fail("kernel: %v", err)
 	default:
 		r.ok("kernel: nftables has netdev ingress and egress")
-	}
-}
-
-func checkHook(r *report) {
-	info, err := os.Stat(hookFile)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		r.fail("hook: %s is missing: run \"make install\", or install the package again", hookFile)
-	case err != nil:
-		r.fail("hook: %v", err)
-	case info.Mode()&0o111 == 0:
-		r.fail("hook: %s is not executable, and libvirt passes it over: chmod 755 %s", hookFile, hookFile)
-	default:
-		r.ok("hook: %s", hookFile)
-		if self, err := os.Executable(); err == nil && !sameFile(self, hookFile) {
-			r.warn("hook: this program is another file, %s", self)
-		}
-	}
-}
-
-func sameFile(a, b string) bool {
-	a, errA := filepath.EvalSymlinks(a)
-	b, errB := filepath.EvalSymlinks(b)
-	return errA == nil && errB == nil && a == b
-}
-
-func checkLibvirt(ctx context.Context, r *report) {
-	client, err := libvirt.Dial(ctx)
-	if err != nil {
-		r.fail("%v", err)
-		return
-	}
-	defer client.Close()
-	v, err := client.Version()
-	switch {
-	case err != nil:
-		r.fail("%v", err)
-	case v < hookVersion:
-		r.fail("libvirt: version %s does not look into qemu.d: link %s to /etc/libvirt/hooks/qemu", libvirt.FormatVersion(v), hookFile)
-	default:
-		r.ok("libvirt: version %s", libvirt.FormatVersion(v))
 	}
 }

@@ -34,6 +34,7 @@ func runHook(call hook.Call, std streams) int {
 	if action == hook.None {
 		return exitDone
 	}
+	noteCaller()
 	// Nobody may read what we write: that must not look like a failure.
 	signal.Ignore(syscall.SIGPIPE)
 	kill := false

@@ -26,6 +26,7 @@ type Domain struct {
 	Name   string
 	UUID   string      // in lower case with hyphens; "" when the XML has none
 	Direct []Interface // its direct interfaces, in the XML's order
+	Others []Other     // its other interfaces, which nothing here is about
 
 	// Choice is what the domain's <metadata> asks of the filter, nil for
 	// nothing. Whether it gets that is the configuration's to say.
@@ -72,6 +73,13 @@ type Interface struct {
 	TrustGuest bool
 }
 
+// An Other is an <interface> of another type, such as bridge or hostdev.
+type Other struct {
+	Number int
+	Type   string
+	Target string // its device, if it has one
+}
+
 // String names the interface as messages do: by its device, or else by its
 // place in the XML.
 func (i Interface) String() string {
@@ -111,7 +119,7 @@ func Parse(r io.Reader) (*Domain, error) {
 	if d.UUID != "" && !validUUID(d.UUID) {
 		return nil, &Error{d.Name, fmt.Errorf("%q is no UUID", d.UUID)}
 	}
-	if d.Direct, err = parseInterfaces(root); err != nil {
+	if err := d.parseInterfaces(root); err != nil {
 		return nil, &Error{d.Name, err}
 	}
 	d.Choice = parseChoice(root)
@@ -157,8 +165,7 @@ func strayText(doc *etree.Document) bool {
 
 // parseInterfaces looks only at /domain/devices/interface: what <metadata>
 // holds is somebody else's.
-func parseInterfaces(root *etree.Element) ([]Interface, error) {
-	var out []Interface
+func (d *Domain) parseInterfaces(root *etree.Element) error {
 	devices := map[string]int{}
 	number := 0
 	for _, list := range children(root, "devices") {
@@ -166,19 +173,20 @@ func parseInterfaces(root *etree.Element) ([]Interface, error) {
 			number++
 			i, direct, err := parseInterface(e, number)
 			if err != nil {
-				return nil, err
+				return err
 			}
 			if !direct {
+				d.Others = append(d.Others, Other{Number: number, Type: attribute(e, "type"), Target: i.Target})
 				continue
 			}
 			if first := devices[i.Target]; first != 0 && i.Target != "" {
-				return nil, fmt.Errorf("interfaces %d and %d: both have the device %q", first, number, i.Target)
+				return fmt.Errorf("interfaces %d and %d: both have the device %q", first, number, i.Target)
 			}
 			devices[i.Target] = number
-			out = append(out, i)
+			d.Direct = append(d.Direct, i)
 		}
 	}
-	return out, nil
+	return nil
 }
 
 // parseInterface reports whether the interface is a direct one, and reads it.

@@ -97,6 +97,21 @@ func (h *Host) Match(pattern string) ([]NIC, error) {
 	return out, nil
 }
 
+// VLANs names the VLAN devices on a NIC (802.1Q).
+func (h *Host) VLANs(index int) ([]string, error) {
+	links, err := again(h.handle.LinkList)
+	if err != nil {
+		return nil, fmt.Errorf("list network devices: %w", err)
+	}
+	var out []string
+	for _, link := range links {
+		if link.Type() == "vlan" && link.Attrs().ParentIndex == index && link.Attrs().NetNsID < 0 {
+			out = append(out, link.Attrs().Name)
+		}
+	}
+	return out, nil
+}
+
 func nicOf(link netlink.Link) NIC {
 	a := link.Attrs()
 	return NIC{Index: a.Index, Name: a.Name, Names: append([]string{a.Name}, a.AltNames...)}

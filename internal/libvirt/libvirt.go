@@ -15,6 +15,7 @@ import (
 	"github.com/agnivade/levenshtein"
 	rpc "github.com/digitalocean/go-libvirt"
 	"github.com/digitalocean/go-libvirt/socket/dialers"
+	"golang.org/x/sys/unix"
 )
 
 // sockets are where a daemon that runs QEMU domains listens: the modular one's,
@@ -69,6 +70,26 @@ func limit(ctx context.Context, conn net.Conn) error {
 		return fmt.Errorf("libvirt: %w", err)
 	}
 	return nil
+}
+
+// PID gives the process that made the socket: the daemon's own or, where systemd
+// listens for it, systemd's (unix(7), SO_PEERCRED). 0 when it cannot be told.
+func (c *Client) PID() int {
+	conn, ok := c.conn.(*net.UnixConn)
+	if !ok {
+		return 0
+	}
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return 0
+	}
+	pid := 0
+	_ = raw.Control(func(fd uintptr) {
+		if peer, err := unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED); err == nil {
+			pid = int(peer.Pid)
+		}
+	})
+	return pid
 }
 
 // Close ends the connection.

@@ -1,0 +1,183 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"macvtap-filter/internal/libvirt"
+)
+
+// The files where libvirt finds the hooks of QEMU domains
+// (https://libvirt.org/hooks.html).
+const (
+	hookFile = "/etc/libvirt/hooks/qemu.d/macvtap-filter"
+	mainHook = "/etc/libvirt/hooks/qemu"
+	hooks    = "/etc/libvirt/hooks/qemu.d/*"
+)
+
+// hookVersion is the first libvirt that looks into qemu.d, as libvirt counts.
+const hookVersion = 6_005_000
+
+// seenFile names the process that ran the hook last: libvirt's, so that check knows
+// that it does. It is for that alone.
+const seenFile = "/run/macvtap-filter-hook"
+
+// noteCaller leaves a note of who ran the hook.
+func noteCaller() {
+	_ = os.WriteFile(seenFile, fmt.Appendln(nil, os.Getppid()), 0o600) // a hint, no more
+}
+
+// checkHook looks at the hook's file and at the other hooks.
+func checkHook(r *report) {
+	info, err := os.Stat(hookFile)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		r.fail("hook: %s is missing: run \"make install\", or install the package again", hookFile)
+	case err != nil:
+		r.fail("hook: %v", err)
+	case info.Mode()&0o111 == 0:
+		r.fail("hook: %s is not executable, and libvirt passes it over: chmod 755 %s", hookFile, hookFile)
+	default:
+		r.ok("hook: %s", hookFile)
+		if self, err := os.Executable(); err == nil && !sameFile(self, hookFile) {
+			r.warn("hook: this program is another file, %s", self)
+		}
+	}
+	for _, other := range otherHooks() {
+		text, err := os.ReadFile(other)
+		switch {
+		case err != nil:
+			r.warn("hook: %v", err)
+		case strings.Contains(string(text), "nft ") && strings.Contains(string(text), "netdev"):
+			r.warn("hook: %s programs nftables for devices, too, as a filter of macvtap devices in shell would: its rules and ours judge every frame, and each can drop it; remove it when ours is what you want", other)
+		default:
+			r.ok("hook: %s runs beside ours; if it fails, the VM does not start either", other)
+		}
+	}
+}
+
+// otherHooks lists the executable hooks of QEMU domains that are not this program.
+func otherHooks() []string {
+	files, _ := filepath.Glob(hooks) // the pattern is right
+	var out []string
+	for _, f := range append([]string{mainHook}, files...) {
+		info, err := os.Stat(f)
+		if err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 && !sameFile(f, hookFile) {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+func sameFile(a, b string) bool {
+	a, errA := filepath.EvalSymlinks(a)
+	b, errB := filepath.EvalSymlinks(b)
+	return errA == nil && errB == nil && a == b
+}
+
+// checkDaemon looks whether this libvirt runs the hook: it looks for hooks when it
+// starts, and if it found one of QEMU's then, runs whatever is there later.
+func checkDaemon(r *report, client *libvirt.Client) {
+	v, err := client.Version()
+	switch {
+	case err != nil:
+		r.fail("%v", err)
+		return
+	case v < hookVersion:
+		r.fail("libvirt: version %s does not look into qemu.d: link %s to %s", libvirt.FormatVersion(v), hookFile, mainHook)
+		return
+	}
+	r.ok("libvirt: version %s", libvirt.FormatVersion(v))
+	pid := daemonPID(client)
+	started, err := startOf(pid)
+	if err != nil {
+		r.warn("libvirt: whether it runs the hook cannot be seen: %v", err)
+		return
+	}
+	if seen, err := os.ReadFile(seenFile); err == nil && strings.TrimSpace(string(seen)) == strconv.Itoa(pid) {
+		r.ok("libvirt: process %d has run the hook", pid)
+		return
+	}
+	for _, hook := range append(otherHooks(), hookFile) {
+		if placed, err := placedAt(hook); err == nil && placed.Before(started) {
+			r.ok("libvirt: process %d started when there was a hook, and runs it", pid)
+			return
+		}
+	}
+	r.fail("libvirt: process %d started before %s was put there, and has not run it since: VMs start unprotected: systemctl restart libvirtd (or virtqemud); running VMs go on", pid, hookFile)
+}
+
+// daemonPID gives the process of libvirt's daemon. Where systemd made the socket, it is
+// found by its name.
+func daemonPID(client *libvirt.Client) int {
+	pid := client.PID()
+	if name := processName(pid); name == "libvirtd" || name == "virtqemud" {
+		return pid
+	}
+	files, _ := filepath.Glob("/proc/[0-9]*/comm") // the pattern is right
+	for _, file := range files {
+		candidate, err := strconv.Atoi(filepath.Base(filepath.Dir(file)))
+		if name := processName(candidate); err == nil && (name == "libvirtd" || name == "virtqemud") {
+			return candidate
+		}
+	}
+	return pid
+}
+
+func processName(pid int) string {
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid)) // "" for one that is gone
+	return strings.TrimSpace(string(text))
+}
+
+// ticks is how many of the kernel's clock ticks a second has for processes
+// (proc(5), sysconf(_SC_CLK_TCK)): 100 wherever libvirt runs.
+const ticks = 100
+
+// startOf tells when a process started. The times of its folder in /proc do not: they
+// are when somebody looked there first.
+func startOf(pid int) (time.Time, error) {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return time.Time{}, err
+	}
+	uptime, err := os.ReadFile("/proc/uptime")
+	if err != nil {
+		return time.Time{}, err
+	}
+	// The name before ')' may hold anything; field 22 counts from 1 (proc(5)).
+	fields := strings.Fields(string(stat)[strings.LastIndex(string(stat), ")")+1:])
+	const startTime = 22 - 3
+	if len(fields) <= startTime {
+		return time.Time{}, fmt.Errorf("/proc/%d/stat has %d fields", pid, len(fields))
+	}
+	since, err := strconv.ParseFloat(fields[startTime], 64)
+	if err != nil {
+		return time.Time{}, err
+	}
+	up, err := strconv.ParseFloat(strings.Fields(string(uptime))[0], 64)
+	if err != nil {
+		return time.Time{}, err
+	}
+	return time.Now().Add(-time.Duration((up - since/ticks) * float64(time.Second))), nil
+}
+
+// placedAt tells when a file was put where it is. The time of its last change would
+// be that of its building.
+func placedAt(file string) (time.Time, error) {
+	info, err := os.Stat(file)
+	if err != nil {
+		return time.Time{}, err
+	}
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return time.Time{}, errors.New("no times")
+	}
+	return time.Unix(stat.Ctim.Unix()), nil
+}
