@@ -1,0 +1,42 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// Check tells that a libvirt that is older than the hook does not run it, and what a running VM has that no rules cover.
+func TestCheck(t *testing.T) {
+	s := newSite(t)
+	s.run(t, "make", "-C", moduleRoot(t), "install", "DESTDIR=", "PARENT="+s.network.Parent)
+	s.expectCheck(t, "FAILED   libvirt: process", "started before "+hookPath+" was put there")
+	s.restartLibvirt(t, syscall.SIGTERM, func() {})
+	s.expectCheck(t, "ok       libvirt: process", "there was a hook")
+
+	nic := s.nics(1)[0]
+	vm := s.start(t, "checked", nic)
+	s.expectCheck(t, "ok       libvirt: process", "has run the hook")
+	s.run(t, "nft", "add table netdev former; add chain netdev former out { type filter hook egress device "+strings.TrimPrefix(s.tableOf(t, vm), "macvtap-filter-")+" priority 0; }")
+	s.expectCheck(t, `warning  nftables: the table "former"`, "nft delete table netdev former")
+	s.writeConfig(t, `parents = ["other0"]`)
+	s.expectCheck(t, `warning  VM "checked": interface`, `its NIC "`+s.network.Parent+`" is none of the parents`)
+}
+
+// expectCheck fails unless one line of what check prints holds all parts.
+func (s *site) expectCheck(t *testing.T, parts ...string) {
+	t.Helper()
+	out := s.run(t, "sh", "-c", "macvtap-filter check || true") // it fails by what it finds
+	for line := range strings.Lines(out) {
+		all := true
+		for _, part := range parts {
+			all = all && strings.Contains(line, part)
+		}
+		if all {
+			return
+		}
+	}
+	t.Errorf("check does not say %q:\n%s", parts, out)
+}
