@@ -38,6 +38,9 @@ const (
 // will come. What the kernel removes by itself with a device is not told.
 func Subscribe(ctx context.Context, tell func(Change)) (ended <-chan struct{}, err error) {
 	socket, err := listen()
+	if errors.Is(err, unix.EPERM) {
+		return nil, fmt.Errorf("listen to nftables: %w: this needs root (CAP_NET_ADMIN in the network namespace)", err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("listen to nftables: %w", err)
 	}

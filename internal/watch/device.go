@@ -107,7 +107,9 @@ func (w *watcher) seen(l *look, m host.Macvtap) {
 }
 
 func (w *watcher) gone(l *look, index int) {
-	delete(w.wrong, w.devices[index].Name)
+	d := w.devices[index]
+	delete(w.wrong, d.Name)
+	delete(w.wrong, d.table())
 	delete(w.devices, index)
 	l.tables = true
 }
@@ -195,16 +197,21 @@ func withOnly(vm *domain.Domain, i domain.Interface, d *device) *domain.Domain {
 // programmed stays until libvirt says whose it is. While it is down it passes no
 // frame, and its hook may be about to program it.
 func (w *watcher) planUnknown(ctx context.Context, d *device, standing map[string]kernel.Standing) {
-	s, stands := standing[d.table()]
-	owner := filter.ParseOwner(s.Comment).UUID
 	nic, err := w.host.NICAt(d.Parent)
-	if err != nil || !d.Up || stands && owner != domain.UnknownUUID && bound(ctx, d) {
+	if err != nil || !d.Up || ofVM(standing[d.table()].Comment) && bound(ctx, d) {
 		// Without a NIC its parent is in another namespace, or gone, and the
 		// device with it.
 		d.leave(Left)
 		return
 	}
 	w.want(d, domain.Unknown(domain.Interface{Number: 1, Target: d.Name, Parent: nic.Name, MAC: d.MAC}), standing)
+}
+
+// ofVM reports whether a table's comment says that it was made for a VM. Neither
+// watch's own for an interface that nobody knows is, nor anybody else's.
+func ofVM(comment string) bool {
+	owner := filter.ParseOwner(comment).UUID
+	return owner != "" && owner != domain.UnknownUUID
 }
 
 // bound reports whether the rules that stand under a device's name are its own, and

@@ -2,6 +2,7 @@ package watch
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -28,29 +29,28 @@ func (w *watcher) mend(ctx context.Context) bool {
 		}
 	}
 	slices.SortFunc(open, func(a, b *device) int { return a.Index - b.Index })
+	w.busy = w.busy || len(open) > 0
 	all := true
+	var failure error
 	for some := range slices.Chunk(open, together) {
-		if err := w.program(ctx, some); err != nil {
-			all = false
-			w.say(slog.LevelError, "program", err.Error(), nil)
-		}
+		done, err := w.program(ctx, some)
+		all = all && done
+		failure = cmp.Or(failure, err)
 	}
-	if all {
-		w.say(slog.LevelInfo, "program", "", nil)
-	}
-	return all
+	return w.mind("program", failure) && all
 }
 
 // program brings devices' tables into the kernel. One that the kernel refuses does
-// not keep the others from theirs.
-func (w *watcher) program(ctx context.Context, devices []*device) error {
+// not keep the others from theirs. It reports whether all were taken; an error is
+// not about any of them.
+func (w *watcher) program(ctx context.Context, devices []*device) (all bool, err error) {
 	unlock, err := kernel.Lock(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer unlock()
 	if devices, err = w.still(ctx, devices); err != nil || len(devices) == 0 {
-		return err
+		return err == nil, err
 	}
 	var tables []ruleset.Table
 	for _, d := range devices {
@@ -60,25 +60,35 @@ func (w *watcher) program(ctx context.Context, devices []*device) error {
 	err = kernel.Replace(ctx, tables, none)
 	if err != nil && len(devices) > 1 {
 		unlock()
+		all = true
 		for _, d := range devices {
-			if err := w.program(ctx, []*device{d}); err != nil {
-				w.say(slog.LevelError, d.Name, err.Error(), d.fields())
+			done, err := w.program(ctx, []*device{d})
+			if err != nil {
+				return false, err
 			}
+			all = all && done
 		}
-		return err
+		return all, nil
 	}
 	if err != nil {
-		devices[0].problem = err.Error()
-		devices[0].enter(Mending)
-		return err
+		w.refused(devices[0], err)
+		return false, nil
 	}
-	w.programmed += len(devices)
 	w.report(devices)
 	for _, d := range devices {
+		w.say(slog.LevelInfo, d.table(), "", nil)
 		d.state = "" // it begins anew
 		d.settle()
 	}
-	return nil
+	return true, nil
+}
+
+// refused notes that the kernel does not take a device's table.
+func (w *watcher) refused(d *device, err error) {
+	d.problem = err.Error()
+	d.enter(Mending)
+	d.culprit = "" // that it is protected will be news by itself
+	w.say(slog.LevelError, d.table(), fmt.Sprintf("interface %q: %v; this is tried again and again, and what stands meanwhile stays: \"macvtap-filter verify\" shows it", d.Name, err), d.fields())
 }
 
 // still gives those of the devices that are still what they were when their tables
@@ -111,7 +121,7 @@ func (w *watcher) still(ctx context.Context, devices []*device) ([]*device, erro
 		if i < 0 {
 			return false
 		}
-		if d.uuid == "" && actual[i].Comment != d.want.Comment && filter.Bound(actual[i].Table, d.Index) {
+		if d.uuid == "" && ofVM(actual[i].Comment) && filter.Bound(actual[i].Table, d.Index) {
 			d.leave(Left) // its hook was quicker
 			return true
 		}

@@ -37,7 +37,8 @@ type Options struct {
 	// Log takes what happened, what is wrong and what to do about it.
 	Log func(level slog.Level, message string, fields journal.Fields)
 
-	// Ready is called once: what runs is protected from then on.
+	// Ready is called once: what runs is protected from then on, but for what
+	// the kernel refused again and again, and Log was told.
 	Ready func()
 
 	// Alive is called every Heartbeat for as long as passes come to an end; 0
@@ -107,7 +108,7 @@ type watcher struct {
 	again look // in the next pass, whenever that is: it failed in the last one
 	ready bool
 
-	programmed int // devices in the last pass
+	busy bool // the last pass looked at rules, or programmed some
 
 	wrong  map[string]string // what was last logged about a device or file, not to repeat it
 	told   time.Time         // when it was last logged that rules are back
@@ -150,18 +151,19 @@ func (w *watcher) loop(ctx context.Context, told <-chan event, ended <-chan erro
 	var idle <-chan time.Time
 	for {
 		var retry <-chan time.Time
-		w.programmed = 0
-		if w.pass(ctx) {
+		w.busy = false
+		right := w.pass(ctx)
+		if right {
 			pause = firstRetry
 		} else {
 			retry = time.After(pause)
 			pause = min(2*pause, lastRetry)
 		}
-		if !w.ready && w.asked {
+		if !w.ready && w.asked && (right || pause == lastRetry) {
 			w.ready = true
 			w.Ready()
 		}
-		if w.programmed > 0 {
+		if w.busy {
 			idle = time.After(calm)
 		}
 		if !w.look.any() {
@@ -223,6 +225,7 @@ func (w *watcher) pass(ctx context.Context) bool {
 		}
 	}
 	w.say(slog.LevelInfo, "network", "", nil)
+	w.say(slog.LevelInfo, "nftables", "", nil)
 	ok := w.mind("lower", w.lowerGuard(ctx))
 	ok = w.mend(ctx) && ok
 	ok = w.mind("raise", w.raiseGuard(ctx)) && ok
