@@ -38,7 +38,7 @@ type Hypervisor struct {
 // New makes the hypervisor's files in a mount namespace of their own and numbers its devices such that their /dev/tapN
 // are nobody else's. The network namespace is the caller's to close, after the hypervisor.
 func New(network *lab.Namespace) (*Hypervisor, error) {
-	if err := highIndexes(network); err != nil {
+	if err := HighIndexes(network); err != nil {
 		return nil, fmt.Errorf("make a hypervisor: %w", err)
 	}
 	anchor := exec.Command("unshare", "--mount", "sh", "-euc", mountScript, "mounts", workDir)

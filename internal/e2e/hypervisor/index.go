@@ -17,10 +17,10 @@ import (
 // A run makes fewer macvtap devices than this.
 const indexRoom = 100
 
-// highIndexes makes the kernel number the namespace's devices from somewhere high. A macvtap's file is /dev/tapN with N
+// HighIndexes makes the kernel number the namespace's devices from somewhere high. A macvtap's file is /dev/tapN with N
 // the device's index, and all namespaces share /dev: low numbers are anybody's. Libvirt asks for no number, and the
 // kernel gives the one after the last it gave, so devices are made and thrown away.
-func highIndexes(ns *lab.Namespace) error {
+func HighIndexes(ns *lab.Namespace) error {
 	const pairs = 250 // of devices, which take two numbers
 	for range 20 {
 		var add strings.Builder

@@ -12,9 +12,11 @@ rm -rf /etc/libvirt /etc/macvtap-filter /etc/systemd /etc/machine-id
 for dir in /var/lib/libvirt /var/cache/libvirt /var/log /usr/local/sbin; do
     mount -t tmpfs -o mode=755 tmpfs "$dir"
 done
-# Process 1 sets what belongs to the whole machine, unless it cannot.
+# Process 1 sets and writes to what belongs to the whole machine, unless it cannot.
 mount --bind /proc/sys /proc/sys
 mount -o remount,bind,ro /proc/sys
+mount --bind /dev/null /dev/console
+mount --bind /dev/null /dev/kmsg
 
 cp -a "$1/etc/." /etc
 cp -a "$1/usr/local/sbin/." /usr/local/sbin
@@ -41,8 +43,9 @@ namespaces = [ ]
 remember_owner = 0
 END
 cat >"$2/libvirtd.service" <<END
-[Service]
+[Unit]
 DefaultDependencies=no
+[Service]
 ExecStart=/usr/sbin/libvirtd
 KillMode=process
 END
@@ -53,4 +56,4 @@ printf '[Unit]\nRequires=multi-user.target\nWants=systemd-journald.service\n' >"
 
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 exec env -i PATH=$PATH container=other SYSTEMD_UNIT_PATH="$2" \
-    /lib/systemd/systemd --system --unit=default.target --log-target=console --log-level=info
+    /lib/systemd/systemd --system --unit=default.target --log-target=journal --log-level=info

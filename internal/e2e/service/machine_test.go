@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -219,8 +220,8 @@ func (m *machine) pid() int {
 		// The last of NSpid is the number in its own namespace, that of the machine.
 		ids := strings.Fields(field(string(text), "NSpid"))
 		if len(ids) > 1 && ids[len(ids)-1] == inside && field(string(text), "Name") == "macvtap-filter" {
-			var pid int
-			fmt.Sscan(ids[0], &pid)
+			pid, err := strconv.Atoi(ids[0])
+			m.check(err)
 			return pid
 		}
 	}
@@ -261,10 +262,10 @@ func (m *machine) logged(text string) bool {
 	return strings.Contains(m.run("journalctl", "--no-pager", "--output=cat", "--unit="+unit), text)
 }
 
-// nft runs nft on the machine.
-func (m *machine) nft(commands string) string {
+// flush does what silently opens every interface: a firewall's reload, in most cases.
+func (m *machine) flush() {
 	m.t.Helper()
-	return m.run("nft", strings.Fields(commands)...)
+	m.run("nft", "flush", "ruleset")
 }
 
 // tables gives the names of the program's tables that stand, sorted.
