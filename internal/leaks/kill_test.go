@@ -1,0 +1,96 @@
+package leaks
+
+import (
+	"math/rand/v2"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// whileHook is a time within the life of a hook call, or shortly after it.
+func whileHook() time.Duration { return time.Duration(rand.IntN(15_000)) * time.Microsecond }
+
+// killHooks kills hook calls at random moments: of VMs that start, run and stop.
+// libvirt takes a start for failed then, and stops the VM as ever.
+func killHooks(s *site) *tally {
+	got := new(tally)
+	for i := range s.rounds(20) {
+		v := s.newVM(i, "macvtap0")
+		guest := s.plug(v)
+		if s.killedHook(v, "start", "begin") {
+			known := s.kill(guest)
+			got.sent += known.denied()
+			got.leaked += known.leaked()
+		} else {
+			s.up(guest)
+			s.must(guest.sent(calm))
+			s.killedHook(v, "reconnect", "begin")
+			s.must(guest.sent(calm))
+			got.add(s.kill(guest))
+		}
+		s.killedHook(v, "stopped", "end")
+		s.must(guest.tap.Delete())
+		s.killedHook(v, "release", "end")
+	}
+	return got
+}
+
+// killedHook calls the hook, and kills it after a while unless it has ended by then.
+func (s *site) killedHook(v vm, operation, sub string) (killed bool) {
+	s.t.Helper()
+	cmd, said := s.hookCommand(v, operation, sub)
+	s.must(s.Hypervisor.Start(cmd))
+	timer := time.AfterFunc(whileHook(), func() { _ = cmd.Process.Kill() })
+	defer timer.Stop()
+	err := cmd.Wait()
+	if err != nil && cmd.ProcessState.Exited() {
+		s.t.Errorf("hook %s %s %s: %v: %s", v.name, operation, sub, err, said)
+	}
+	return err != nil
+}
+
+// killWatch kills watch at random moments around NICs' being plugged in. It is
+// started again after a while.
+func killWatch(s *site) *tally {
+	got := new(tally)
+	for i := range s.rounds(10) {
+		timer := time.AfterFunc(whileHook(), s.watch.kill)
+		s.plugged(i, got, s.repaired)
+		timer.Stop()
+	}
+	return got
+}
+
+// deadWatch plugs NICs in while watch is dead.
+func deadWatch(s *site) *tally {
+	got := new(tally)
+	for i := range s.rounds(5) {
+		s.watch.down(func() {
+			s.plugged(i, got, func(guest *session) { s.must(guest.sent(10 * calm)) })
+		})
+	}
+	return got
+}
+
+// lostMessages plugs a NIC in and flushes the rules of another, while watch does not
+// listen and the kernel has far more to tell than it keeps.
+func lostMessages(s *site) *tally {
+	got := new(tally)
+	for i := range min(s.rounds(2), 20) {
+		old, late := s.newVM(2*i, "macvtap0"), s.newVM(2*i+1, "macvtap1")
+		first := s.protected(old)
+		s.watch.signal(unix.SIGSTOP)
+		s.overflow()
+		s.nft(flush)
+		late.peers = lan
+		second := s.plug(late)
+		s.up(second)
+		s.watch.signal(unix.SIGCONT)
+		s.must(first.right())
+		s.must(second.right())
+		got.add(s.kill(second))
+		s.must(second.tap.Delete())
+		s.unplug(old, first, got)
+	}
+	return got
+}

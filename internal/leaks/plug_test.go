@@ -1,0 +1,71 @@
+package leaks
+
+// startAndStop starts and stops VMs whose devices have the same name and whose
+// policies differ.
+func startAndStop(s *site) *tally {
+	got := new(tally)
+	for i := range s.rounds(30) {
+		v := s.newVM(i, "macvtap0")
+		guest := s.plug(v)
+		s.hook(v, "start", "begin")
+		s.up(guest)
+		s.must(guest.sent(calm))
+		s.stop(v, guest, got)
+	}
+	return got
+}
+
+// stop kills a guest and removes what it had, as libvirt does.
+func (s *site) stop(v vm, guest *session, got *tally) {
+	s.t.Helper()
+	got.add(s.kill(guest))
+	s.hook(v, "stopped", "end")
+	s.must(guest.tap.Delete())
+	s.hook(v, "release", "end")
+}
+
+// kill ends a guest.
+func (s *site) kill(guest *session) *record {
+	s.t.Helper()
+	known, err := guest.end()
+	s.must(err)
+	return known
+}
+
+// hotPlug plugs NICs in, and out again. Nobody calls a hook.
+func hotPlug(s *site) *tally {
+	got := new(tally)
+	for i := range s.rounds(30) {
+		s.plugged(i, got, s.repaired)
+	}
+	return got
+}
+
+// plugged plugs one NIC in, waits, and takes it out.
+func (s *site) plugged(i int, got *tally, wait func(*session)) {
+	s.t.Helper()
+	v := s.newVM(i, "macvtap0")
+	v.peers = lan
+	guest := s.plug(v)
+	s.up(guest)
+	wait(guest)
+	got.add(s.kill(guest))
+	s.must(guest.tap.Delete())
+}
+
+// recycledName has the device of a VM go without any hook call, and another VM's
+// that is plugged in have its name.
+func recycledName(s *site) *tally {
+	got := new(tally)
+	for i := range s.rounds(10) {
+		dead := s.newVM(2*i+1, "macvtap0")
+		guest := s.plug(dead)
+		s.hook(dead, "start", "begin")
+		s.up(guest)
+		s.must(guest.sent(calm))
+		got.leaked += s.kill(guest).leaked() // the other one's frames count, too
+		s.must(guest.tap.Delete())
+		s.plugged(2*i, got, s.repaired)
+	}
+	return got
+}

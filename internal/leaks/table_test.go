@@ -1,0 +1,74 @@
+package leaks
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+)
+
+// A row is what came of an event under a defence.
+type row struct {
+	event, defence string
+	*tally
+}
+
+type table []row
+
+const header = `| event | what filters | times | denied frames sent | leaked | repaired after: median | worst | longest pause |
+| --- | --- | --- | --- | --- | --- | --- | --- |
+`
+
+func (t table) String() string {
+	var b strings.Builder
+	b.WriteString(header)
+	for _, r := range t {
+		median, worst := r.times()
+		m, w := span(median), span(worst)
+		switch {
+		case r.never > 0 && r.leaked == 0:
+			m, w = "stays closed", "stays closed"
+		case r.never == r.rounds || len(r.windows) == 0:
+			m, w = "never", "never"
+		case r.never > 0:
+			w = fmt.Sprintf("never, %d times", r.never)
+		}
+		fmt.Fprintf(&b, "| %s | %s | %d | %d | %d | %s | %s | %s |\n", r.event, r.defence, r.rounds, r.sent, r.leaked, m, w, span(r.pause))
+	}
+	return b.String()
+}
+
+func span(d time.Duration) string {
+	if d == 0 {
+		return "0"
+	}
+	return fmt.Sprintf("%.3g ms", float64(d)/float64(time.Millisecond))
+}
+
+const (
+	tableBegin = "<!-- leaks -->\n"
+	tableEnd   = "<!-- /leaks -->"
+)
+
+// inREADME writes the table into the README, if that is wanted.
+func (t table) inREADME(test *testing.T) {
+	test.Helper()
+	if !*update || test.Failed() {
+		return
+	}
+	const path = "../../README.md"
+	readme, err := os.ReadFile(path)
+	if err != nil {
+		test.Fatal(err)
+	}
+	head, rest, begins := strings.Cut(string(readme), tableBegin)
+	_, tail, ends := strings.Cut(rest, tableEnd)
+	if !begins || !ends {
+		test.Fatal(errors.New("the README has no place for the table of leaks"))
+	}
+	if err := os.WriteFile(path, []byte(head+tableBegin+t.String()+tableEnd+tail), 0o644); err != nil {
+		test.Fatal(err)
+	}
+}
