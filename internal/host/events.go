@@ -43,13 +43,22 @@ func Subscribe(ctx context.Context, tell func(Event)) (ended <-chan struct{}, er
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
+		lost := false
 		for {
+			// Once it lost something, the kernel delivers nothing more and
+			// says nothing more until all is read that it had kept
+			// (net/netlink/af_netlink.c, NETLINK_S_CONGESTED). So what was
+			// lost is everything until then.
+			if lost && !readable(socket.GetFd()) {
+				lost = false
+				tell(Event{Lost: true})
+			}
 			messages, from, err := socket.Receive()
 			switch {
 			case ctx.Err() != nil:
 				return
 			case errors.Is(err, unix.ENOBUFS):
-				tell(Event{Lost: true})
+				lost = true
 				continue
 			case errors.Is(err, unix.EINTR):
 				continue
@@ -66,6 +75,16 @@ func Subscribe(ctx context.Context, tell func(Event)) (ended <-chan struct{}, er
 		}
 	}()
 	return done, nil
+}
+
+// readable reports whether a socket has something to read.
+func readable(fd int) bool {
+	for {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
+		if !errors.Is(err, unix.EINTR) {
+			return n > 0
+		}
+	}
 }
 
 // eventOf reads a message of rtnetlink(7). ok is false for what no rule depends on.

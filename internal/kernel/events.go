@@ -52,14 +52,22 @@ func Subscribe(ctx context.Context, tell func(Change)) (ended <-chan struct{}, e
 		// each table: they are read where they lie.
 		buffer := make([]byte, 64<<10)
 		var open Change
+		lost := false
 		for {
-			n, err := receive(socket, buffer)
+			n, empty, err := receive(socket, buffer, lost)
 			switch {
 			case ctx.Err() != nil:
 				return
-			case errors.Is(err, unix.ENOBUFS):
-				open = Change{}
+			case empty:
+				lost = false
 				tell(Change{Lost: true})
+				continue
+			case errors.Is(err, unix.ENOBUFS):
+				// Once it lost something, the kernel delivers nothing more
+				// and says nothing more until all is read that it had kept
+				// (net/netlink/af_netlink.c, NETLINK_S_CONGESTED). So what
+				// was lost is everything until then.
+				lost, open = true, Change{}
 				continue
 			case err != nil:
 				return
@@ -98,11 +106,12 @@ func listen() (*os.File, error) {
 	return os.NewFile(uintptr(fd), "nftables' notifications"), nil
 }
 
-// receive waits for the next datagram from the kernel and gives its length.
-func receive(socket *os.File, buffer []byte) (n int, err error) {
+// receive waits for the next datagram from the kernel and gives its length. With
+// look it does not wait: empty says that there is none.
+func receive(socket *os.File, buffer []byte, look bool) (n int, empty bool, err error) {
 	raw, err := socket.SyscallConn()
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
 	var failure error
 	err = raw.Read(func(fd uintptr) bool {
@@ -111,9 +120,10 @@ func receive(socket *os.File, buffer []byte) (n int, err error) {
 		if sender, ok := from.(*unix.SockaddrNetlink); ok && sender.Pid != 0 {
 			n = 0 // anybody may send to a netlink socket
 		}
-		return !errors.Is(failure, unix.EAGAIN) && !errors.Is(failure, unix.EINTR)
+		empty = look && errors.Is(failure, unix.EAGAIN)
+		return empty || !errors.Is(failure, unix.EAGAIN) && !errors.Is(failure, unix.EINTR)
 	})
-	return max(n, 0), errors.Join(err, failure)
+	return max(n, 0), empty, errors.Join(err, failure)
 }
 
 // messages gives the netlink messages of a datagram, header included (netlink(7)).
