@@ -2,7 +2,8 @@
 # make test          unit tests, golden rulesets, frames on a tap, command lines
 # make e2e           real libvirt and QEMU guests; the service under a real systemd
 # make test-kernels  the kernel tests on Linux 6.1 in QEMU
-# make soak          over a million random frames, judged and sent
+# make soak          over a million random frames, judged and sent; a thousand of
+#                    everything that could open an interface, leaks counted
 # make bench         measured beside the shell hook
 # make install       for the NIC of the default route, or PARENT=…
 
@@ -54,6 +55,7 @@ fuzz:
 # The long runs: random frames through a tap, and what the evaluator says of them;
 # devices plugged in while their VMs send; hooks of many VMs at once.
 soak:
+	MACVTAP_FILTER_ROUNDS=1000 $(GO) test -count=1 -v -timeout 90m ./internal/leaks
 	MACVTAP_FILTER_FRAMES=100000 $(GO) test -count=1 -v -timeout 60m -run TestJudgeAgreesWithTheKernel ./internal/judge
 	MACVTAP_FILTER_PLUGS=1000 $(GO) test -count=1 -v -timeout 60m -run '^TestGuard$$' ./internal/kernel
 	MACVTAP_FILTER_VMS=250 $(GO) test -count=1 -v -timeout 60m -run '^TestHooksAtOnce$$' ./cmd/macvtap-filter

@@ -10,14 +10,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// most is how many rounds changes are worth.
-const most = 100
-
 // changed gives an event in which something changes about a VM that runs.
 func changed(change func(s *site, v *session, round int)) func(*site) *tally {
 	return func(s *site) *tally {
 		got := new(tally)
-		for i := range min(s.rounds(10), most) {
+		for i := range s.rounds(5, 10) {
 			v := s.newVM(i, "macvtap0")
 			guest := s.protected(v)
 			change(s, guest, i)

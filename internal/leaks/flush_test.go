@@ -21,7 +21,7 @@ table inet firewall {
 func flushed(script string) func(*site) *tally {
 	return func(s *site) *tally {
 		got := new(tally)
-		for i := range s.rounds(10) {
+		for i := range s.rounds(5, 5) {
 			v := s.newVM(i, "macvtap0")
 			guest := s.protected(v)
 			s.nft(script)
@@ -58,7 +58,7 @@ func flushStorm(s *site) *tally {
 	got := new(tally)
 	v := s.newVM(0, "macvtap0")
 	guest := s.protected(v)
-	flushes := s.rounds(50)
+	flushes := s.rounds(30, 1)
 	for i := range flushes {
 		// Every other time there are rules of somebody else.
 		script := flush

@@ -14,13 +14,11 @@ func whileHook() time.Duration { return time.Duration(rand.IntN(15_000)) * time.
 // libvirt takes a start for failed then, and stops the VM as ever.
 func killHooks(s *site) *tally {
 	got := new(tally)
-	for i := range s.rounds(20) {
+	for i := range s.rounds(15, 5) {
 		v := s.newVM(i, "macvtap0")
 		guest := s.plug(v)
 		if s.killedHook(v, "start", "begin") {
-			known := s.kill(guest)
-			got.sent += known.denied()
-			got.leaked += known.leaked()
+			got.count(s.kill(guest), 1, false)
 		} else {
 			s.up(guest)
 			s.must(guest.sent(calm))
@@ -53,7 +51,7 @@ func (s *site) killedHook(v vm, operation, sub string) (killed bool) {
 // started again after a while.
 func killWatch(s *site) *tally {
 	got := new(tally)
-	for i := range s.rounds(10) {
+	for i := range s.rounds(5, 5) {
 		timer := time.AfterFunc(whileHook(), s.watch.kill)
 		s.plugged(i, got, s.repaired)
 		timer.Stop()
@@ -64,7 +62,7 @@ func killWatch(s *site) *tally {
 // deadWatch plugs NICs in while watch is dead.
 func deadWatch(s *site) *tally {
 	got := new(tally)
-	for i := range s.rounds(5) {
+	for i := range s.rounds(5, 5) {
 		s.watch.down(func() {
 			s.plugged(i, got, func(guest *session) { s.must(guest.sent(10 * calm)) })
 		})
@@ -76,7 +74,7 @@ func deadWatch(s *site) *tally {
 // listen and the kernel has far more to tell than it keeps.
 func lostMessages(s *site) *tally {
 	got := new(tally)
-	for i := range min(s.rounds(2), 20) {
+	for i := range s.rounds(1, 50) {
 		old, late := s.newVM(2*i, "macvtap0"), s.newVM(2*i+1, "macvtap1")
 		first := s.protected(old)
 		s.watch.signal(unix.SIGSTOP)
@@ -88,7 +86,7 @@ func lostMessages(s *site) *tally {
 		s.watch.signal(unix.SIGCONT)
 		s.must(first.right())
 		s.must(second.right())
-		got.add(s.kill(second))
+		got.count(s.kill(second), 0, false)
 		s.must(second.tap.Delete())
 		s.unplug(old, first, got)
 	}

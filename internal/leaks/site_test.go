@@ -287,15 +287,14 @@ func (s *site) tables() (devices []string) {
 	return devices
 }
 
-// rounds gives how many rounds an event has: few, or in a long run many. What
-// defends badly does so each time.
-func (s *site) rounds(short int) int {
-	most := 5
-	if soak > 0 {
-		most = 50
+// rounds gives how many rounds an event has: few, or in a long run a part of those
+// that it is to have. What does not defend needs less.
+func (s *site) rounds(short, part int) int {
+	switch {
+	case s.defence.ours():
+		return max(short, soak/part)
+	case soak > 0:
+		return 50
 	}
-	if !s.defence.ours() {
-		return most
-	}
-	return max(short, soak)
+	return 3
 }
