@@ -102,7 +102,7 @@ func (r *record) isWrong(slot int) bool {
 
 func (r *record) isMissing(slot int) bool {
 	a := r.arrived[slot]
-	return slot >= int(r.passes) && !(a[allowedOut] && a[allowedIn])
+	return slot >= int(r.passes) && (!a[allowedOut] || !a[allowedIn])
 }
 
 // times gives the median and the worst of the times in which what an event did was

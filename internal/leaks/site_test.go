@@ -291,10 +291,12 @@ func (s *site) tables() (devices []string) {
 // that it is to have. What does not defend needs less.
 func (s *site) rounds(short, part int) int {
 	switch {
-	case s.defence.ours():
-		return max(short, soak/part)
-	case soak > 0:
+	case !s.defence.ours() && soak > 0:
 		return 50
+	case !s.defence.ours():
+		return 2
+	case soak == 0 && !s.defence.guard && !*update:
+		return (short + 2) / 3
 	}
-	return 3
+	return max(short, soak/part)
 }
