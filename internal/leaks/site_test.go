@@ -45,8 +45,10 @@ const (
 const policies = `
 [policy.ten]
 deny = ["192.168.0.0/16", "10.0.0.0/8"]
+allow = ["gateway", "broadcast"]
 [policy.private]
 deny = ["192.168.0.0/16", "172.16.0.0/12"]
+allow = ["gateway", "broadcast"]
 [[vm]]
 name = "ten-*"
 policy = "ten"
