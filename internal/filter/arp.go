@@ -63,7 +63,7 @@ func (c *chain) neighbours(f family, field ruleset.Field, then func(...ruleset.M
 			then(ruleset.Lookup{Fields: []ruleset.Field{field}, Set: f.set(kind)})
 		}
 	}
-	if open, any := c.notClosed(f, field); any {
-		then(open...)
+	if peers, any := c.notClosed(f, field); any {
+		then(peers...)
 	}
 }

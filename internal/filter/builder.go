@@ -4,6 +4,8 @@ import (
 	"net"
 	"slices"
 
+	"go4.org/netipx"
+
 	"macvtap-filter/internal/policy"
 	"macvtap-filter/internal/ruleset"
 )
@@ -41,6 +43,8 @@ type builder struct {
 	mac    net.HardwareAddr
 	policy policy.Policy
 	table  ruleset.Table
+
+	closed4, closed6 *netipx.IPSet // see closed
 }
 
 // A side builds one direction's rules.

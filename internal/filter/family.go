@@ -15,6 +15,7 @@ type family struct {
 	label     string // for comments
 	addr      ruleset.Type
 	is        func(netip.Addr) bool
+	all       netip.Prefix
 	multicast netip.Prefix
 
 	// special are the addresses that no host of the internet has, and that a
@@ -24,13 +25,13 @@ type family struct {
 
 var (
 	family4 = family{
-		"ipv4", "IPv4", ruleset.TypeIPv4, netip.Addr.Is4, netip.MustParsePrefix("224.0.0.0/4"),
+		"ipv4", "IPv4", ruleset.TypeIPv4, netip.Addr.Is4, netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("224.0.0.0/4"),
 		// This host and, from 0.0.0.0, broadcast of old (RFC 1122, 3.2.1.3);
 		// loopback; link-local (RFC 3927); multicast, reserved, broadcast.
 		mustPrefixes("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3"),
 	}
 	family6 = family{
-		"ipv6", "IPv6", ruleset.TypeIPv6, netip.Addr.Is6, netip.MustParsePrefix("ff00::/8"),
+		"ipv6", "IPv6", ruleset.TypeIPv6, netip.Addr.Is6, netip.MustParsePrefix("::/0"), netip.MustParsePrefix("ff00::/8"),
 		// Unspecified, loopback, IPv4-mapped and -compatible (RFC 4291, 2.5);
 		// multicast.
 		mustPrefixes("::/16", "ff00::/8"),
@@ -51,7 +52,7 @@ var translated = []struct {
 // translatedPrefixes hold all translated addresses, those of a NAT64 of the LAN's
 // own included, of which nobody knows where the IPv4 address is (RFC 8215), and
 // Teredo's, which have been out of use too long to be told apart (RFC 4380).
-var translatedPrefixes = mustPrefixes("2002::/16", "64:ff9b::/32", "2001::/32")
+var translatedPrefixes = mustPrefixes("64:ff9b::/32", "2001::/32", "2002::/16")
 
 func mustPrefixes(all ...string) []netip.Prefix {
 	var out []netip.Prefix
@@ -76,9 +77,30 @@ func (f family) source() ruleset.Field {
 	return ruleset.IP6Source
 }
 
-// closed gives the prefixes of the family that the first rule does not let pass:
-// the denied ones, the special ones and, of IPv6, the translated ones.
-func (f family) closed(p policy.Policy) []netip.Prefix {
+// closed gives the prefixes of the family that are not open to all: the denied
+// ones, the special ones and, of IPv6, the translated ones.
+func (b *builder) closed(f family) []netip.Prefix { return b.closedSet(f).Prefixes() }
+
+// openRanges gives all other addresses of the family, as ranges.
+func (b *builder) openRanges(f family) []netipx.IPRange {
+	var all netipx.IPSetBuilder
+	all.AddPrefix(f.all)
+	all.RemoveSet(b.closedSet(f))
+	return built(&all).Ranges()
+}
+
+func (b *builder) closedSet(f family) *netipx.IPSet {
+	known := &b.closed4
+	if f.name == family6.name {
+		known = &b.closed6
+	}
+	if *known == nil {
+		*known = f.closed(b.policy)
+	}
+	return *known
+}
+
+func (f family) closed(p policy.Policy) *netipx.IPSet {
 	var b netipx.IPSetBuilder
 	for _, d := range p.Deny {
 		if f.is(d.Addr()) {
@@ -93,11 +115,30 @@ func (f family) closed(p policy.Policy) []netip.Prefix {
 			b.AddPrefix(t)
 		}
 	}
-	set, err := b.IPSet()
-	if err != nil {
-		panic(err) // only invalid prefixes fail, and all were parsed
+	return built(&b)
+}
+
+// relayed gives the translated addresses that stand for IPv4 addresses that are not
+// closed.
+func (b *builder) relayed() []netipx.IPRange {
+	var out netipx.IPSetBuilder
+	for _, t := range translated {
+		out.AddPrefix(t.Prefix)
+		for _, d := range b.closed(family4) {
+			inner, ipv4 := t.Addr().As16(), d.Addr().As4()
+			copy(inner[t.ipv4:], ipv4[:])
+			out.RemovePrefix(netip.PrefixFrom(netip.AddrFrom16(inner), t.ipv4*8+d.Bits()))
+		}
 	}
-	return set.Prefixes()
+	return built(&out).Ranges()
+}
+
+func built(b *netipx.IPSetBuilder) *netipx.IPSet {
+	s, err := b.IPSet()
+	if err != nil {
+		panic(err) // only invalid addresses fail, and all were parsed
+	}
+	return s
 }
 
 // own gives the VM's own addresses of the family.

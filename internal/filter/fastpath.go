@@ -38,8 +38,8 @@ func (c *chain) fastPath() {
 		families = append(families, family6)
 	}
 	for _, f := range families {
-		if open, any := c.fastOpen(f); any {
-			c.fast(f, "internet", all(open, f.fastProtocol(), one(c.fastPorts(f)), one(c.fastEthernet(f))))
+		if peers, any := c.fastOpen(f); any {
+			c.fast(f, "internet", all(peers, f.fastProtocol(), one(c.fastPorts(f)), one(c.fastEthernet(f))))
 		}
 	}
 	if own, any := c.fastOwn(family4); any && c.has(family4.set(hosts)) {
@@ -127,7 +127,7 @@ func (s side) fastOpen(f family) (matches []ruleset.Match, any bool) {
 		first = wordWithin(field, reach, 0, ruleset.Equal)
 	}
 	var closed []ruleset.Match
-	for _, p := range s.allowedFirst(f.closed(s.policy)) {
+	for _, p := range s.allowedFirst(s.closed(f)) {
 		switch {
 		case !p.Overlaps(reach):
 		case p.Bits() <= reach.Bits():
@@ -137,7 +137,7 @@ func (s side) fastOpen(f family) (matches []ruleset.Match, any bool) {
 		}
 	}
 	if len(closed) > maxCompares {
-		closed = one(ruleset.Lookup{Fields: []ruleset.Field{field}, Not: true, Set: f.set(deny)})
+		closed = one(ruleset.Lookup{Fields: []ruleset.Field{field}, Set: f.set(open)})
 	}
 	return all(one(first), closed, own), true
 }

@@ -2,6 +2,9 @@ package filter
 
 import (
 	"net/netip"
+	"strings"
+
+	"go4.org/netipx"
 
 	"macvtap-filter/internal/config"
 	"macvtap-filter/internal/ruleset"
@@ -13,9 +16,10 @@ func (s side) ip(f family) {
 	if s.out && f.name == family4.name {
 		c.leases()
 	}
-	open, any := s.open(f)
+	peers, any := s.openPeers(f)
 	if any {
-		c.accept(all(open, s.bare(f))...)
+		c.accept(all(peers, s.bare(f))...)
+		c.Rules[len(c.Rules)-1].Comment = s.notDenied(f)
 	}
 	if f.name == family6.name {
 		c.goTo("icmpv6", ruleset.Byte(ruleset.L4Proto, ruleset.ICMPv6))
@@ -36,7 +40,7 @@ func (s side) ip(f family) {
 		}
 		c.groups(f)
 		if any && f.name == family6.name && !s.policy.PassTunnels {
-			c.accept(all(open, known(f), s.plain())...) // behind an extension header, or in fragments
+			c.accept(all(peers, known(f), s.plain())...) // behind an extension header, or in fragments
 		}
 	}
 	c.goTranslated(f)
@@ -77,10 +81,10 @@ func withPorts(f family, proto byte) []ruleset.Match {
 	return []ruleset.Match{ruleset.Byte(ruleset.IP6NextHeader, proto), ruleset.Byte(ruleset.L4Proto, proto)}
 }
 
-// open matches the datagrams that are nobody's business: from the VM's own
+// openPeers matches the datagrams that are nobody's business: from the VM's own
 // address, to or from a peer that is not denied, in a frame to one host, and no
 // tunnel. any is false when the policy leaves no such peer.
-func (s side) open(f family) (matches []ruleset.Match, any bool) {
+func (s side) openPeers(f family) (matches []ruleset.Match, any bool) {
 	peers, any := s.notClosed(f, s.peerField(f))
 	if !any {
 		return nil, false
@@ -93,6 +97,17 @@ func (s side) open(f family) (matches []ruleset.Match, any bool) {
 	return append(matches, peers...), true
 }
 
+// notDenied says, for people, which addresses the open ones leave out.
+func (s side) notDenied(f family) string {
+	var denied []string
+	for _, d := range s.policy.Deny {
+		if f.is(d.Addr()) {
+			denied = append(denied, d.String())
+		}
+	}
+	return ruleset.Comment(f.label + " " + s.peer + " not denied: " + strings.Join(denied, ", "))
+}
+
 // bare matches the datagrams that carry nothing by which a router on the way sends
 // them somewhere else, a source route above all (RFC 6274, 3.13.2.3; RFC 5095):
 // from the VM, IPv4 without options, and IPv6 without extension headers. The VM's
@@ -101,7 +116,7 @@ func (s side) bare(f family) []ruleset.Match {
 	routed := s.out && !s.policy.PassTunnels
 	switch {
 	case routed && f.name == family4.name:
-		return all(one(ruleset.Byte(versionAndLength, 0x45)), s.plain())
+		return all(one(noOptions), s.plain())
 	case routed:
 		next := ruleset.Lookup{Fields: []ruleset.Field{ruleset.IP6NextHeader}, Not: true, Set: extensions}
 		return all(one(next), s.single())
@@ -127,8 +142,11 @@ func (c *chain) sourceRoutes(f family) {
 	}
 	c.drop("source-route", "IPv6 routing header", ruleset.Byte(ruleset.IP6NextHeader, routingHeader))
 	c.drop("source-route", "several IPv6 extension headers", amongBytes(ruleset.IP6NextHeader, extensionHeaders...),
-		amongBytes(ruleset.Raw(ruleset.NetworkHeader, 40, 1), extensionHeaders...))
+		amongBytes(secondHeader, extensionHeaders...))
 }
+
+// secondHeader says what follows the first of IPv6's extension headers.
+var secondHeader = ruleset.Raw(ruleset.NetworkHeader, 40, 1)
 
 // plain matches datagrams that are no tunnel, from the VM in a frame to one host.
 func (s side) plain() []ruleset.Match {
@@ -151,16 +169,34 @@ func (s side) single() []ruleset.Match {
 func (s side) knowsOwn() bool { return len(s.policy.Addresses) > 0 && !s.policy.PassSpoofing }
 
 // notClosed matches a field whose address is neither denied nor special. any is
-// false when there is no such address.
+// false when there is no such address. Bytes without a name are compared, or, with
+// many prefixes, looked up in a set of their own.
+//
+// What is looked up are the addresses that are open, and what is found passes,
+// since a set of ranges that is new is empty to frames for some microseconds after
+// the rules that look it up are there (seen on Linux 6.18): "!= @denied" would be
+// true of all.
 func (s side) notClosed(f family, field ruleset.Field) (matches []ruleset.Match, any bool) {
-	closed := f.closed(s.policy)
-	if closed[0].Bits() == 0 {
+	closed := s.closed(f)
+	switch {
+	case closed[0].Bits() == 0:
 		return nil, false
-	}
-	if len(closed) > maxCompares && field.Type != ruleset.TypeRaw {
-		return one(ruleset.Lookup{Fields: []ruleset.Field{field}, Not: true, Set: f.set(deny)}), true
+	case field.Type != ruleset.TypeRaw:
+		return one(ruleset.Lookup{Fields: []ruleset.Field{field}, Set: f.set(open)}), true
+	case len(closed) > maxCompares:
+		return one(among(field, s.openRanges(f))), true
 	}
 	return outside(field, closed), true
+}
+
+// among matches bytes that hold an address of some ranges, of which there is at
+// least one.
+func among(field ruleset.Field, ranges []netipx.IPRange) ruleset.Match {
+	var elements []ruleset.Element
+	for _, r := range ranges {
+		elements = append(elements, element(r))
+	}
+	return ruleset.Among(field, false, elements...)
 }
 
 // spoofedSources drops datagrams from addresses that are not the VM's own, as
@@ -289,11 +325,8 @@ func fromTo(source, destination uint16) []ruleset.Match {
 
 // goTranslated hands the translated addresses to the chain that judges them.
 func (c *chain) goTranslated(f family) {
-	if f.name != family6.name || c.policy.PassTunnels {
-		return
-	}
-	for _, p := range translatedPrefixes {
-		c.goTo("translated", within(c.ip6, p, false))
+	if f.name == family6.name && !c.policy.PassTunnels {
+		c.goTo("translated", ruleset.Lookup{Fields: []ruleset.Field{c.ip6}, Set: translatedSet})
 	}
 }
 
@@ -304,30 +337,11 @@ func (s side) translated() {
 		return
 	}
 	c := s.newChain("translated")
-	for _, t := range translated {
-		if inner, any := s.translatedOpen(s.ip6, t.Prefix, t.ipv4); any {
-			c.accept(all(inner, s.plain())...)
-		}
+	if c.has(relayedSet) {
+		c.accept(all(one(ruleset.Lookup{Fields: []ruleset.Field{s.ip6}, Set: relayedSet}), s.plain())...)
 	}
 	c.drop("tunnel", "address of a NAT64, 6to4 or Teredo relay")
 	c.done()
-}
-
-// translatedOpen matches the addresses of a translated prefix that stand for IPv4
-// addresses that are not denied. any is false when there are none.
-func (s side) translatedOpen(field ruleset.Field, p netip.Prefix, at int) (matches []ruleset.Match, any bool) {
-	closed := family4.closed(s.policy)
-	if closed[0].Bits() == 0 {
-		return nil, false
-	}
-	matches = one(within(field, p, false))
-	for _, d := range closed {
-		inner := p.Addr().As16()
-		ipv4 := d.Addr().As4()
-		copy(inner[at:], ipv4[:])
-		matches = append(matches, within(field, netip.PrefixFrom(netip.AddrFrom16(inner), at*8+d.Bits()), true))
-	}
-	return matches, true
 }
 
 // allowed lets pass the peers of the allow list: hosts, ranges, services.

@@ -92,7 +92,11 @@ func (s side) icmpv6FromVM() {
 		c.goTo("rs", icmpType(routerSolicitation))
 	}
 	c.reports()
-	c.sourceRoutes(family6)
+	if !c.policy.PassTunnels {
+		// As in sourceRoutes, but here it is known what comes last.
+		c.drop("source-route", "IPv6 routing header", ruleset.Byte(ruleset.IP6NextHeader, routingHeader))
+		c.drop("source-route", "several IPv6 extension headers", isNot(ruleset.IP6NextHeader, ruleset.ICMPv6), isNot(secondHeader, ruleset.ICMPv6))
+	}
 	c.groups(family6)
 	c.open6()
 	c.drop("multicast", "IPv6 multicast", within(ruleset.IP6Destination, multicastIPv6, false))
@@ -141,8 +145,8 @@ func (c *chain) open6() {
 			c.accept(directly, ruleset.Lookup{Fields: []ruleset.Field{c.ip6}, Set: family6.set(kind)})
 		}
 	}
-	if open, any := c.notClosed(family6, c.ip6); any {
-		c.accept(open...)
+	if peers, any := c.notClosed(family6, c.ip6); any {
+		c.accept(peers...)
 	}
 	c.goTranslated(family6)
 }
@@ -162,8 +166,8 @@ func (s side) icmpv6ToVM() {
 	case c.has(family6.set(servicePeers)):
 		c.accept(directly, icmpTypes(neighbourTypes), ruleset.Lookup{Fields: []ruleset.Field{s.ip6}, Set: family6.set(servicePeers)})
 	}
-	if open, any := c.notClosed(family6, s.ip6); any {
-		c.accept(open...)
+	if peers, any := c.notClosed(family6, s.ip6); any {
+		c.accept(peers...)
 	}
 	c.goTranslated(family6)
 	c.icmpErrors(family6)
@@ -208,8 +212,8 @@ func (s side) solicitations() {
 	if known := s.allowedTargets(); len(known) > 0 {
 		c.goTo("nd-peer", targets(known))
 	}
-	if open, any := s.notClosed(family6, ndTarget); any {
-		c.goTo("nd-peer", open...)
+	if peers, any := s.notClosed(family6, ndTarget); any {
+		c.goTo("nd-peer", peers...)
 	}
 	if len(s.policy.Serve) > 0 {
 		c.goTo("nd-peer")
@@ -251,11 +255,7 @@ func (s side) allowedTargets() []netipx.IPRange {
 			b.AddRange(r)
 		}
 	}
-	set, err := b.IPSet()
-	if err != nil {
-		panic(err) // only invalid ranges fail, and all were checked
-	}
-	return set.Ranges()
+	return built(&b).Ranges()
 }
 
 // advertisements judges what the VM says of itself: it claims no address that is

@@ -14,7 +14,7 @@ import (
 // The kinds of sets that a table can have for a family; one with no element is
 // left out.
 const (
-	deny         = "deny"
+	open         = "open" // whoever is not denied
 	hosts        = "allow"
 	ranges       = "allow-ranges"
 	services     = "allow-services"
@@ -30,6 +30,13 @@ const tunnels = "tunnels"
 // GRE, MOBILE, IPIP, ETHERIP, ENCAP, L2TP, MPLS-in-IP, Ethernet, NSH.
 var tunnelProtocols = []byte{ruleset.IPinIP, ruleset.SixIn4, ruleset.GRE, 55, 94, 97, 98, 115, 137, 143, 145}
 
+// translatedSet names the set of the addresses that stand for IPv4 ones, and
+// relayedSet that of those among them that stand for peers that are not denied.
+const (
+	translatedSet = "translated-ipv6"
+	relayedSet    = "relayed-ipv6"
+)
+
 // extensions names the set of what can follow an IPv6 header and needs a closer
 // look: extension headers, tunnels, ICMPv6.
 const extensions = "extensions"
@@ -40,16 +47,17 @@ const routingHeader = 43
 // authentication, destination options, mobility, HIP, shim6.
 var extensionHeaders = []byte{hopByHop, routingHeader, 44, 51, 60, 135, 139, 140}
 
-// maxCompares is the number of denied prefixes up to which comparing one after
-// the other is cheaper than one lookup in a tree: a lookup costs about seven
-// times a compare.
+// maxCompares is the number of prefixes up to which comparing one after the other
+// is cheaper than one lookup in a tree: a lookup costs about seven times a
+// compare, and many more expressions must be programmed for compares.
 const maxCompares = 12
 
 // set names the family's set of a kind: "allow-ranges-ipv4".
 func (f family) set(kind string) string { return kind + "-" + f.name }
 
-// sets gives the sets that the rules of a policy look up.
-func sets(p policy.Policy) []ruleset.Set {
+// sets gives the sets that the rules look up.
+func (b *builder) sets() []ruleset.Set {
+	p := b.policy
 	var out []ruleset.Set
 	add := func(s ruleset.Set) {
 		if len(s.Elements) > 0 {
@@ -60,12 +68,12 @@ func sets(p policy.Policy) []ruleset.Set {
 		add(protocolSet(tunnels, tunnelProtocols))
 		if !p.DropIPv6 {
 			add(protocolSet(extensions, slices.Concat(tunnelProtocols, extensionHeaders, []byte{ruleset.ICMPv6})))
+			add(family6.ranges(translatedSet, ofPrefixes(translatedPrefixes)))
+			add(family6.ranges(relayedSet, b.relayed()))
 		}
 	}
 	for _, f := range []family{family4, family6} {
-		if closed := f.closed(p); len(closed) > maxCompares {
-			add(f.rangeSet(deny, ofPrefixes(closed)))
-		}
+		add(f.rangeSet(open, b.openRanges(f)))
 		add(f.hostSet(hosts, p.Hosts))
 		add(f.rangeSet(ranges, p.Ranges))
 		add(f.serviceSet(p.Services))
@@ -112,7 +120,11 @@ func (f family) hostSet(kind string, all []netip.Addr) ruleset.Set {
 }
 
 func (f family) rangeSet(kind string, all []netipx.IPRange) ruleset.Set {
-	s := ruleset.Set{Name: f.set(kind), Key: []ruleset.Type{f.addr}, Interval: true}
+	return f.ranges(f.set(kind), all)
+}
+
+func (f family) ranges(name string, all []netipx.IPRange) ruleset.Set {
+	s := ruleset.Set{Name: name, Key: []ruleset.Type{f.addr}, Interval: true}
 	for _, r := range all {
 		if f.is(r.From()) {
 			s.Elements = append(s.Elements, element(r))

@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
@@ -205,7 +206,7 @@ type ruleCompiler struct {
 
 func (c ruleCompiler) compile(r ruleset.Rule) ([]expr.Any, error) {
 	var exprs []expr.Any
-	for _, m := range r.Dependencies() {
+	for _, m := range joined(r.Dependencies()) {
 		e, err := c.match(m)
 		if err != nil {
 			return nil, err
@@ -213,6 +214,30 @@ func (c ruleCompiler) compile(r ruleset.Rule) ([]expr.Any, error) {
 		exprs = append(exprs, e...)
 	}
 	return append(exprs, compileStatements(r)...), nil
+}
+
+// joined makes one compare of those of fields beside each other, as nft does
+// (src/rule.c, stmt_reduce): arp htype 1 arp ptype ip.
+func joined(all []ruleset.Match) []ruleset.Match {
+	const longest = 16 // bytes, of a register
+	out := all[:0]
+	for _, m := range all {
+		next, ok := m.(ruleset.Compare)
+		if ok && len(out) > 0 {
+			last, ok := out[len(out)-1].(ruleset.Compare)
+			size := last.Field.Size + next.Field.Size
+			if ok && last.Op == ruleset.Equal && next.Op == ruleset.Equal && size <= longest &&
+				last.Field.Base != ruleset.Meta && last.Field.Base == next.Field.Base && last.Field.Offset+last.Field.Size == next.Field.Offset {
+				out[len(out)-1] = ruleset.Compare{
+					Field: ruleset.Raw(last.Field.Base, last.Field.Offset, size), Op: ruleset.Equal,
+					Value: slices.Concat(last.Value, next.Value),
+				}
+				continue
+			}
+		}
+		out = append(out, m)
+	}
+	return out
 }
 
 func compileStatements(r ruleset.Rule) []expr.Any {
