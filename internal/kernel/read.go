@@ -3,6 +3,7 @@ package kernel
 import (
 	"cmp"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"runtime"
@@ -93,11 +94,15 @@ func (r *reader) tableNames(ctx context.Context) ([]string, error) {
 
 // picture reads tables, and makes sure that no transaction came in between.
 func picture(readers []*reader, names []string) ([]Held, error) {
-	before, err := readers[0].generation()
+	first := readers[0]
+	generation, err := first.generation()
 	if err != nil {
 		return nil, err
 	}
-	drafts, err := readers[0].tables(names)
+	if err := first.settled(generation); err != nil {
+		return nil, err
+	}
+	drafts, err := first.tables(names)
 	if err != nil {
 		return nil, err
 	}
@@ -105,20 +110,16 @@ func picture(readers []*reader, names []string) ([]Held, error) {
 	if len(names) == 0 || len(names) > few {
 		err = all(readers, drafts)
 	} else {
-		err = some(readers[0], drafts)
+		err = some(first, drafts)
 	}
 	if err != nil {
 		return nil, err
-	}
-	after, err := readers[0].generation()
-	if err == nil && after != before {
-		err = errInterrupted
 	}
 	held := make([]Held, len(drafts))
 	for i, d := range drafts {
 		held[i] = d.Held
 	}
-	return held, err
+	return held, first.settled(generation)
 }
 
 // all reads what is in many tables. The kernel has no list of one table's chains,
@@ -295,6 +296,35 @@ func (r *reader) generation() (uint64, error) {
 		return nil
 	})
 	return generation, err
+}
+
+// settled makes sure that nftables is at that generation, with nothing under way.
+// The kernel counts a transaction before it carries it out, and lets others read
+// what is half done (net/netfilter/nf_tables_api.c, nf_tables_commit). One that
+// changes nothing and is for that generation alone waits for its turn like any
+// other, and is refused when another generation has come.
+func (r *reader) settled(generation uint64) error {
+	empty := enclose(nil)
+	empty[0].Data = append(empty[0].Data, attribute(unix.NFNL_BATCH_GENID, binary.BigEndian.AppendUint32(nil, uint32(generation)))...)
+	if _, err := r.conn.SendMessages(empty); err != nil {
+		return refused(fmt.Errorf("wait for nftables: %w", err))
+	}
+	// It is over when it is sent. Only a refusal is answered, before this.
+	if _, err := r.conn.Send(request(unix.NFT_MSG_GETGEN, 0, nil)); err != nil {
+		return refused(fmt.Errorf("wait for nftables: %w", err))
+	}
+	_, err := r.conn.Receive()
+	passed := errors.Is(err, unix.ERESTART)
+	if passed {
+		_, err = r.conn.Receive()
+	}
+	switch {
+	case err != nil:
+		return refused(fmt.Errorf("wait for nftables: %w", err))
+	case passed:
+		return errInterrupted
+	}
+	return nil
 }
 
 // tables reads what the tables themselves say.

@@ -62,7 +62,9 @@ func enclose(messages []netlink.Message) []netlink.Message {
 		}
 	}
 	batch := append([]netlink.Message{mark(unix.NFNL_MSG_BATCH_BEGIN)}, messages...)
-	batch[len(batch)-1].Header.Flags |= netlink.Acknowledge
+	if len(messages) > 0 {
+		batch[len(batch)-1].Header.Flags |= netlink.Acknowledge
+	}
 	return append(batch, mark(unix.NFNL_MSG_BATCH_END))
 }
 
