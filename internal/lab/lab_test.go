@@ -5,8 +5,10 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"testing"
+	"time"
 )
 
 var (
@@ -85,3 +87,33 @@ func check(t *testing.T, what string, got bool, err error, want bool) {
 func tag(protocol, vid uint16) uint32 { return uint32(protocol)<<16 | uint32(vid) }
 
 func marker(i int) string { return fmt.Sprintf("frame %06d", i) }
+
+// Two hypervisors are on one LAN, each with a parent of its own.
+func TestTwoHypervisors(t *testing.T) {
+	n := newNetwork(t, Options{Addresses: []netip.Prefix{netip.MustParsePrefix("192.168.2.10/24")}})
+	second, err := n.AddHypervisor("uplink2", Options{Addresses: []netip.Prefix{netip.MustParsePrefix("192.168.2.11/24")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	links := map[*Namespace]string{}
+	for _, ns := range []*Namespace{n.Hypervisor, second} {
+		link, err := ns.Links().LinkByName(n.Parent)
+		if err != nil {
+			t.Fatal(err)
+		}
+		links[ns] = link.Attrs().HardwareAddr.String()
+	}
+	if links[second] == links[n.Hypervisor] {
+		t.Errorf("both parents have the address %s", links[second])
+	}
+	host, err := n.AddHost("asker", lanMAC, netip.MustParsePrefix("192.168.2.77/24"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, addr := range []string{"192.168.2.10", "192.168.2.11"} {
+		answered, err := host.Ping(netip.MustParseAddr(addr), 5*time.Second)
+		if err != nil || !answered {
+			t.Errorf("the hypervisor %s answers: %t, %v", addr, answered, err)
+		}
+	}
+}

@@ -14,7 +14,8 @@ import (
 type Options struct {
 	// Parent names the hypervisor's NIC. Default: enp88s0.
 	Parent string
-	// ParentMAC is its address. Default: 02:00:00:00:88:00.
+	// ParentMAC is its address. Default: 02:00:00:00:88:00, and one more for each
+	// further hypervisor.
 	ParentMAC net.HardwareAddr
 	// Addresses are the parent's own. Without an IPv6 one it speaks no IPv6.
 	Addresses []netip.Prefix
@@ -35,6 +36,7 @@ type Network struct {
 	bridge   int // index of the bridge
 	wire     *Wire
 	sentinel *sentinel
+	others   []*Namespace // further hypervisors
 	hosts    []*Host
 	taps     []*Tap
 }
@@ -68,24 +70,52 @@ func (n *Network) build(options Options) error {
 	if n.bridge, err = addBridge(n.LAN); err != nil {
 		return err
 	}
+	n.uplink, err = n.connect(uplinkName, n.Hypervisor, n.Parent, options)
+	return err
+}
+
+// AddHypervisor plugs another hypervisor into a port of the LAN's bridge, with a
+// cable and a parent NIC of its own. The port's name, at most 15 bytes, must be
+// unique. A parent that options do not name is called as the first one's. The
+// network's Close removes it; taps and the Wire are the first hypervisor's.
+func (n *Network) AddHypervisor(port string, options Options) (*Namespace, error) {
+	ns, err := NewNamespace()
+	if err != nil {
+		return nil, fmt.Errorf("add a hypervisor: %w", err)
+	}
+	n.others = append(n.others, ns)
+	parent := options.Parent
+	if parent == "" {
+		parent = n.Parent
+	}
+	if _, err := n.connect(port, ns, parent, options); err != nil {
+		return nil, fmt.Errorf("add a hypervisor: %w", err)
+	}
+	return ns, nil
+}
+
+// connect lays a hypervisor's cable and gives its parent NIC what options say, and
+// gives the index of the cable's LAN end.
+func (n *Network) connect(port string, ns *Namespace, parent string, options Options) (int, error) {
 	mac := options.ParentMAC
 	if mac == nil {
-		mac = net.HardwareAddr{2, 0, 0, 0, 0x88, 0}
+		mac = net.HardwareAddr{2, 0, 0, 0, 0x88, byte(len(n.others))}
 	}
-	if n.uplink, err = n.plug(uplinkName, n.Hypervisor, n.Parent, mac); err != nil {
-		return err
+	index, err := n.plug(port, ns, parent, mac)
+	if err != nil {
+		return 0, err
 	}
 	for _, address := range options.Addresses {
-		if err := n.Hypervisor.addAddress(n.Parent, address); err != nil {
-			return err
+		if err := ns.addAddress(parent, address); err != nil {
+			return 0, err
 		}
 	}
 	for _, gateway := range options.Gateways {
-		if err := n.Hypervisor.addDefaultRoute(n.Parent, gateway); err != nil {
-			return err
+		if err := ns.addDefaultRoute(parent, gateway); err != nil {
+			return 0, err
 		}
 	}
-	return nil
+	return index, nil
 }
 
 // Wire gives the LAN end of the cable, the same every time. It is opened at the
@@ -117,7 +147,7 @@ func (n *Network) Close() error {
 	for _, host := range n.hosts {
 		errs = append(errs, host.close())
 	}
-	for _, ns := range []*Namespace{n.Hypervisor, n.LAN} {
+	for _, ns := range append(n.others, n.Hypervisor, n.LAN) {
 		if ns != nil {
 			errs = append(errs, ns.Close())
 		}
