@@ -23,27 +23,33 @@ const (
 func shieldedSite(t *testing.T, parent string) *site {
 	t.Helper()
 	s := newSite(t)
-	// Both variables are said, since these tests may themselves be run by a make that was told others.
-	out := s.run(t, "make", "-C", moduleRoot(t), "install", "DESTDIR=", "PARENT="+parent)
-	t.Logf("make install said:\n%s", out)
-	s.run(t, "test", "-x", hookPath)
-	s.run(t, "test", "-s", configPath)
-	if found := strings.TrimSpace(s.run(t, "sh", "-c", "command -v macvtap-filter")); found != commandPath {
-		t.Errorf("the command on PATH is %q, want %s", found, commandPath)
-	}
-	// Libvirt looks for hooks when it starts.
-	s.restartLibvirt(t, syscall.SIGTERM, func() {})
+	s.install(t, parent)
 	return s
 }
 
-// restartLibvirt ends libvirtd by a signal and starts it again, with something else done in between.
-func (s *site) restartLibvirt(t *testing.T, signal syscall.Signal, between func()) {
+// install installs the binary.
+func (m *machine) install(t *testing.T, parent string) {
 	t.Helper()
-	if err := s.hv.StopLibvirt(signal); err != nil {
+	// Both variables are said, since these tests may themselves be run by a make that was told others.
+	out := m.run(t, "make", "-C", moduleRoot(t), "install", "DESTDIR=", "PARENT="+parent)
+	t.Logf("make install said:\n%s", out)
+	m.run(t, "test", "-x", hookPath)
+	m.run(t, "test", "-s", configPath)
+	if found := strings.TrimSpace(m.run(t, "sh", "-c", "command -v macvtap-filter")); found != commandPath {
+		t.Errorf("the command on PATH is %q, want %s", found, commandPath)
+	}
+	// Libvirt looks for hooks when it starts.
+	m.restartLibvirt(t, syscall.SIGTERM, func() {})
+}
+
+// restartLibvirt ends libvirtd by a signal and starts it again, with something else done in between.
+func (m *machine) restartLibvirt(t *testing.T, signal syscall.Signal, between func()) {
+	t.Helper()
+	if err := m.hv.StopLibvirt(signal); err != nil {
 		t.Fatal(err)
 	}
 	between()
-	if err := s.hv.StartLibvirt(t.Context()); err != nil {
+	if err := m.hv.StartLibvirt(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -59,26 +65,26 @@ func moduleRoot(t *testing.T) string {
 }
 
 // readConfig and writeConfig are the hypervisor's configuration.
-func (s *site) readConfig(t *testing.T) string {
+func (m *machine) readConfig(t *testing.T) string {
 	t.Helper()
-	text, err := os.ReadFile(s.hv.Path(configPath))
+	text, err := os.ReadFile(m.hv.Path(configPath))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return string(text)
 }
 
-func (s *site) writeConfig(t *testing.T, text string) {
+func (m *machine) writeConfig(t *testing.T, text string) {
 	t.Helper()
-	if err := os.WriteFile(s.hv.Path(configPath), []byte(text), 0o644); err != nil {
+	if err := os.WriteFile(m.hv.Path(configPath), []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
 }
 
 // run runs a program on the hypervisor, which must succeed, and returns what it printed.
-func (s *site) run(t *testing.T, name string, args ...string) string {
+func (m *machine) run(t *testing.T, name string, args ...string) string {
 	t.Helper()
-	out, err := s.hv.Run(t.Context(), name, args...)
+	out, err := m.hv.Run(t.Context(), name, args...)
 	if err != nil {
 		t.Fatal(err)
 	}

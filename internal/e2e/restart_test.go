@@ -44,12 +44,12 @@ func TestLibvirtRestart(t *testing.T) {
 
 // awaitRules waits for as many tables as there should be. Libvirt answers before it has called the hook for each VM that
 // it finds running.
-func (s *site) awaitRules(t *testing.T, tables int) {
+func (m *machine) awaitRules(t *testing.T, tables int) {
 	t.Helper()
 	for end := time.Now().Add(answerTime); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-		if len(s.rules(t)) == tables {
+		if len(m.rules(t)) == tables {
 			return
 		}
 	}
-	t.Errorf("tables after %s: %v, want %d", answerTime, names(s.rules(t)), tables)
+	t.Errorf("tables after %s: %v, want %d", answerTime, names(m.rules(t)), tables)
 }

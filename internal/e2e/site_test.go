@@ -3,17 +3,14 @@
 package e2e
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"strings"
 	"testing"
 
 	"macvtap-filter/internal/attack"
-	"macvtap-filter/internal/e2e/frames"
 	"macvtap-filter/internal/e2e/guestrpc"
 	"macvtap-filter/internal/e2e/hypervisor"
 	"macvtap-filter/internal/lab"
@@ -21,11 +18,10 @@ import (
 
 // A site is a hypervisor on a LAN with a gateway to the internet.
 type site struct {
+	// The machine that tests mean if they name none.
+	*machine
 	network *lab.Network
-	hv      *hypervisor.Hypervisor
-	// wire sees every frame on the hypervisor's cable.
-	wire  *frames.Capture
-	peers []peer
+	peers   []peer
 	// hidden is the host that the default policy closes.
 	hidden *lab.Host
 	vms    int // guests made so far, which numbers their addresses
@@ -43,6 +39,8 @@ type peer struct {
 const (
 	lan4 = "192.168.2."
 	lan6 = "2001:db8:2::"
+	// chosen is the hidden host's too, and opened by a VM's metadata in one test.
+	chosen = lan4 + "78"
 
 	resolvConf = "nameserver 192.168.2.53\nnameserver 2001:db8:2::53\n"
 )
@@ -60,7 +58,7 @@ func newSite(t *testing.T) *site {
 	var err error
 	s.network, err = lab.New(lab.Options{
 		Addresses: prefixes(lan4+"10/24", lan6+"10/64"),
-		Gateways:  []netip.Addr{netip.MustParseAddr(lan4 + "1"), netip.MustParseAddr("fe80::1")},
+		Gateways:  gateways(),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -71,34 +69,8 @@ func newSite(t *testing.T) *site {
 		}
 	})
 	s.populate(t)
-	if s.hv, err = hypervisor.New(s.network.Hypervisor); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { s.close(t) })
-	// A link in place of the file would lead out of the hypervisor's /etc.
-	path := s.hv.Path("/etc/resolv.conf")
-	if err := os.Remove(path); err != nil && !os.IsNotExist(err) {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, []byte(resolvConf), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.hv.StartLibvirt(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	s.machine = s.newMachine(t, "uplink", s.network.Hypervisor)
 	return s
-}
-
-// close takes the hypervisor down, and shows what it last said if the test failed.
-func (s *site) close(t *testing.T) {
-	if t.Failed() {
-		t.Logf("libvirtd said:\n%s", s.hv.LibvirtLog())
-		rules, err := s.hv.Run(context.Background(), "nft", "list", "ruleset")
-		t.Logf("the rules at the end: %v\n%s", err, rules)
-	}
-	if err := s.hv.Close(); err != nil {
-		t.Error(err)
-	}
 }
 
 // populate puts the hosts on the network and has each answer.
@@ -106,7 +78,7 @@ func (s *site) populate(t *testing.T) {
 	t.Helper()
 	gateway := s.addHost(t, "gateway", gatewayMAC, lan4+"1/24", lan6+"1/64", "fe80::1/64")
 	dns := s.addHost(t, "dns", dnsMAC, lan4+"53/24", lan6+"53/64", "fe80::53/64")
-	s.hidden = s.addHost(t, "hidden", "52:54:00:00:00:77", lan4+"77/24", lan6+"77/64", "fe80::77/64")
+	s.hidden = s.addHost(t, "hidden", "52:54:00:00:00:77", lan4+"77/24", lan6+"77/64", "fe80::77/64", chosen+"/24")
 	internet, err := s.network.AddBehind(gateway, "internet", mac(t, "52:54:00:00:00:99"),
 		prefixes("192.0.2.1/32", "198.51.100.7/32", "2001:db8:ffff::1/128")...)
 	if err != nil {
@@ -123,14 +95,6 @@ func (s *site) populate(t *testing.T) {
 	s.addPeers(t, dns, dnsPort, lan4+"53", lan6+"53")
 	s.addPeers(t, internet, 7, "192.0.2.1", "198.51.100.7", "2001:db8:ffff::1")
 	s.addPeers(t, s.hidden, 7, lan4+"77", lan6+"77", "fe80::77")
-
-	err = s.network.LAN.Do(func() (err error) {
-		s.wire, err = frames.Listen("uplink")
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
 }
 
 func (s *site) addHost(t *testing.T, name, hardware string, addrs ...string) *lab.Host {
@@ -181,11 +145,16 @@ func (s *site) nics(count int) []hypervisor.NIC {
 // is filtered.
 func (s *site) define(t *testing.T, name string, nics ...hypervisor.NIC) *hypervisor.VM {
 	t.Helper()
-	vm, err := s.hv.Define(t.Context(), name, nics...)
+	return s.defineSpec(t, hypervisor.Spec{Name: name, NICs: nics})
+}
+
+func (s *site) defineSpec(t *testing.T, spec hypervisor.Spec) *hypervisor.VM {
+	t.Helper()
+	vm, err := s.hv.Define(t.Context(), spec)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, nic := range nics {
+	for _, nic := range spec.NICs {
 		if !nic.Addr4.IsValid() {
 			continue
 		}

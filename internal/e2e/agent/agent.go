@@ -3,9 +3,9 @@ package main
 import (
 	"fmt"
 	"net"
+	"os"
+	"sync"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"macvtap-filter/internal/e2e/frames"
 	"macvtap-filter/internal/e2e/guestrpc"
@@ -13,13 +13,41 @@ import (
 
 // Agent is what the tests can call.
 type Agent struct {
+	clients clients
+
+	mu       sync.Mutex // calls are served at once
 	captures map[string]*frames.Capture
-	clients  clients
+	streams  map[string]*stream
 }
 
-// Hello returns once the guest's NICs are up and listened to.
-func (a *Agent) Hello(_ guestrpc.Nothing, _ *guestrpc.Nothing) error {
-	return nil
+// attend listens on a NIC and answers what comes to it.
+func (a *Agent) attend(nic string) error {
+	capture, err := frames.Listen(nic)
+	if err != nil {
+		return err
+	}
+	a.mu.Lock()
+	a.captures[nic] = capture
+	a.mu.Unlock()
+	return serve(nic)
+}
+
+// capture returns what was recorded of a NIC that is attended to.
+func (a *Agent) capture(nic string) (*frames.Capture, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	capture, ok := a.captures[nic]
+	if !ok {
+		return nil, fmt.Errorf("no NIC %q", nic)
+	}
+	return capture, nil
+}
+
+// Hello returns once the guest's NICs are up and listened to. It tells one boot from another.
+func (a *Agent) Hello(_ guestrpc.Nothing, boot *string) error {
+	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	*boot = string(id)
+	return err
 }
 
 // Probe asks somebody on the network and tells whether the answer came.
@@ -41,9 +69,9 @@ const lag = 10 * time.Second
 
 // Seen counts the frames that a NIC has received and that carry a token.
 func (a *Agent) Seen(s guestrpc.Sight, count *int) error {
-	capture, ok := a.captures[s.NIC]
-	if !ok {
-		return fmt.Errorf("no NIC %q", s.NIC)
+	capture, err := a.capture(s.NIC)
+	if err != nil {
+		return err
 	}
 	if !capture.Await(lag, func(f frames.Frame) bool { return !f.Sent && f.Contains(s.Until) }) {
 		return fmt.Errorf("no frame with %q has come to %s", s.Until, s.NIC)
@@ -54,9 +82,9 @@ func (a *Agent) Seen(s guestrpc.Sight, count *int) error {
 
 // Heard tells which of some frames a NIC has received.
 func (a *Agent) Heard(h guestrpc.Heard, heard *[]bool) error {
-	capture, ok := a.captures[h.NIC]
-	if !ok {
-		return fmt.Errorf("no NIC %q", h.NIC)
+	capture, err := a.capture(h.NIC)
+	if err != nil {
+		return err
 	}
 	for _, token := range h.Until {
 		if !capture.Await(lag, func(f frames.Frame) bool { return !f.Sent && f.Contains(token) }) {
@@ -83,18 +111,14 @@ func (a *Agent) Addresses(nic string, list *[]string) error {
 
 // Send puts frames on a NIC as they are.
 func (a *Agent) Send(r guestrpc.Raw, _ *guestrpc.Nothing) error {
-	nic, err := net.InterfaceByName(r.NIC)
+	sender, err := frames.OpenSender(r.NIC)
 	if err != nil {
 		return err
 	}
-	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return fmt.Errorf("packet socket: %w", err)
-	}
-	defer unix.Close(fd)
+	defer func() { _ = sender.Close() }()
 	for i, frame := range r.Frames {
-		if err := unix.Sendto(fd, frame, 0, &unix.SockaddrLinklayer{Ifindex: nic.Index}); err != nil {
-			return fmt.Errorf("send frame %d on %s: %w", i, r.NIC, err)
+		if err := sender.Send(frame); err != nil {
+			return fmt.Errorf("frame %d: %w", i, err)
 		}
 	}
 	return nil

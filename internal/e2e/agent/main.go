@@ -24,7 +24,7 @@ func main() {
 
 // run serves until something breaks.
 func run() error {
-	agent := &Agent{captures: map[string]*frames.Capture{}}
+	agent := &Agent{captures: map[string]*frames.Capture{}, streams: map[string]*stream{}}
 	nics, err := net.Interfaces()
 	if err != nil {
 		return fmt.Errorf("list NICs: %w", err)
@@ -33,10 +33,7 @@ func run() error {
 		if nic.Flags&net.FlagLoopback != 0 {
 			continue
 		}
-		if agent.captures[nic.Name], err = frames.Listen(nic.Name); err != nil {
-			return err
-		}
-		if err := serve(nic.Name); err != nil {
+		if err := agent.attend(nic.Name); err != nil {
 			return err
 		}
 	}

@@ -26,6 +26,7 @@ const (
 type Capture struct {
 	mu     sync.Mutex
 	frames []Frame
+	meters []*Meter
 }
 
 // Listen starts to record on a NIC of the calling thread's network namespace.
@@ -109,10 +110,20 @@ func (c *Capture) read(fd int) {
 			continue
 		}
 		f := Frame{Sent: sender.Pkttype == unix.PACKET_OUTGOING, Len: n, Data: withTag(data[:kept(n)], control[:controlLen])}
-		c.mu.Lock()
-		c.frames = append(c.frames, f)
-		c.mu.Unlock()
+		c.record(f)
 	}
+}
+
+// record keeps a frame, unless a meter counts it.
+func (c *Capture) record(f Frame) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, m := range c.meters {
+		if m.count(f) {
+			return
+		}
+	}
+	c.frames = append(c.frames, f)
 }
 
 // kept is how much is kept of a frame of this length.

@@ -14,11 +14,12 @@ func (c *Capture) Carried(frames [][]byte, sent bool) []bool {
 	})
 	carried := make([]bool, len(frames))
 	for i, frame := range frames {
-		filled := append(make([]byte, 0, shortest), frame...)
-		for len(filled) < shortest {
-			filled = append(filled, 0)
-		}
-		carried[i] = seen[string(frame)] || seen[string(filled)]
+		carried[i] = seen[string(frame)] || seen[string(filled(frame))]
 	}
 	return carried
+}
+
+// filled is a frame as long as the shortest that a NIC sends.
+func filled(frame []byte) []byte {
+	return append(append(make([]byte, 0, shortest), frame...), make([]byte, max(0, shortest-len(frame)))...)
 }

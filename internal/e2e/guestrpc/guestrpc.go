@@ -81,5 +81,26 @@ type Transfer struct {
 	Wait time.Duration
 }
 
+// A Stream asks to send frames on a NIC, round and round, until it is told to stop.
+type Stream struct {
+	NIC    string
+	Frames [][]byte
+	// Hostile are frames that are counted if they come to the NIC meanwhile.
+	Hostile [][]byte
+	// Wait, unless 0, is how long to wait for a NIC that is yet to be plugged in.
+	Wait time.Duration
+}
+
+// Streamed tells how many frames a stream has sent, and how many hostile ones have come.
+type Streamed struct {
+	Sent, Came int
+}
+
+// Plugged asks to wait for a NIC that is plugged in and to configure it, by a line as the guest's /nic.sh takes it.
+type Plugged struct {
+	NIC, Config string
+	Wait        time.Duration
+}
+
 // Nothing is for calls that ask or answer nothing.
 type Nothing struct{}

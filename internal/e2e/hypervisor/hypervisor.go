@@ -31,14 +31,16 @@ var mountScript string
 // A Hypervisor is a machine that can run libvirt.
 type Hypervisor struct {
 	anchor  *exec.Cmd // a process that does nothing but hold the mount namespace
-	libvirt *daemon   // nil when libvirtd is not running
-	vms     []*VM
+	serial  int       // tells it from the process's other hypervisors
+	libvirt *Process  // nil when libvirtd is not running
+	vms     []*VM     // those that are here
 }
 
 // New makes the hypervisor's files in a mount namespace of their own and numbers its devices such that their /dev/tapN
 // are nobody else's. The network namespace is the caller's to close, after the hypervisor.
 func New(network *lab.Namespace) (*Hypervisor, error) {
-	if err := HighIndexes(network); err != nil {
+	serial, err := HighIndexes(network)
+	if err != nil {
 		return nil, fmt.Errorf("make a hypervisor: %w", err)
 	}
 	anchor := exec.Command("unshare", "--mount", "sh", "-euc", mountScript, "mounts", workDir)
@@ -51,7 +53,7 @@ func New(network *lab.Namespace) (*Hypervisor, error) {
 	if err := network.Start(anchor); err != nil {
 		return nil, fmt.Errorf("make a hypervisor: %w", err)
 	}
-	h := &Hypervisor{anchor: anchor}
+	h := &Hypervisor{anchor: anchor, serial: serial}
 	if line, err := bufio.NewReader(ready).ReadString('\n'); err != nil || line != "ready\n" {
 		h.release()
 		return nil, fmt.Errorf("make a hypervisor's mounts: %s (are libvirt-daemon-system and iproute2 installed?)",

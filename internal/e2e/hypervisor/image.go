@@ -13,11 +13,14 @@ import (
 	"macvtap-filter/internal/guest"
 )
 
-// modules are what a guest needs beside the kernel itself, for its NICs and the port to the agent.
-var modules = []string{"virtio_pci", "virtio_net", "virtio_console", "af_packet"}
+// modules are what a guest needs beside the kernel itself, for its NICs, the port to the agent and the power button.
+var modules = []string{"virtio_pci", "virtio_net", "virtio_console", "af_packet", "button", "evdev"}
 
 //go:embed init.sh
 var initScript []byte
+
+//go:embed nic.sh
+var nicScript []byte
 
 //go:embed lease.sh
 var leaseScript []byte
@@ -52,6 +55,7 @@ var guestImage = sync.OnceValues(func() (image, error) {
 	}
 	root := guest.NewInitramfs(kernel)
 	root.AddFile("/init", 0o755, initScript)
+	root.AddFile("/nic.sh", 0o755, nicScript)
 	root.AddFile("/lease.sh", 0o755, leaseScript)
 	err = errors.Join(
 		root.AddBusybox(),

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"github.com/vishvananda/netlink"
 
@@ -17,10 +18,33 @@ import (
 // A run makes fewer macvtap devices than this.
 const indexRoom = 100
 
-// HighIndexes makes the kernel number the namespace's devices from somewhere high. A macvtap's file is /dev/tapN with N
-// the device's index, and all namespaces share /dev: low numbers are anybody's. Libvirt asks for no number, and the
-// kernel gives the one after the last it gave, so devices are made and thrown away.
-func HighIndexes(ns *lab.Namespace) error {
+// taken are the numbers from which this process has made hypervisors count.
+var taken struct {
+	sync.Mutex
+	from []int
+}
+
+// take reserves a range of device numbers if no other hypervisor has one of it, and no device.
+func take(from int) bool {
+	taken.Lock()
+	defer taken.Unlock()
+	for _, other := range taken.from {
+		if from < other+indexRoom && other < from+indexRoom {
+			return false
+		}
+	}
+	if !unused(from, indexRoom) {
+		return false
+	}
+	taken.from = append(taken.from, from)
+	return true
+}
+
+// HighIndexes makes the kernel number the namespace's devices from somewhere high, and returns where that is: nobody else's
+// number. A macvtap's file is /dev/tapN with N the device's index, and all namespaces share /dev: low numbers are
+// anybody's. Libvirt asks for no number, and the kernel gives the one after the last it gave, so devices are made and
+// thrown away.
+func HighIndexes(ns *lab.Namespace) (from int, err error) {
 	const pairs = 250 // of devices, which take two numbers
 	for range 20 {
 		var add strings.Builder
@@ -29,13 +53,13 @@ func HighIndexes(ns *lab.Namespace) error {
 		}
 		last, err := addAndDelete(ns, add.String())
 		if err != nil {
-			return fmt.Errorf("count device numbers up: %w", err)
+			return 0, fmt.Errorf("count device numbers up: %w", err)
 		}
-		if unused(last, indexRoom) {
-			return nil
+		if take(last) {
+			return last, nil
 		}
 	}
-	return errors.New("no free range of device numbers below /dev/tap*")
+	return 0, errors.New("no free range of device numbers below /dev/tap*")
 }
 
 // addAndDelete makes the devices of group 7 as the ip(8) commands say, deletes them, and returns their highest index.
@@ -60,8 +84,8 @@ func addAndDelete(ns *lab.Namespace, commands string) (last int, err error) {
 
 // unused tells whether nobody has a /dev/tapN with N in the range.
 func unused(from, room int) bool {
-	taken, _ := filepath.Glob("/dev/tap*") // fails on a malformed pattern only
-	for _, path := range taken {
+	nodes, _ := filepath.Glob("/dev/tap*") // fails on a malformed pattern only
+	for _, path := range nodes {
 		var n int
 		if _, err := fmt.Sscanf(filepath.Base(path), "tap%d", &n); err == nil && n >= from && n < from+room {
 			return false

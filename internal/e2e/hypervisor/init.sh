@@ -28,27 +28,15 @@ for word in $(cat /proc/cmdline); do
     ip link set "${word#auto=}" up
 done
 
-# Answers leave by the NIC that was asked: each has a routing table of its own.
-table=1
 for word in $(cat /proc/cmdline); do
-    case $word in nic=*) ;; *) continue ;; esac
-    old=$IFS IFS=,
-    set -- ${word#nic=}
-    IFS=$old
-    nic=$1 v4=$2 net4=$3 gateway4=$4 v6=$5 net6=$6 gateway6=$7
-    ip link set "$nic" up
-    ip addr add "$v4" brd + dev "$nic"
-    ip -6 addr add "$v6" dev "$nic"
-    for where in "table $table" "metric $table"; do
-        ip route add "$net4" dev "$nic" $where
-        ip route add default via "$gateway4" dev "$nic" $where
-        ip -6 route add "$net6" dev "$nic" $where
-        ip -6 route add default via "$gateway6" dev "$nic" $where
-    done
-    ip rule add from "${v4%/*}" lookup $table
-    ip -6 rule add from "${v6%/*}" lookup $table
-    table=$((table + 1))
+    case $word in nic=*) /nic.sh "${word#nic=}" ;; esac
 done
+
+# The power button, which `virsh reboot` and `virsh shutdown` press.
+mkdir -p /etc/acpi/PWRF
+printf '#!/bin/sh\n/bin/poweroff -f\n' >/etc/acpi/PWRF/00000080
+chmod +x /etc/acpi/PWRF/00000080
+acpid -f -l /dev/null -p /acpid.pid &
 echo configured
 /agent
 poweroff -f

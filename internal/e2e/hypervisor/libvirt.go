@@ -5,68 +5,54 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"strings"
 	"syscall"
 	"time"
 )
 
-// Limits on what libvirt may take. They are far above what it takes on a busy machine.
-const (
-	startTime = 60 * time.Second
-	stopTime  = 20 * time.Second
-)
+// startTime is how long libvirt may take until it answers, far above what it takes on a busy machine.
+const startTime = 60 * time.Second
 
 // libvirtLog is where libvirtd's messages go, on the hypervisor.
 const libvirtLog = "/var/log/libvirt/libvirtd.log"
 
-// Configuration files that let libvirt and QEMU run as root without cgroups, security drivers and other daemons.
-var libvirtConfig = map[string]string{
-	"/etc/libvirt/qemu.conf": `security_driver = "none"
+// LibvirtSocket is where libvirtd listens, on the hypervisor.
+const LibvirtSocket = "/run/libvirt/libvirt-sock"
+
+// Configuration files that let libvirt and QEMU run as root without cgroups, security drivers and other daemons. Each
+// hypervisor needs a number of its own for libvirt to move guests between them.
+const (
+	qemuConfig = `security_driver = "none"
 user = "root"
 group = "root"
 cgroup_controllers = [ ]
 stdio_handler = "file"
 namespaces = [ ]
 remember_owner = 0
-`,
-	"/etc/libvirt/libvirtd.conf": `auth_unix_ro = "none"
+`
+	libvirtConfig = `auth_unix_ro = "none"
 auth_unix_rw = "none"
-host_uuid = "6d616376-7461-4000-8000-66696c746572"
-`,
-}
-
-// A daemon is a running libvirtd.
-type daemon struct {
-	process *os.Process
-	ended   chan struct{} // closed when it has ended
-}
+host_uuid = "6d616376-7461-4000-8000-%012x"
+`
+)
 
 // StartLibvirt starts libvirtd and waits until it answers.
 func (h *Hypervisor) StartLibvirt(ctx context.Context) error {
 	if h.libvirt != nil {
 		return errors.New("libvirtd is running already")
 	}
-	for path, text := range libvirtConfig {
+	for path, text := range map[string]string{
+		"/etc/libvirt/qemu.conf":     qemuConfig,
+		"/etc/libvirt/libvirtd.conf": fmt.Sprintf(libvirtConfig, h.serial),
+	} {
 		if err := os.WriteFile(h.Path(path), []byte(text), 0o644); err != nil {
 			return err
 		}
 	}
-	log, err := os.OpenFile(h.Path(libvirtLog), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
-	if err != nil {
+	var err error
+	if h.libvirt, err = h.start(libvirtLog, nil, "libvirtd"); err != nil {
 		return err
 	}
-	defer log.Close()
-	// Not bound to ctx: it lives until StopLibvirt.
-	cmd := h.Command(context.Background(), "libvirtd")
-	cmd.Stdout, cmd.Stderr = log, log
-	// The terminal's interrupts are for the tests alone.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("libvirtd: %w", err)
-	}
-	h.libvirt = &daemon{process: cmd.Process, ended: make(chan struct{})}
-	go h.libvirt.wait(cmd)
 	if err := h.answers(ctx); err != nil {
 		return fmt.Errorf("%w\n%s", err, h.LibvirtLog())
 	}
@@ -80,15 +66,7 @@ func (h *Hypervisor) StopLibvirt(signal syscall.Signal) error {
 		return errors.New("libvirtd is not running")
 	}
 	h.libvirt = nil
-	if err := d.process.Signal(signal); err != nil {
-		return fmt.Errorf("stop libvirtd: %w", err)
-	}
-	select {
-	case <-d.ended:
-		return nil
-	case <-time.After(stopTime):
-		return errors.Join(fmt.Errorf("libvirtd did not end within %s", stopTime), d.process.Kill())
-	}
+	return d.Stop(signal)
 }
 
 // LibvirtLog returns what libvirtd has said so far.
@@ -124,9 +102,4 @@ func (h *Hypervisor) answers(ctx context.Context) error {
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
-}
-
-func (d *daemon) wait(cmd *exec.Cmd) {
-	_ = cmd.Wait() // how it ended is in its log
-	close(d.ended)
 }

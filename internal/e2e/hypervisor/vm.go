@@ -13,6 +13,7 @@ import (
 	"net/rpc/jsonrpc"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -41,13 +42,31 @@ type NIC struct {
 	Auto bool
 }
 
-// A VM is a domain of the hypervisor's libvirt.
-type VM struct {
+// config is what the guest's /nic.sh takes.
+func (n NIC) config() string {
+	return fmt.Sprintf("%s,%s,%s,%s,%s,%s,%s", n.Name, n.Addr4, n.Addr4.Masked(), n.Gateway4,
+		n.Addr6, n.Addr6.Masked(), n.Gateway6)
+}
+
+// A Spec says what VM is to be defined.
+type Spec struct {
 	Name string
 	NICs []NIC
+	// Metadata is the XML inside <metadata>.
+	Metadata string
+	// Disk gives it an empty disk, in which libvirt can keep snapshots of the running VM.
+	Disk bool
+	// NetBoot says that it has no system to boot: its firmware asks the network for one by its NICs. No agent will answer.
+	NetBoot bool
+}
+
+// A VM is a domain of a hypervisor's libvirt.
+type VM struct {
+	Spec
 
 	hypervisor *Hypervisor
 	agent      *rpc.Client
+	boot       string // which of its boots was greeted last
 }
 
 //go:embed domain.xml
@@ -56,33 +75,26 @@ var domainText string
 var domainTemplate = template.Must(template.New("domain").Parse(domainText))
 
 // Define tells libvirt of a VM and does not start it.
-func (h *Hypervisor) Define(ctx context.Context, name string, nics ...NIC) (*VM, error) {
-	img, err := guestImage()
+func (h *Hypervisor) Define(ctx context.Context, spec Spec) (*VM, error) {
+	vm := &VM{Spec: spec, hypervisor: h}
+	img, err := h.prepare(ctx, vm)
 	if err != nil {
-		return nil, fmt.Errorf("make a guest's image: %w", err)
+		return nil, fmt.Errorf("VM %s: make what it boots from: %w", vm.Name, err)
 	}
-	initramfs := filepath.Join(workDir, "initramfs.gz")
-	if err := copyFile(h.Path(initramfs), img.initramfs); err != nil {
-		return nil, fmt.Errorf("make a guest's image: %w", err)
-	}
-	vm := &VM{Name: name, NICs: nics, hypervisor: h}
 	command := []string{"console=ttyS0", "panic=-1", "quiet"}
-	for _, n := range nics {
-		if n.Auto {
+	for _, n := range vm.NICs {
+		switch {
+		case n.Auto:
 			command = append(command, "auto="+n.Name)
-			continue
+		case n.Addr4.IsValid():
+			command = append(command, "nic="+n.config())
 		}
-		if !n.Addr4.IsValid() {
-			continue
-		}
-		command = append(command, fmt.Sprintf("nic=%s,%s,%s,%s,%s,%s,%s", n.Name,
-			n.Addr4, n.Addr4.Masked(), n.Gateway4, n.Addr6, n.Addr6.Masked(), n.Gateway6))
 	}
 	var xml strings.Builder
-	err = domainTemplate.Execute(&xml, map[string]any{
-		"Type": img.domain, "Name": escape(name), "Kernel": img.kernel, "Initramfs": initramfs,
-		"CommandLine": strings.Join(command, " "), "NICs": nics,
-		"Console": vm.consolePath(), "Socket": vm.socketPath(), "Port": guestrpc.PortName,
+	err = domainTemplate.ExecuteTemplate(&xml, "domain", map[string]any{
+		"VM": vm, "Type": img.domain, "Name": escape(vm.Name), "Kernel": img.kernel, "Initramfs": initramfsPath,
+		"CommandLine": strings.Join(command, " "), "Console": vm.consolePath(), "Disk": vm.diskPath(),
+		"Socket": vm.socketPath(), "Port": guestrpc.PortName,
 	})
 	if err != nil {
 		return nil, err
@@ -94,6 +106,26 @@ func (h *Hypervisor) Define(ctx context.Context, name string, nics ...NIC) (*VM,
 	return vm, nil
 }
 
+// initramfsPath is the guests' initramfs, on the hypervisor.
+var initramfsPath = filepath.Join(workDir, "initramfs.gz")
+
+// prepare puts the files on the hypervisor that a VM is started from.
+func (h *Hypervisor) prepare(ctx context.Context, vm *VM) (image, error) {
+	img, err := guestImage()
+	if err != nil {
+		return image{}, err
+	}
+	if err := copyFile(h.Path(initramfsPath), img.initramfs); err != nil {
+		return image{}, err
+	}
+	if vm.Disk {
+		if _, err := h.Run(ctx, "qemu-img", "create", "-q", "-f", "qcow2", vm.diskPath(), "1M"); err != nil {
+			return image{}, fmt.Errorf("%w (is qemu-utils installed?)", err)
+		}
+	}
+	return img, nil
+}
+
 // Start starts the VM and waits until its agent answers.
 func (vm *VM) Start(ctx context.Context) error {
 	if _, err := vm.hypervisor.Virsh(ctx, "start", "--", vm.Name); err != nil {
@@ -102,16 +134,35 @@ func (vm *VM) Start(ctx context.Context) error {
 	return vm.Greet(ctx)
 }
 
-// Greet waits until the agent of a started VM answers.
+// Greet waits until the agent of a VM answers that was started, or whose QEMU is another now.
 func (vm *VM) Greet(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, bootTime)
 	defer cancel()
+	return vm.greet(ctx)
+}
+
+// GreetAnew waits until the VM's guest has booted since it was greeted last, and its agent answers.
+func (vm *VM) GreetAnew(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, bootTime)
+	defer cancel()
+	for last := vm.boot; vm.boot == last; time.Sleep(20 * time.Millisecond) {
+		if err := vm.greet(ctx); err != nil {
+			return fmt.Errorf("wait for another boot: %w", err)
+		}
+	}
+	return nil
+}
+
+func (vm *VM) greet(ctx context.Context) error {
+	if vm.agent != nil {
+		_ = vm.agent.Close() // QEMU may have
+	}
 	conn, err := new(net.Dialer).DialContext(ctx, "unix", vm.hypervisor.Path(vm.socketPath()))
 	if err != nil {
 		return fmt.Errorf("VM %s: %w", vm.Name, err)
 	}
 	vm.agent = jsonrpc.NewClient(conn)
-	if err := vm.Call(ctx, "Hello", guestrpc.Nothing{}, &guestrpc.Nothing{}); err != nil {
+	if err := vm.Call(ctx, "Hello", guestrpc.Nothing{}, &vm.boot); err != nil {
 		return fmt.Errorf("%w; its console says:\n%s", err, vm.Console())
 	}
 	return nil
@@ -178,6 +229,58 @@ func (vm *VM) kill() error {
 	return nil
 }
 
+// Migrate moves the running VM to another hypervisor, as `virsh migrate --live --p2p` does with these further arguments,
+// and waits until its agent answers there. After an error it is where it was.
+func (vm *VM) Migrate(ctx context.Context, to *Hypervisor, args ...string) error {
+	if _, err := to.prepare(ctx, vm); err != nil {
+		return fmt.Errorf("VM %s: make what it boots from: %w", vm.Name, err)
+	}
+	// The hypervisors' files are in namespaces of their own; both find these.
+	uri := "qemu+unix:///system?socket=" + to.Path(LibvirtSocket)
+	stream := "unix://" + to.Path(filepath.Join(workDir, vm.Name+".migration"))
+	args = append([]string{"migrate", "--live", "--p2p", "--migrateuri", stream}, args...)
+	from := vm.hypervisor
+	if _, err := from.Virsh(ctx, append(args, "--", vm.Name, uri)...); err != nil {
+		return err
+	}
+	from.vms = slices.DeleteFunc(from.vms, func(other *VM) bool { return other == vm })
+	to.vms = append(to.vms, vm)
+	vm.hypervisor = to
+	return vm.Greet(ctx)
+}
+
+// Attach plugs a NIC into the running VM, as `virsh attach-device --live` does.
+func (vm *VM) Attach(ctx context.Context, nic NIC) error {
+	return vm.device(ctx, "attach-device", nic)
+}
+
+// Configure waits for a NIC that was plugged in, and has the guest configure and attend to it.
+func (vm *VM) Configure(ctx context.Context, nic NIC) error {
+	plugged := guestrpc.Plugged{NIC: nic.Name, Config: nic.config(), Wait: bootTime}
+	if err := vm.Call(ctx, "Plugged", plugged, &guestrpc.Nothing{}); err != nil {
+		return err
+	}
+	vm.NICs = append(vm.NICs, nic)
+	return nil
+}
+
+// Detach takes a NIC from the running VM, as `virsh detach-device --live` does. The guest lets it go in its own time.
+func (vm *VM) Detach(ctx context.Context, nic NIC) error {
+	vm.NICs = slices.DeleteFunc(vm.NICs, func(other NIC) bool { return other.Name == nic.Name })
+	return vm.device(ctx, "detach-device", nic)
+}
+
+func (vm *VM) device(ctx context.Context, command string, nic NIC) error {
+	var xml strings.Builder
+	if err := domainTemplate.ExecuteTemplate(&xml, "interface", nic); err != nil {
+		return err
+	}
+	_, err := vm.hypervisor.Feed(ctx, xml.String(), "virsh", "--connect", "qemu:///system", command, "--live", "--",
+		vm.Name, "/dev/stdin")
+	return err
+}
+
+func (vm *VM) diskPath() string    { return filepath.Join(workDir, vm.Name+".qcow2") }
 func (vm *VM) consolePath() string { return filepath.Join(workDir, vm.Name+".console") }
 func (vm *VM) socketPath() string  { return filepath.Join(workDir, vm.Name+".agent") }
 

@@ -1,0 +1,201 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"net"
+	"slices"
+	"testing"
+	"time"
+
+	"macvtap-filter/internal/attack"
+	"macvtap-filter/internal/e2e/frames"
+	"macvtap-filter/internal/e2e/guestrpc"
+	"macvtap-filter/internal/e2e/hypervisor"
+)
+
+// A stream is what a guest sends without pause while things happen to it: frames that the default policy drops, and after
+// each of them one to the internet; and what the hidden host sends to it meanwhile. The cables of the machines where the
+// guest may be tell what arrived in the LAN.
+type stream struct {
+	site *site
+	vm   *hypervisor.VM
+	nic  hypervisor.NIC
+
+	closed, open, hostile []*frames.Meter // by machine
+	leakedBefore          int
+}
+
+// hostilePace is how long the hidden host rests after a round of frames, so that the tests have a processor, too.
+const hostilePace = time.Millisecond
+
+// attacks are the attack suite's frames that a guest sends.
+func (s *site) attacks(t *testing.T, nic hypervisor.NIC) [][]byte {
+	t.Helper()
+	cases, err := attack.Attacks(s.cast(t, nic))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all [][]byte
+	for _, c := range cases {
+		if c.Way == attack.FromVM {
+			all = append(all, c.Frames...)
+		}
+	}
+	return all
+}
+
+// plain are frames of each kind to the hidden host: unlike the suite's they do no harm to the LAN where they arrive.
+func (s *site) plain(t *testing.T, nic hypervisor.NIC) [][]byte {
+	t.Helper()
+	var all [][]byte
+	for _, k := range kinds {
+		all = append(all, k.frame(t, nic.MAC, s.hidden.MAC, s.ends(nic, k.ipv6), token()))
+	}
+	return all
+}
+
+// stream has a guest send these frames without pause, until the test ends or the guest does. Of machines none is the
+// site's own alone. A NIC that the guest has not got yet is waited for.
+func (s *site) stream(t *testing.T, vm *hypervisor.VM, nic hypervisor.NIC, denied [][]byte, machines ...*machine) *stream {
+	t.Helper()
+	if len(machines) == 0 {
+		machines = []*machine{s.machine}
+	}
+	st := &stream{site: s, vm: vm, nic: nic}
+	cast := s.cast(t, nic)
+	passed := [][]byte{
+		kinds[0].frame(t, nic.MAC, cast.Gateway.MAC, [2]net.IP{nic.Addr4.Addr().AsSlice(), cast.Web.IPv4.AsSlice()}, token()),
+		kinds[1].frame(t, nic.MAC, cast.Gateway.MAC, [2]net.IP{nic.Addr6.Addr().AsSlice(), cast.Web.IPv6.AsSlice()}, token()),
+	}
+	var hostile [][]byte
+	for _, k := range kinds {
+		ends := s.ends(nic, k.ipv6)
+		hostile = append(hostile, k.frame(t, s.hidden.MAC, nic.MAC, [2]net.IP{ends[1], ends[0]}, token()))
+	}
+	for _, m := range machines {
+		st.closed = append(st.closed, m.wire.Meter(denied))
+		st.open = append(st.open, m.wire.Meter(passed))
+		st.hostile = append(st.hostile, m.wire.Meter(hostile))
+	}
+	ask := guestrpc.Stream{NIC: nic.Name, Hostile: hostile}
+	for i, frame := range denied {
+		ask.Frames = append(ask.Frames, frame, passed[i%len(passed)])
+	}
+	if !slices.ContainsFunc(vm.NICs, func(n hypervisor.NIC) bool { return n.Name == nic.Name }) {
+		ask.Wait = time.Hour // to be plugged in
+	}
+	if err := vm.Call(t.Context(), "Stream", ask, &guestrpc.Nothing{}); err != nil {
+		t.Fatal(err)
+	}
+	s.harass(t, hostile)
+	return st
+}
+
+// harass has the hidden host send frames until the test ends.
+func (s *site) harass(t *testing.T, hostile [][]byte) {
+	t.Helper()
+	var sender *frames.Sender
+	err := s.hidden.Do(func() (err error) {
+		sender, err = frames.OpenSender("eth0")
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for ctx.Err() == nil {
+			for _, frame := range hostile {
+				_ = sender.Send(frame) // its NIC's queue may be full; what left is counted
+			}
+			time.Sleep(hostilePace)
+		}
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-ended
+		_ = sender.Close()
+	})
+}
+
+// leaked is how many denied frames have arrived in the LAN since the last forget.
+func (st *stream) leaked() int { return came(st.closed) - st.leakedBefore }
+
+// forget has leaked count from now on.
+func (st *stream) forget() { st.leakedBefore = came(st.closed) }
+
+// goesOn fails unless frames to the internet arrive in the LAN. They do in order: when it returns, so have denied ones
+// that were sent before it was called, if they ever do.
+func (st *stream) goesOn(t *testing.T, what string) {
+	t.Helper()
+	const more = 2000 // more than any queue on the way holds
+	want := came(st.open) + more
+	for end := time.Now().Add(4 * answerTime); came(st.open) < want; time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%s: only %d of %d frames to the internet have left %s", what, more+came(st.open)-want, more, st.vm.Name)
+		}
+	}
+}
+
+// expectClosed fails unless frames to the internet go on and not one denied frame has arrived, in either direction.
+func (st *stream) expectClosed(t *testing.T, what string) {
+	t.Helper()
+	st.goesOn(t, what)
+	counts := st.counts(t)
+	if n := st.leaked(); n != 0 {
+		t.Errorf("%s: %d denied frames of %s arrived in the LAN", what, n, st.vm.Name)
+	}
+	if counts.Came != 0 {
+		t.Errorf("%s: %d frames of a denied host reached %s", what, counts.Came, st.vm.Name)
+	}
+	st.report(t, what, counts)
+}
+
+// expectLeaks fails unless denied frames arrive in the LAN.
+func (st *stream) expectLeaks(t *testing.T, what string) {
+	t.Helper()
+	st.goesOn(t, what)
+	if st.leaked() == 0 {
+		t.Errorf("%s: no denied frame of %s arrived in the LAN: this test shows nothing", what, st.vm.Name)
+	}
+	st.report(t, what, st.counts(t))
+}
+
+func (st *stream) report(t *testing.T, what string, counts guestrpc.Streamed) {
+	t.Helper()
+	left := 0
+	for _, m := range st.hostile {
+		left += m.Left()
+	}
+	t.Logf("%s: of %d denied frames of %s %d arrived, of %d to the internet %d; of %d frames of a denied host %d reached it",
+		what, (counts.Sent+1)/2, st.vm.Name, st.leaked(), counts.Sent/2, came(st.open), left, counts.Came)
+}
+
+func (st *stream) counts(t *testing.T) guestrpc.Streamed {
+	t.Helper()
+	var counts guestrpc.Streamed
+	if err := st.vm.Call(t.Context(), "Streamed", st.nic.Name, &counts); err != nil {
+		t.Fatal(err)
+	}
+	return counts
+}
+
+// silence ends the stream.
+func (st *stream) silence(t *testing.T) {
+	t.Helper()
+	if err := st.vm.Call(t.Context(), "Silence", st.nic.Name, &guestrpc.Streamed{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func came(meters []*frames.Meter) int {
+	n := 0
+	for _, m := range meters {
+		n += m.Came()
+	}
+	return n
+}
