@@ -138,20 +138,38 @@ func (s *site) expectOnWire(t *testing.T, text string) {
 func (p peer) ask(ctx context.Context, kind string, to netip.AddrPort, text string, wait time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
-	conn, err := p.host.Dial(kind, to, wait)
+	conn, err := p.dial(ctx, kind, to, wait)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
 	for {
-		// An error of a datagram is the network's word that nobody is there, which may be too early to believe.
-		again := time.Now().Add(300 * time.Millisecond)
+		again := time.Now().Add(pause)
 		if err = once(conn, text, again); err == nil {
 			return nil
 		}
 		time.Sleep(time.Until(again))
 		if ctx.Err() != nil {
 			return err
+		}
+	}
+}
+
+// pause is how long a question waits until it is asked again. An error is the network's word that nobody is there, which
+// may be too early to believe.
+const pause = 300 * time.Millisecond
+
+// dial connects to a guest.
+func (p peer) dial(ctx context.Context, kind string, to netip.AddrPort, wait time.Duration) (net.Conn, error) {
+	for {
+		again := time.Now().Add(pause)
+		conn, err := p.host.Dial(kind, to, wait)
+		if err == nil {
+			return conn, nil
+		}
+		time.Sleep(time.Until(again))
+		if ctx.Err() != nil {
+			return nil, err
 		}
 	}
 }

@@ -17,15 +17,9 @@ func TestShield(t *testing.T) {
 // A libvirt network of macvtap devices is a direct interface too, and `make install` finds the NIC of the default route.
 func TestNetworkOfMacvtaps(t *testing.T) {
 	s := shieldedSite(t, "")
-	const network = `<network><name>pool</name><forward mode='bridge'><interface dev='enp88s0'/></forward></network>`
-	if _, err := s.hv.Feed(t.Context(), network, "virsh", "net-define", "/dev/stdin"); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.hv.Virsh(t.Context(), "net-start", "pool"); err != nil {
-		t.Fatal(err)
-	}
+	s.definePool(t)
 	nics := s.nics(1)
-	nics[0].Type, nics[0].Source = "network", "pool"
+	nics[0].Type, nics[0].Source = "network", poolName
 	vm := s.start(t, "pooled", nics...)
 	s.expectShielded(t, vm)
 }

@@ -154,7 +154,14 @@ func (s *site) defineSpec(t *testing.T, spec hypervisor.Spec) *hypervisor.VM {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, nic := range spec.NICs {
+	s.introduce(t, spec.NICs...)
+	return vm
+}
+
+// introduce tells the hidden host of NICs.
+func (s *site) introduce(t *testing.T, nics ...hypervisor.NIC) {
+	t.Helper()
+	for _, nic := range nics {
 		if !nic.Addr4.IsValid() {
 			continue
 		}
@@ -164,7 +171,6 @@ func (s *site) defineSpec(t *testing.T, spec hypervisor.Spec) *hypervisor.VM {
 			}
 		}
 	}
-	return vm
 }
 
 // start defines and starts a VM.

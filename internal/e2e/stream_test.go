@@ -24,7 +24,8 @@ type stream struct {
 	nic  hypervisor.NIC
 
 	closed, open, hostile []*frames.Meter // by machine
-	leakedBefore          int
+	// What had leaked and come in when it was last forgotten.
+	leakedBefore, cameBefore int
 }
 
 // hostilePace is how long the hidden host rests after a round of frames, so that the tests have a processor, too.
@@ -83,9 +84,7 @@ func (s *site) stream(t *testing.T, vm *hypervisor.VM, nic hypervisor.NIC, denie
 	for i, frame := range denied {
 		ask.Frames = append(ask.Frames, frame, passed[i%len(passed)])
 	}
-	if !slices.ContainsFunc(vm.NICs, func(n hypervisor.NIC) bool { return n.Name == nic.Name }) {
-		ask.Wait = time.Hour // to be plugged in
-	}
+	ask.Plugged = !slices.ContainsFunc(vm.NICs, func(n hypervisor.NIC) bool { return n.Name == nic.Name })
 	if err := vm.Call(t.Context(), "Stream", ask, &guestrpc.Nothing{}); err != nil {
 		t.Fatal(err)
 	}
@@ -125,8 +124,13 @@ func (s *site) harass(t *testing.T, hostile [][]byte) {
 // leaked is how many denied frames have arrived in the LAN since the last forget.
 func (st *stream) leaked() int { return came(st.closed) - st.leakedBefore }
 
-// forget has leaked count from now on.
-func (st *stream) forget() { st.leakedBefore = came(st.closed) }
+// forget lets be what has passed so far, once what is under way has, too.
+func (st *stream) forget(t *testing.T, what string) {
+	t.Helper()
+	st.goesOn(t, what)
+	st.leakedBefore = came(st.closed)
+	st.cameBefore += st.counts(t).Came
+}
 
 // goesOn fails unless frames to the internet arrive in the LAN. They do in order: when it returns, so have denied ones
 // that were sent before it was called, if they ever do.
@@ -181,6 +185,7 @@ func (st *stream) counts(t *testing.T) guestrpc.Streamed {
 	if err := st.vm.Call(t.Context(), "Streamed", st.nic.Name, &counts); err != nil {
 		t.Fatal(err)
 	}
+	counts.Came -= st.cameBefore
 	return counts
 }
 

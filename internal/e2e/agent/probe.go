@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strconv"
 	"time"
 
 	"golang.org/x/net/icmp"
@@ -142,7 +143,16 @@ func repeat(p guestrpc.Probe, deadline func(time.Time) error, ask func() error, 
 func target(p guestrpc.Probe) netip.AddrPort {
 	addr := p.To.Addr()
 	if addr.Is6() && addr.IsLinkLocalUnicast() {
-		addr = addr.WithZone(p.NIC)
+		addr = addr.WithZone(zone(p.NIC))
 	}
 	return netip.AddrPortFrom(addr, p.To.Port())
+}
+
+// zone is a NIC's number as text. Go remembers the number of a name for a while, when another NIC may have it.
+func zone(nic string) string {
+	device, err := net.InterfaceByName(nic)
+	if err != nil {
+		return nic
+	}
+	return strconv.Itoa(device.Index)
 }

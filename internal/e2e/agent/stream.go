@@ -3,8 +3,10 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os/exec"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -71,9 +73,9 @@ func (a *Agent) Silence(nic string, counts *guestrpc.Streamed) error {
 }
 
 func (s *stream) run(r guestrpc.Stream) error {
-	if r.Wait > 0 {
-		if err := awaitNIC(r.NIC, r.Wait); err != nil {
-			return err
+	if r.Plugged {
+		if !s.awaitNIC(r.NIC) {
+			return nil
 		}
 		if out, err := exec.Command("ip", "link", "set", r.NIC, "up").CombinedOutput(); err != nil {
 			return fmt.Errorf("set %s up: %w: %s", r.NIC, err, out)
@@ -98,6 +100,20 @@ func (s *stream) run(r guestrpc.Stream) error {
 			default:
 				s.sent.Add(1)
 			}
+		}
+	}
+}
+
+// awaitNIC waits until the kernel has a NIC, and tells whether it has before the stream is stopped.
+func (s *stream) awaitNIC(name string) bool {
+	for {
+		if _, err := net.InterfaceByName(name); err == nil {
+			return true
+		}
+		select {
+		case <-s.stop:
+			return false
+		case <-time.After(time.Millisecond):
 		}
 	}
 }

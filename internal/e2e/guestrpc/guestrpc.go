@@ -87,8 +87,8 @@ type Stream struct {
 	Frames [][]byte
 	// Hostile are frames that are counted if they come to the NIC meanwhile.
 	Hostile [][]byte
-	// Wait, unless 0, is how long to wait for a NIC that is yet to be plugged in.
-	Wait time.Duration
+	// Plugged says that the NIC may have yet to be plugged in. The stream begins as soon as the kernel has it.
+	Plugged bool
 }
 
 // Streamed tells how many frames a stream has sent, and how many hostile ones have come.

@@ -1,0 +1,136 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"macvtap-filter/internal/e2e/hypervisor"
+)
+
+// A pluggedGuard is what is there to see that a NIC is plugged into a running VM.
+type pluggedGuard struct {
+	name string
+	// begin starts it, to end with the test.
+	begin func(t *testing.T, s *site)
+	// open says that the NIC is open until `macvtap-filter apply`, and closed that not one frame ever passes.
+	open bool
+}
+
+// pluggedGuards are all that there are.
+var pluggedGuards = []pluggedGuard{
+	// Libvirt calls no hook.
+	{name: "nothing", begin: func(*testing.T, *site) {}, open: true},
+}
+
+// pluggings are the ways in which libvirt plugs a NIC in.
+var pluggings = []struct {
+	name, kind string
+	// deaf says that the guest hears no IPv6 multicast, for which libvirt would have to follow its filters.
+	deaf   bool
+	attach func(t *testing.T, s *site, vm *hypervisor.VM, nic hypervisor.NIC) error
+}{
+	{"attach-device", "direct", false, func(t *testing.T, _ *site, vm *hypervisor.VM, nic hypervisor.NIC) error {
+		return vm.Attach(t.Context(), nic)
+	}},
+	// It has no words for the mode, which is libvirt's own choice then, vepa, and for the filters.
+	{"attach-interface", "direct", true, func(t *testing.T, s *site, vm *hypervisor.VM, nic hypervisor.NIC) error {
+		_, err := s.hv.Virsh(t.Context(), "attach-interface", vm.Name, "direct", nic.Source, "--model",
+			"virtio", "--mac", nic.MAC.String(), "--live")
+		return err
+	}},
+	{"a NIC of a network of macvtap devices", "network", false, func(t *testing.T, _ *site, vm *hypervisor.VM, nic hypervisor.NIC) error {
+		return vm.Attach(t.Context(), nic)
+	}},
+}
+
+// A NIC that is plugged in while the guest runs sends denied frames as soon as the guest's kernel has it.
+func TestHotPlug(t *testing.T) {
+	s := shieldedSite(t, "")
+	s.definePool(t)
+	nics := s.nics(1 + len(pluggings))
+	vm := s.start(t, "plugged", nics[0])
+	first := s.stream(t, vm, nics[0], s.attacks(t, nics[0]))
+	for _, guard := range pluggedGuards {
+		t.Run("guarded by "+guard.name, func(t *testing.T) {
+			guard.begin(t, s)
+			for i, plugging := range pluggings {
+				nic := nics[1+i]
+				nic.Name, nic.Type = "eth1", plugging.kind
+				if nic.Type == "network" {
+					nic.Source = poolName
+				}
+				t.Run(plugging.name, func(t *testing.T) {
+					st := s.stream(t, vm, nic, s.plain(t, nic))
+					if err := plugging.attach(t, s, vm, nic); err != nil {
+						t.Fatal(err)
+					}
+					s.expectPlugged(t, vm, guard, st)
+					s.introduce(t, nic)
+					if err := vm.Configure(t.Context(), nic); err != nil {
+						t.Fatal(err)
+					}
+					if !plugging.deaf {
+						s.expectShielded(t, vm)
+					}
+					st.silence(t)
+					s.unplug(t, vm, nic, guard)
+				})
+			}
+			first.expectClosed(t, "the NIC that the guest has had from the start")
+		})
+	}
+}
+
+// expectPlugged fails unless a NIC that was plugged in is protected, at once or by `macvtap-filter apply`.
+func (s *site) expectPlugged(t *testing.T, vm *hypervisor.VM, guard pluggedGuard, st *stream) {
+	t.Helper()
+	if guard.open {
+		st.expectLeaks(t, "plugged in")
+		s.run(t, "macvtap-filter", "apply", vm.Name)
+		st.forget(t, "applied")
+	}
+	st.expectClosed(t, "plugged in and protected")
+	s.awaitRules(t, 2)
+}
+
+// unplug takes the NIC from the guest. Its rules go with it, at the latest when the VM's are made anew.
+func (s *site) unplug(t *testing.T, vm *hypervisor.VM, nic hypervisor.NIC, guard pluggedGuard) {
+	t.Helper()
+	if err := vm.Detach(t.Context(), nic); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(answerTime); ; time.Sleep(20 * time.Millisecond) {
+		list, err := s.hv.Virsh(t.Context(), "domiflist", vm.Name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(list, nic.MAC.String()) {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%s still has %s:\n%s", vm.Name, nic.MAC, list)
+		}
+	}
+	if guard.open {
+		s.run(t, "macvtap-filter", "apply", vm.Name)
+	}
+	s.awaitRules(t, 1)
+}
+
+// poolName is the libvirt network whose NICs are macvtap devices.
+const poolName = "pool"
+
+// definePool starts that network.
+func (s *site) definePool(t *testing.T) {
+	t.Helper()
+	xml := `<network><name>` + poolName + `</name><forward mode='bridge'><interface dev='` + s.network.Parent + `'/></forward></network>`
+	if _, err := s.hv.Feed(t.Context(), xml, "virsh", "--connect", "qemu:///system", "net-define", "/dev/stdin"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.hv.Virsh(t.Context(), "net-start", poolName); err != nil {
+		t.Fatal(err)
+	}
+}
