@@ -121,6 +121,7 @@ func (s *site) expectDatagram(t *testing.T, vm *hypervisor.VM, nic hypervisor.NI
 	if err := vm.Call(t.Context(), "Probe", probe, &answer); err != nil || !answer.Answered {
 		t.Errorf("%s: no answer to a datagram of %d bytes: %s %v", p, len(text), answer.Reason, err)
 	}
+	s.fence(t, vm, nic) // the record is complete
 	for _, sent := range []bool{true, false} {
 		n := s.wire.Count(func(f frames.Frame) bool {
 			src, dst, ok := f.Addrs()
