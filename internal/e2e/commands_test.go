@@ -3,9 +3,13 @@
 package e2e
 
 import (
+	"encoding/hex"
+	"net"
 	"os"
 	"strings"
 	"testing"
+
+	"macvtap-filter/internal/e2e/hypervisor"
 )
 
 // An administrator's commands work on running VMs, by whatever socket libvirt has.
@@ -47,4 +51,74 @@ func TestApplyAndRemove(t *testing.T) {
 	s.expectNoRules(t)
 	s.run(t, "macvtap-filter", "apply", "--all")
 	s.expectShielded(t, vm)
+}
+
+// What explain says of a running VM's frames is what becomes of them.
+func TestExplain(t *testing.T) {
+	s := shieldedSite(t, "")
+	vm := s.start(t, "explained", s.nics(2)...)
+	index := map[string]string{} // the device of each MAC address
+	for line := range strings.Lines(s.run(t, "virsh", "--connect", "qemu:///system", "domiflist", vm.Name)) {
+		if fields := strings.Fields(line); len(fields) == 5 {
+			index[fields[4]] = fields[0]
+		}
+	}
+	explain := func(nic hypervisor.NIC, words ...string) string {
+		t.Helper()
+		return s.run(t, "macvtap-filter", append([]string{"explain", "--vm", vm.Name, "--interface", index[nic.MAC.String()]}, words...)...)
+	}
+	for _, nic := range vm.NICs {
+		for _, c := range []struct {
+			words, want string
+		}{
+			{"--out --udp 7 --to " + lan4 + "77", "dropped: denied IPv4 destination, VM explained"},
+			{"--out --udp 7 --to " + lan6 + "77", "dropped: denied IPv6 destination, VM explained"},
+			{"--out --udp 7 --vlan 0 --to " + lan4 + "77", "dropped: VLAN tag"},
+			{"--out --arp --to " + lan4 + "77", "dropped: ARP with a denied host"},
+			{"--out --udp 7 --to 192.0.2.1 --from-mac " + s.hidden.MAC.String(), "dropped: source MAC address not the VM's"},
+			{"--out --udp 53 --to " + lan4 + "53", "passes: "},
+			{"--out --udp 7 --to 192.0.2.1", "passes: "},
+			{"--in --tcp 22 --from " + lan4 + "77", "dropped: denied IPv4 source, VM explained"},
+			{"--in --tcp 22 --from 192.0.2.1", "passes: "},
+		} {
+			if got := explain(nic, strings.Fields(c.words)...); !strings.HasPrefix(got, c.want) {
+				t.Errorf("explain %s: %s: want %q", c.words, got, c.want)
+			}
+		}
+
+		// Frames as the guest sends them.
+		for _, denied := range []bool{true, false} {
+			frames := s.plain(t, nic)
+			want := "dropped: "
+			if !denied {
+				cast := s.cast(t, nic)
+				ends := [2]net.IP{nic.Addr4.Addr().AsSlice(), cast.Web.IPv4.AsSlice()}
+				frames, want = [][]byte{kinds[0].frame(t, nic.MAC, cast.Gateway.MAC, ends, token())}, "passes: "
+			}
+			for i, crossed := range s.crossedOut(t, vm, nic, frames) {
+				got := explain(nic, "--out", "--hex", hex.EncodeToString(frames[i]))
+				if !strings.HasPrefix(got, want) || crossed == denied {
+					t.Errorf("frame %x arrives: %t; explain says %s", frames[i], crossed, got)
+				}
+			}
+		}
+	}
+
+	for _, c := range []struct{ words, want string }{
+		{"--vm explained --out --icmp --to 192.0.2.1", "say --interface and one of"},
+		{"--vm nobody --out --icmp --to 192.0.2.1", "nobody"},
+	} {
+		_, err := s.hv.Run(t.Context(), "macvtap-filter", append([]string{"explain"}, strings.Fields(c.words)...)...)
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("explain %s: %v, want an error about %q", c.words, err, c.want)
+		}
+	}
+	// A VM that is shut off has no rules to explain.
+	if err := vm.Destroy(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	out, err := s.hv.Run(t.Context(), "macvtap-filter", "explain", "--vm", vm.Name, "--out", "--icmp", "--to", "192.0.2.1")
+	if err == nil || !strings.Contains(err.Error(), vm.Name) {
+		t.Errorf("explain of a VM that is shut off: %s%v, want an error that names it", out, err)
+	}
 }

@@ -42,8 +42,9 @@ func (d *dhcpServer) log() string {
 	return d.said.String()
 }
 
-// serveDHCP has a host hand out one address, to one NIC, and itself as the router.
-func serveDHCP(t *testing.T, host *lab.Host, nic hypervisor.NIC, addr netip.Addr) *dhcpServer {
+// serveDHCP has a host hand out one address, to one NIC, and itself as the router. More is further lines of its
+// configuration.
+func serveDHCP(t *testing.T, host *lab.Host, nic hypervisor.NIC, addr netip.Addr, more ...string) *dhcpServer {
 	t.Helper()
 	dir := t.TempDir()
 	config := filepath.Join(dir, "udhcpd.conf")
@@ -58,7 +59,7 @@ option subnet 255.255.255.0
 option router %[4]s
 option dns %[5]s53
 option lease 3600
-`, addr, dir, nic.MAC, self, lan4)
+`, addr, dir, nic.MAC, self, lan4) + strings.Join(more, "\n")
 	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -76,14 +77,14 @@ option lease 3600
 		_ = cmd.Wait() // it says "killed"
 	})
 	t.Cleanup(server.stop)
-	server.await(t, "started")
+	server.await(t, "started", answerTime)
 	return server
 }
 
 // await fails unless the server says so in time.
-func (d *dhcpServer) await(t *testing.T, text string) {
+func (d *dhcpServer) await(t *testing.T, text string, limit time.Duration) {
 	t.Helper()
-	for end := time.Now().Add(answerTime); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(limit); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		if strings.Contains(d.log(), text) {
 			return
 		}
@@ -108,7 +109,7 @@ func (s *site) expectLease(t *testing.T, vm *hypervisor.VM, nic hypervisor.NIC) 
 	if line, err := lease(t, vm, nic, false); err == nil {
 		t.Errorf("a lease of the hidden host: %s", line)
 	}
-	rogue.await(t, "sending OFFER")
+	rogue.await(t, "sending OFFER", answerTime)
 	if log := rogue.log(); strings.Contains(log, "sending ACK") {
 		t.Errorf("the guest has accepted the hidden host's offer:\n%s", log)
 	}

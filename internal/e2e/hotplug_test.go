@@ -15,14 +15,27 @@ type pluggedGuard struct {
 	name string
 	// begin starts it, to end with the test.
 	begin func(t *testing.T, s *site)
-	// open says that the NIC is open until `macvtap-filter apply`, and closed that not one frame ever passes.
-	open bool
+	// before is what the NIC is until `macvtap-filter apply`: open, or closed even to the internet. Otherwise it has its
+	// rules from its first frame on, and needs no apply.
+	before plugged
 }
+
+type plugged int
+
+const (
+	protected plugged = iota
+	open
+	closed
+)
 
 // pluggedGuards are all that there are.
 var pluggedGuards = []pluggedGuard{
 	// Libvirt calls no hook.
-	{name: "nothing", begin: func(*testing.T, *site) {}, open: true},
+	{name: "nothing", begin: func(*testing.T, *site) {}, before: open},
+	{name: "guard = true", before: closed, begin: func(t *testing.T, s *site) {
+		s.writeConfig(t, "guard = true\n"+s.readConfig(t))
+		s.run(t, "macvtap-filter", "apply", "--all")
+	}},
 }
 
 // pluggings are the ways in which libvirt plugs a NIC in.
@@ -63,11 +76,13 @@ func TestHotPlug(t *testing.T) {
 					nic.Source = poolName
 				}
 				t.Run(plugging.name, func(t *testing.T) {
+					tables := len(s.rules(t))
 					st := s.stream(t, vm, nic, s.plain(t, nic))
 					if err := plugging.attach(t, s, vm, nic); err != nil {
 						t.Fatal(err)
 					}
 					s.expectPlugged(t, vm, guard, st)
+					s.awaitRules(t, tables+1)
 					s.introduce(t, nic)
 					if err := vm.Configure(t.Context(), nic); err != nil {
 						t.Fatal(err)
@@ -77,6 +92,7 @@ func TestHotPlug(t *testing.T) {
 					}
 					st.silence(t)
 					s.unplug(t, vm, nic, guard)
+					s.awaitRules(t, tables)
 				})
 			}
 			first.expectClosed(t, "the NIC that the guest has had from the start")
@@ -87,13 +103,19 @@ func TestHotPlug(t *testing.T) {
 // expectPlugged fails unless a NIC that was plugged in is protected, at once or by `macvtap-filter apply`.
 func (s *site) expectPlugged(t *testing.T, vm *hypervisor.VM, guard pluggedGuard, st *stream) {
 	t.Helper()
-	if guard.open {
+	switch guard.before {
+	case open:
 		st.expectLeaks(t, "plugged in")
+	case closed:
+		st.expectStuck(t, "plugged in")
+	}
+	if guard.before != protected {
 		s.run(t, "macvtap-filter", "apply", vm.Name)
+	}
+	if guard.before == open {
 		st.forget(t, "applied")
 	}
 	st.expectClosed(t, "plugged in and protected")
-	s.awaitRules(t, 2)
 }
 
 // unplug takes the NIC from the guest. Its rules go with it, at the latest when the VM's are made anew.
@@ -114,10 +136,9 @@ func (s *site) unplug(t *testing.T, vm *hypervisor.VM, nic hypervisor.NIC, guard
 			t.Fatalf("%s still has %s:\n%s", vm.Name, nic.MAC, list)
 		}
 	}
-	if guard.open {
+	if guard.before != protected {
 		s.run(t, "macvtap-filter", "apply", vm.Name)
 	}
-	s.awaitRules(t, 1)
 }
 
 // poolName is the libvirt network whose NICs are macvtap devices.

@@ -16,6 +16,7 @@ import (
 // A machine is a hypervisor on the site's LAN, with libvirt running.
 type machine struct {
 	hv *hypervisor.Hypervisor
+	ns *lab.Namespace
 	// wire sees every frame on the hypervisor's cable.
 	wire *frames.Capture
 }
@@ -24,7 +25,7 @@ type machine struct {
 // ends with the test.
 func (s *site) newMachine(t *testing.T, port string, ns *lab.Namespace) *machine {
 	t.Helper()
-	m := new(machine)
+	m := &machine{ns: ns}
 	err := s.network.LAN.Do(func() (err error) {
 		m.wire, err = frames.Listen(port)
 		return err
@@ -54,7 +55,9 @@ func (s *site) newMachine(t *testing.T, port string, ns *lab.Namespace) *machine
 func (m *machine) close(t *testing.T) {
 	if t.Failed() {
 		t.Logf("libvirtd said:\n%s", m.hv.LibvirtLog())
-		rules, err := m.hv.Run(context.Background(), "nft", "list", "ruleset")
+		ctx, cancel := context.WithTimeout(context.Background(), answerTime)
+		defer cancel()
+		rules, err := m.hv.Run(ctx, "nft", "list", "ruleset")
 		t.Logf("the rules at the end: %v\n%s", err, rules)
 	}
 	if err := m.hv.Close(); err != nil {

@@ -28,6 +28,9 @@ type stream struct {
 	leakedBefore, cameBefore int
 }
 
+// enough frames are more than any queue on their way holds.
+const enough = 2000
+
 // hostilePace is how long the hidden host rests after a round of frames, so that the tests have a processor, too.
 const hostilePace = time.Millisecond
 
@@ -136,11 +139,11 @@ func (st *stream) forget(t *testing.T, what string) {
 // that were sent before it was called, if they ever do.
 func (st *stream) goesOn(t *testing.T, what string) {
 	t.Helper()
-	const more = 2000 // more than any queue on the way holds
-	want := came(st.open) + more
+	want := came(st.open) + enough
 	for end := time.Now().Add(4 * answerTime); came(st.open) < want; time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("%s: only %d of %d frames to the internet have left %s", what, more+came(st.open)-want, more, st.vm.Name)
+			t.Fatalf("%s: only %d of %d frames to the internet have left %s, which has sent %d", what, enough+came(st.open)-want,
+				enough, st.vm.Name, st.counts(t).Sent)
 		}
 	}
 }
@@ -169,6 +172,20 @@ func (st *stream) expectLeaks(t *testing.T, what string) {
 	st.report(t, what, st.counts(t))
 }
 
+// expectStuck fails unless the guest sends and nothing at all arrives in the LAN.
+func (st *stream) expectStuck(t *testing.T, what string) {
+	t.Helper()
+	for end := time.Now().Add(4 * answerTime); st.counts(t).Sent < enough; time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%s: %s has sent only %d frames", what, st.vm.Name, st.counts(t).Sent)
+		}
+	}
+	if n := st.leaked() + came(st.open); n != 0 {
+		t.Errorf("%s: %d frames of %s arrived in the LAN, want none", what, n, st.vm.Name)
+	}
+	st.report(t, what, st.counts(t))
+}
+
 func (st *stream) report(t *testing.T, what string, counts guestrpc.Streamed) {
 	t.Helper()
 	left := 0
@@ -183,7 +200,7 @@ func (st *stream) counts(t *testing.T) guestrpc.Streamed {
 	t.Helper()
 	var counts guestrpc.Streamed
 	if err := st.vm.Call(t.Context(), "Streamed", st.nic.Name, &counts); err != nil {
-		t.Fatal(err)
+		t.Fatalf("%v; the guest's console says:\n%s", err, st.vm.Console())
 	}
 	counts.Came -= st.cameBefore
 	return counts

@@ -40,7 +40,8 @@ func (a *Agent) Stream(r guestrpc.Stream, _ *guestrpc.Nothing) error {
 	return nil
 }
 
-// Streamed tells how many frames a stream has sent so far, and how many hostile ones have come.
+// Streamed tells how many frames a stream has sent so far, and how many hostile ones have come. It fails when the stream
+// has ended by itself.
 func (a *Agent) Streamed(nic string, counts *guestrpc.Streamed) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -52,7 +53,13 @@ func (a *Agent) Streamed(nic string, counts *guestrpc.Streamed) error {
 	if s.hostile != nil {
 		counts.Came = s.hostile.Came()
 	}
-	return nil
+	select {
+	case err := <-s.ended:
+		s.ended <- err
+		return err
+	default:
+		return nil
+	}
 }
 
 // Silence stops a stream, if there is one, and tells the last of it.
@@ -64,8 +71,8 @@ func (a *Agent) Silence(nic string, counts *guestrpc.Streamed) error {
 		return nil
 	}
 	close(s.stop)
-	err := <-s.ended
-	err = errors.Join(err, a.Streamed(nic, counts))
+	s.ended <- <-s.ended // once it has ended
+	err := a.Streamed(nic, counts)
 	a.mu.Lock()
 	delete(a.streams, nic)
 	a.mu.Unlock()
