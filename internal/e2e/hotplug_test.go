@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"macvtap-filter/internal/e2e/hypervisor"
+	"macvtap-filter/internal/kernel"
 )
 
 // A pluggedGuard is what is there to see that a NIC is plugged into a running VM.
@@ -34,7 +35,13 @@ var pluggedGuards = []pluggedGuard{
 	{name: "nothing", begin: func(*testing.T, *site) {}, before: open},
 	{name: "guard = true", before: closed, begin: func(t *testing.T, s *site) {
 		s.writeConfig(t, "guard = true\n"+s.readConfig(t))
-		s.run(t, "macvtap-filter", "apply", "--all")
+		_, err := s.hv.Run(t.Context(), "macvtap-filter", "apply", "--all")
+		if err != nil && strings.Contains(err.Error(), kernel.ErrNoGuard.Error()) {
+			t.Skipf("NOT RUN: %v", err) // the kernel tests hold those to it that should have one
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
 	}},
 }
 

@@ -19,9 +19,11 @@ import (
 // each of them one to the internet; and what the hidden host sends to it meanwhile. The cables of the machines where the
 // guest may be tell what arrived in the LAN.
 type stream struct {
-	site *site
-	vm   *hypervisor.VM
-	nic  hypervisor.NIC
+	site     *site
+	vm       *hypervisor.VM
+	nic      hypervisor.NIC
+	denied   [][]byte
+	machines []*machine
 
 	closed, open, hostile []*frames.Meter // by machine
 	// What had leaked and come in when it was last forgotten.
@@ -67,7 +69,7 @@ func (s *site) stream(t *testing.T, vm *hypervisor.VM, nic hypervisor.NIC, denie
 	if len(machines) == 0 {
 		machines = []*machine{s.machine}
 	}
-	st := &stream{site: s, vm: vm, nic: nic}
+	st := &stream{site: s, vm: vm, nic: nic, denied: denied, machines: machines}
 	cast := s.cast(t, nic)
 	passed := [][]byte{
 		kinds[0].frame(t, nic.MAC, cast.Gateway.MAC, [2]net.IP{nic.Addr4.Addr().AsSlice(), cast.Web.IPv4.AsSlice()}, token()),
@@ -93,6 +95,14 @@ func (s *site) stream(t *testing.T, vm *hypervisor.VM, nic hypervisor.NIC, denie
 	}
 	s.harass(t, hostile)
 	return st
+}
+
+// again begins anew in a guest that has booted anew. What had leaked before counts on.
+func (st *stream) again(t *testing.T) *stream {
+	t.Helper()
+	next := st.site.stream(t, st.vm, st.nic, st.denied, st.machines...)
+	next.leakedBefore = -st.leaked()
+	return next
 }
 
 // harass has the hidden host send frames until the test ends.
