@@ -44,8 +44,7 @@ func askUDP(p guestrpc.Probe) error {
 func askTCP(p guestrpc.Probe) error {
 	ctx, cancel := context.WithTimeout(context.Background(), p.Wait)
 	defer cancel()
-	dialer := net.Dialer{Control: only(p.NIC)}
-	conn, err := dialer.DialContext(ctx, "tcp", target(p).String())
+	conn, err := connect(ctx, p)
 	if err != nil {
 		return err
 	}
@@ -64,6 +63,23 @@ func askTCP(p guestrpc.Probe) error {
 		return fmt.Errorf("answered %q", answer)
 	}
 	return nil
+}
+
+// connect connects until it has, or the probe's time is over. That nobody is there is the kernel's word after three
+// questions in as many seconds: on a busy machine an answer may take longer.
+func connect(ctx context.Context, p guestrpc.Probe) (net.Conn, error) {
+	dialer := net.Dialer{Control: only(p.NIC)}
+	for {
+		conn, err := dialer.DialContext(ctx, "tcp", target(p).String())
+		if err == nil {
+			return conn, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(again):
+		}
+	}
 }
 
 // ping sends ICMP echo requests with the token until a reply brings it back.

@@ -27,7 +27,7 @@ import (
 const bootTime = 90 * time.Second
 
 // aliveTime is how long a guest that runs may take to answer.
-const aliveTime = 20 * time.Second
+const aliveTime = 30 * time.Second
 
 // A NIC is a guest's, as libvirt is to make it and the guest to configure it.
 type NIC struct {
