@@ -3,7 +3,9 @@
 package e2e
 
 import (
+	"context"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -16,16 +18,16 @@ type pluggedGuard struct {
 	name string
 	// begin starts it, to end with the test.
 	begin func(t *testing.T, s *site)
-	// before is what the NIC is until `macvtap-filter apply`: open, or closed even to the internet. Otherwise it has its
-	// rules from its first frame on, and needs no apply.
+	// before is what the NIC is until it has its rules.
 	before plugged
+	// alone says that it gets them by itself, and not by `macvtap-filter apply`.
+	alone bool
 }
 
 type plugged int
 
 const (
-	protected plugged = iota
-	open
+	open plugged = iota
 	closed
 )
 
@@ -33,16 +35,50 @@ const (
 var pluggedGuards = []pluggedGuard{
 	// Libvirt calls no hook.
 	{name: "nothing", begin: func(*testing.T, *site) {}, before: open},
-	{name: "guard = true", before: closed, begin: func(t *testing.T, s *site) {
-		s.writeConfig(t, "guard = true\n"+s.readConfig(t))
-		_, err := s.hv.Run(t.Context(), "macvtap-filter", "apply", "--all")
-		if err != nil && strings.Contains(err.Error(), kernel.ErrNoGuard.Error()) {
-			t.Skipf("NOT RUN: %v", err) // the kernel tests hold those to it that should have one
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
+	// Seen, it is protected soon: not from its first frame on.
+	{name: "watch", before: open, alone: true, begin: startWatch},
+	{name: "guard = true", before: closed, begin: raiseGuard},
+	{name: "guard = true and watch", before: closed, alone: true, begin: func(t *testing.T, s *site) {
+		raiseGuard(t, s)
+		startWatch(t, s)
 	}},
+}
+
+// startWatch has the watch run until the test ends.
+func startWatch(t *testing.T, s *site) {
+	t.Helper()
+	watch, err := s.hv.StartService(t.Context(), commandPath, "watch", "--config", configPath)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := watch.Stop(syscall.SIGTERM); err != nil {
+			t.Error(err)
+		}
+		if t.Failed() {
+			t.Logf("watch said:\n%s", watch.Log())
+		}
+	})
+}
+
+// raiseGuard has devices closed until the test ends.
+func raiseGuard(t *testing.T, s *site) {
+	t.Helper()
+	before := s.readConfig(t)
+	s.writeConfig(t, "guard = true\n"+before)
+	t.Cleanup(func() {
+		s.writeConfig(t, before)
+		if _, err := s.hv.Run(context.Background(), "macvtap-filter", "apply", "--all"); err != nil {
+			t.Error(err)
+		}
+	})
+	_, err := s.hv.Run(t.Context(), "macvtap-filter", "apply", "--all")
+	if err != nil && strings.Contains(err.Error(), kernel.ErrNoGuard.Error()) {
+		t.Skipf("NOT RUN: %v", err) // the kernel tests hold those to it that should have one
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // pluggings are the ways in which libvirt plugs a NIC in.
@@ -88,8 +124,7 @@ func TestHotPlug(t *testing.T) {
 					if err := plugging.attach(t, s, vm, nic); err != nil {
 						t.Fatal(err)
 					}
-					s.expectPlugged(t, vm, guard, st)
-					s.awaitRules(t, tables+1)
+					s.expectPlugged(t, vm, guard, st, tables+1)
 					s.introduce(t, nic)
 					if err := vm.Configure(t.Context(), nic); err != nil {
 						t.Fatal(err)
@@ -107,20 +142,22 @@ func TestHotPlug(t *testing.T) {
 	}
 }
 
-// expectPlugged fails unless a NIC that was plugged in is protected, at once or by `macvtap-filter apply`.
-func (s *site) expectPlugged(t *testing.T, vm *hypervisor.VM, guard pluggedGuard, st *stream) {
+// expectPlugged fails unless a NIC that was plugged in is protected by rules in the end, by itself or by `macvtap-filter
+// apply`, and is before what the guard says.
+func (s *site) expectPlugged(t *testing.T, vm *hypervisor.VM, guard pluggedGuard, st *stream, tables int) {
 	t.Helper()
-	switch guard.before {
-	case open:
-		st.expectLeaks(t, "plugged in")
-	case closed:
-		st.expectStuck(t, "plugged in")
-	}
-	if guard.before != protected {
+	if !guard.alone {
+		switch guard.before {
+		case open:
+			st.expectLeaks(t, "plugged in")
+		case closed:
+			st.expectStuck(t, "plugged in")
+		}
 		s.run(t, "macvtap-filter", "apply", vm.Name)
 	}
+	s.awaitRules(t, tables)
 	if guard.before == open {
-		st.forget(t, "applied")
+		st.forget(t, "rules made")
 	}
 	st.expectClosed(t, "plugged in and protected")
 }
@@ -143,7 +180,7 @@ func (s *site) unplug(t *testing.T, vm *hypervisor.VM, nic hypervisor.NIC, guard
 			t.Fatalf("%s still has %s:\n%s", vm.Name, nic.MAC, list)
 		}
 	}
-	if guard.before != protected {
+	if !guard.alone {
 		s.run(t, "macvtap-filter", "apply", vm.Name)
 	}
 }

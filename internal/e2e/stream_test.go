@@ -141,6 +141,7 @@ func (st *stream) leaked() int { return came(st.closed) - st.leakedBefore }
 func (st *stream) forget(t *testing.T, what string) {
 	t.Helper()
 	st.goesOn(t, what)
+	t.Logf("%s: %d denied frames of %s had arrived", what, st.leaked(), st.vm.Name)
 	st.leakedBefore = came(st.closed)
 	st.cameBefore += st.counts(t).Came
 }
