@@ -245,6 +245,11 @@ func removeTables(ctx context.Context, std streams, o options, which func(kernel
 		}
 		return nil
 	}
+	unlock, err := kernel.Lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	removed, err := kernel.Remove(ctx, which)
 	if err != nil {
 		return err
@@ -252,5 +257,5 @@ func removeTables(ctx context.Context, std streams, o options, which func(kernel
 	for _, t := range removed {
 		notef(std, "removed the table %s of the VM %q", t.Name, filter.ParseOwner(t.Comment).Name)
 	}
-	return nil
+	return kernel.Uncheck(removed)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -43,7 +44,7 @@ func check(ctx context.Context, std streams, o options, args []string) error {
 	}
 	r := &report{std: std}
 	c, err := checkConfig(ctx, r, o)
-	checkKernel(ctx, r)
+	checkKernel(ctx, r, c)
 	if c != nil {
 		checkGuard(ctx, r, c)
 	}
@@ -111,8 +112,9 @@ func checkParent(r *report, c *config.Config, h *host.Host, nic host.NIC) {
 	}
 }
 
-// checkKernel tries a table with all that ours may hold.
-func checkKernel(ctx context.Context, r *report) {
+// checkKernel tries a table with all that ours may hold, and the check of offloads.
+// The configuration is nil when there is none.
+func checkKernel(ctx context.Context, r *report, c *config.Config) {
 	every := policy.Policy{
 		Deny:     []netip.Prefix{netip.MustParsePrefix("192.168.0.0/16"), netip.MustParsePrefix("fe80::/10")},
 		Hosts:    []netip.Addr{netip.MustParseAddr("192.168.2.1")},
@@ -121,15 +123,28 @@ func checkKernel(ctx context.Context, r *report) {
 	vm := &domain.Domain{Name: "trial", Direct: []domain.Interface{{Target: "lo"}}}
 	vm.Complete()
 	trial, err := filter.Table(vm, vm.Direct[0], every)
-	if err == nil {
+	checked := trial.CheckOffload
+	if trial.CheckOffload = false; err == nil {
 		err = kernel.Try(ctx, []ruleset.Table{trial})
 	}
 	switch {
 	case errors.Is(err, unix.EPERM):
 		r.warn("kernel: cannot be tried without root: %v", err)
+		return
 	case err != nil:
 		r.fail("kernel: %v", err)
+		return
+	}
+	r.ok("kernel: nftables has netdev ingress and egress")
+	trial.CheckOffload = checked
+	err = kernel.Try(ctx, []ruleset.Table{trial})
+	needed := c == nil || slices.ContainsFunc(c.Policies(), func(p config.Policy) bool { return !p.PassOffload })
+	switch {
+	case err == nil:
+		r.ok("kernel: BPF programs can check checksum offload")
+	case needed:
+		r.fail("kernel: VMs whose policy does not have offload = \"pass\" do not start: %v", err)
 	default:
-		r.ok("kernel: nftables has netdev ingress and egress")
+		r.ok("kernel: checksum offload cannot be checked here, and is not to be: %v", err)
 	}
 }

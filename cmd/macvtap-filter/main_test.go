@@ -15,10 +15,11 @@ import (
 
 var update = flag.Bool("update", false, "write what the program prints to the golden files, instead of comparing")
 
-// TestMain lets scripts call the program by its name, and "unprivileged", which
-// calls another program without any privilege.
+// TestMain lets scripts call the program by its name, "unprivileged", which calls
+// another program without any privilege, and "without-bpf", without those that
+// programs in the kernel need.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"macvtap-filter": main, "unprivileged": unprivileged})
+	testscript.Main(m, map[string]func(){"macvtap-filter": main, "unprivileged": unprivileged, "without-bpf": withoutBPF})
 }
 
 // TestScripts runs the scripts, which show what the program does as its caller
@@ -36,6 +37,7 @@ func TestScripts(t *testing.T) {
 			"macvtap": addMacvtap,
 			"tables":  wantTables,
 			"guard":   wantGuard,
+			"offload": wantOffload,
 		},
 		Condition: hasGuard,
 	})
@@ -46,14 +48,33 @@ func TestScripts(t *testing.T) {
 func unprivileged() {
 	runtime.LockOSThread() // capabilities are the thread's, and the exec's
 	for c := uintptr(0); c <= unix.CAP_LAST_CAP; c++ {
-		if err := unix.Prctl(unix.PR_CAPBSET_DROP, c, 0, 0, 0); err != nil && err != unix.EINVAL {
-			panic(err) // EINVAL: one that this kernel does not have
-		}
+		dropCapability(c)
 	}
 	none := [2]unix.CapUserData{}
 	if err := unix.Capset(&unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, &none[0]); err != nil {
 		panic(err)
 	}
+	execute()
+}
+
+// withoutBPF runs os.Args[1:] as on a kernel that refuses BPF programs, and nothing
+// else that the program needs.
+func withoutBPF() {
+	runtime.LockOSThread()
+	for _, c := range []uintptr{unix.CAP_BPF, unix.CAP_SYS_ADMIN} {
+		dropCapability(c)
+	}
+	execute()
+}
+
+// dropCapability keeps what is executed later from having a capability.
+func dropCapability(c uintptr) {
+	if err := unix.Prctl(unix.PR_CAPBSET_DROP, c, 0, 0, 0); err != nil && err != unix.EINVAL {
+		panic(err) // EINVAL: one that this kernel does not have
+	}
+}
+
+func execute() {
 	program, err := exec.LookPath(os.Args[1])
 	if err != nil {
 		panic(err)

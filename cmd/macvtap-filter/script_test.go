@@ -21,6 +21,7 @@ import (
 	"macvtap-filter/internal/filter"
 	"macvtap-filter/internal/kernel"
 	"macvtap-filter/internal/lab"
+	"macvtap-filter/internal/offload"
 )
 
 // enterLab gives a script the stories as $CASES and a hypervisor of its own: a
@@ -167,5 +168,20 @@ func wantTables(ts *testscript.TestScript, neg bool, args []string) {
 	slices.Sort(want)
 	if diff := cmp.Diff(want, got); diff != "" {
 		ts.Fatalf("tables: -want +in the kernel:\n%s", diff)
+	}
+}
+
+// wantOffload wants a device's offloads to be checked, or not to be: [!] offload
+// DEVICE
+func wantOffload(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 1 {
+		ts.Fatalf("usage: [!] offload DEVICE")
+	}
+	link, err := ts.Value(labKey{}).(*lab.Network).Hypervisor.Links().LinkByName(args[0])
+	ts.Check(err)
+	checked, err := offload.Attached(link.Attrs().Index)
+	ts.Check(err)
+	if checked == neg {
+		ts.Fatalf("the offloads of %s are checked: %t", args[0], checked)
 	}
 }

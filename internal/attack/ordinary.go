@@ -120,9 +120,12 @@ func (l *list) quotes() {
 	l.toVM("time exceeded, parameter problem, from the router behind the gateway", "RFC 792", "", tell(behind, 11, sent4), tell(behind, 12, sent4))
 }
 
+// firstFragment is how much of an IP packet a first fragment carries, in bytes.
+const firstFragment = 1400
+
 // large is a datagram in two fragments, and one of ICMP.
 func (l *list) large(src, dst netip.Addr, from, to uint16, send func([]byte) []byte) [][]byte {
-	const first = 1400
+	const first = firstFragment
 	var out [][]byte
 	for _, whole := range [][]byte{l.udp(src, dst, from, to, string(make([]byte, 2000))), l.icmp(src, dst, 129, make([]byte, 2000))} {
 		if src.Is4() {

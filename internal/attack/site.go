@@ -43,9 +43,21 @@ type Case struct {
 	Source string // the CVE or RFC in which it is described
 	Frames [][]byte
 
-	// Reason is the one under which the default policy counts each of its
-	// frames, without the direction: "arp-claim". It is "" for what must pass.
+	// Requests are what the VM sends for the host to make Frames of, each with a
+	// virtio header before it. Where there are none, it sends Frames as they are.
+	Requests [][]byte
+
+	// Reason is the one under which the default policy counts each frame that is
+	// sent, without the direction: "arp-claim". It is "" for what must pass.
 	Reason string
+}
+
+// Sent is how many frames are sent.
+func (c Case) Sent() int {
+	if len(c.Requests) > 0 {
+		return len(c.Requests)
+	}
+	return len(c.Frames)
 }
 
 // EUI64 gives the interface's own link-local address (RFC 4291, appendix A).
@@ -87,6 +99,7 @@ func Attacks(s Site) ([]Case, error) {
 	l.ipv6()
 	l.tunnels()
 	l.inbound()
+	l.offload()
 	return l.cases, l.err
 }
 
@@ -96,5 +109,6 @@ func Ordinary(s Site) ([]Case, error) {
 	l.leases()
 	l.resolution()
 	l.internet()
+	l.offloads()
 	return l.cases, l.err
 }

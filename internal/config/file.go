@@ -35,6 +35,7 @@ type filePolicy struct {
 	Multicast   *string   `toml:"multicast"`
 	DHCP        *string   `toml:"dhcp"`
 	Tunnels     *string   `toml:"tunnels"`
+	Offload     *string   `toml:"offload"`
 	IPv6        *string   `toml:"ipv6"`
 	Isolate     *bool     `toml:"isolate"`
 	GatewayMACs []string  `toml:"gateway_macs"`

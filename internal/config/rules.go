@@ -25,6 +25,7 @@ func checkRules(check checker, at string, raw filePolicy) Rules {
 		PassMulticast:  choice(check, at, "multicast", raw.Multicast, "drop", "pass"),
 		PassDHCPServer: choice(check, at, "dhcp", raw.DHCP, "client", "server"),
 		PassTunnels:    choice(check, at, "tunnels", raw.Tunnels, "drop", "pass"),
+		PassOffload:    choice(check, at, "offload", raw.Offload, "check", "pass"),
 		DropIPv6:       choice(check, at, "ipv6", raw.IPv6, "filter", "drop"),
 		Log:            raw.Log != nil && *raw.Log,
 		Isolate:        raw.Isolate != nil && *raw.Isolate,

@@ -47,7 +47,7 @@ func (s *site) crossed(t *testing.T, vm *hypervisor.VM, nic hypervisor.NIC, case
 		var all [][]byte
 		var of []int // the case of each frame
 		for i, c := range cases {
-			if c.Way == way {
+			if c.Way == way && len(c.Requests) == 0 {
 				all = append(all, c.Frames...)
 				of = append(of, slices.Repeat([]int{i}, len(c.Frames))...)
 			}
@@ -61,25 +61,63 @@ func (s *site) crossed(t *testing.T, vm *hypervisor.VM, nic hypervisor.NIC, case
 			}
 		}
 	}
+	s.offloaded(t, vm, nic, cases, arrived)
 	return arrived
 }
 
-// crossedOut tells which frames of a guest's arrive on the cable. The last one, which nobody stops, says that no more
-// are to come: the guest sends in order, and so does the hypervisor.
+// offloaded has a guest send what it leaves to its host to make frames of, and counts for each case the frames that
+// arrive on the cable. The hypervisor's NIC makes all of them meanwhile.
+func (s *site) offloaded(t *testing.T, vm *hypervisor.VM, nic hypervisor.NIC, cases []attack.Case, arrived []int) {
+	t.Helper()
+	if err := s.network.SetOffload(false); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := s.network.SetOffload(true); err != nil {
+			t.Error(err)
+		}
+	}()
+	var requests, made [][]byte
+	var of []int // the case of each frame
+	for i, c := range cases {
+		if len(c.Requests) > 0 {
+			requests, made = append(requests, c.Requests...), append(made, c.Frames...)
+			of = append(of, slices.Repeat([]int{i}, len(c.Frames))...)
+		}
+	}
+	s.sent(t, vm, nic, guestrpc.Raw{NIC: nic.Name, Frames: requests, VirtioHeaders: true})
+	for i, carried := range s.wire.Carried(made, false) {
+		if carried {
+			arrived[of[i]]++
+		}
+	}
+}
+
+// crossedOut tells which frames of a guest's arrive on the cable.
 func (s *site) crossedOut(t *testing.T, vm *hypervisor.VM, nic hypervisor.NIC, all [][]byte) []bool {
+	t.Helper()
+	s.sent(t, vm, nic, guestrpc.Raw{NIC: nic.Name, Frames: all})
+	return s.wire.Carried(all, false)
+}
+
+// sent has a guest send frames, and waits for them on the cable. The last one, which nobody stops, says that no more
+// are to come: the guest sends in order, and so does the hypervisor.
+func (s *site) sent(t *testing.T, vm *hypervisor.VM, nic hypervisor.NIC, raw guestrpc.Raw) {
 	t.Helper()
 	cast, last := s.cast(t, nic), token()
 	ends := [2]net.IP{cast.VM.IPv4.AsSlice(), cast.Web.IPv4.AsSlice()}
 	fence := kinds[0].frame(t, nic.MAC, cast.Gateway.MAC, ends, last)
+	if raw.VirtioHeaders {
+		fence = append(make([]byte, guestrpc.VirtioHeader), fence...)
+	}
 	s.wire.Forget()
-	raw := guestrpc.Raw{NIC: nic.Name, Frames: append(slices.Clone(all), fence)}
+	raw.Frames = append(slices.Clone(raw.Frames), fence)
 	if err := vm.Call(t.Context(), "Send", raw, &guestrpc.Nothing{}); err != nil {
 		t.Fatal(err)
 	}
 	if !s.wire.Await(answerTime, func(f frames.Frame) bool { return !f.Sent && f.Contains(last) }) {
 		t.Fatalf("%s %s: the last frame of a batch has not arrived", vm.Name, nic.Name)
 	}
-	return s.wire.Carried(all, false)
 }
 
 // crossedIn tells which frames from the cable arrive in a guest. Two say that no more are to come, as the hypervisor's

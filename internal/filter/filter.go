@@ -31,6 +31,8 @@ func Table(d *domain.Domain, i domain.Interface, p policy.Policy) (ruleset.Table
 	b := builder{vm: d.Name, mac: i.MAC, policy: p, table: ruleset.Table{
 		Name:    ruleset.TableName(i.Target),
 		Comment: Owner{UUID: d.UUID, Name: d.Name}.Comment(),
+
+		CheckOffload: !p.PassOffload,
 	}}
 	b.table.Sets = b.sets()
 	for _, v := range []view{fromVM, toVM} {

@@ -9,6 +9,7 @@ import (
 
 	"macvtap-filter/internal/attack"
 	"macvtap-filter/internal/lab"
+	"macvtap-filter/internal/offload"
 )
 
 // site is the test network as the attacks see it.
@@ -47,19 +48,22 @@ func cases(t testing.TB, list func(attack.Site) ([]attack.Case, error)) []attack
 	return all
 }
 
-// arrivals sends a case's frames and counts those that arrive.
+// arrivals sends a case's frames and counts those that arrive, or the host makes.
 func arrivals(t testing.TB, n *lab.Network, tap *lab.Tap, c attack.Case) int {
 	t.Helper()
 	wire, err := n.Wire()
 	if err != nil {
 		t.Fatal(err)
 	}
-	send := wire.Send
-	if c.Way == attack.FromVM {
+	send, frames := wire.Send, c.Frames
+	switch {
+	case len(c.Requests) > 0:
+		send, frames = tap.SendRaw, c.Requests
+	case c.Way == attack.FromVM:
 		send = tap.Send
 	}
 	seen, err := n.Watch(func() error {
-		for _, frame := range c.Frames {
+		for _, frame := range frames {
 			if err := send(frame); err != nil {
 				return err
 			}
@@ -78,7 +82,8 @@ func arrivals(t testing.TB, n *lab.Network, tap *lab.Tap, c attack.Case) int {
 	return arrived
 }
 
-// counters reads how many frames a tap's table has counted, by counter.
+// counters reads how many frames a tap's table has counted, by counter, and the
+// check of offloads.
 func counters(t testing.TB, ns *lab.Namespace, tap *lab.Tap) map[string]int {
 	t.Helper()
 	conn, err := nftables.New(nftables.WithNetNSFd(ns.FD()))
@@ -94,6 +99,14 @@ func counters(t testing.TB, ns *lab.Namespace, tap *lab.Tap) map[string]int {
 		if o, ok := o.(*nftables.CounterObj); ok {
 			counted[o.Name] = int(o.Packets)
 		}
+	}
+	err = ns.Do(func() error {
+		drops, err := offload.Drops(tap.Index)
+		counted["from-vm-offload"] = int(drops)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 	return counted
 }
@@ -123,12 +136,12 @@ func dropped(t *testing.T, n *lab.Network, tap *lab.Tap, c attack.Case) int {
 	} else {
 		after["to-vm-ethertype"]--
 	}
-	if after[reason(c)]-before[reason(c)] == len(c.Frames) {
+	if after[reason(c)]-before[reason(c)] == c.Sent() {
 		return arrived
 	}
 	for name, n := range after {
 		if n > before[name] {
-			t.Errorf("%s, %s: %s counted %d of %d frames, want them under %s", c.Name, c.Way, name, n-before[name], len(c.Frames), reason(c))
+			t.Errorf("%s, %s: %s counted %d of %d frames, want them under %s", c.Name, c.Way, name, n-before[name], c.Sent(), reason(c))
 		}
 	}
 	return arrived

@@ -19,7 +19,7 @@ import (
 )
 
 // A Held table is one that the kernel holds, read back into the model that
-// programs it.
+// programs it, with whether its device has the check of offloads.
 type Held struct {
 	Standing
 
@@ -40,6 +40,14 @@ type Count struct {
 // names begin with ruleset.Prefix, as they were at one moment. A table that does
 // not stand is left out.
 func Read(ctx context.Context, names ...string) ([]Held, error) {
+	held, err := readTables(ctx, names)
+	if err != nil {
+		return nil, err
+	}
+	return held, readOffload(held)
+}
+
+func readTables(ctx context.Context, names []string) ([]Held, error) {
 	readers, err := dialReaders(ctx, len(names))
 	if err != nil {
 		return nil, err

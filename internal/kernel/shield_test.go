@@ -97,6 +97,9 @@ func network(t testing.TB) (*lab.Network, *lab.Tap) {
 			t.Error(err)
 		}
 	})
+	if err := n.SetOffload(false); err != nil {
+		t.Fatal(err)
+	}
 	return n, addTap(t, n, "macvtap0", vmMAC)
 }
 
@@ -106,7 +109,7 @@ func addTap(t testing.TB, n *lab.Network, name string, mac net.HardwareAddr) *la
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := tap.Open(); err != nil {
+	if err := tap.OpenVirtio(); err != nil {
 		t.Fatal(err)
 	}
 	if err := tap.Up(); err != nil {

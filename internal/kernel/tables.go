@@ -31,7 +31,8 @@ type Standing struct {
 // a VM's first start: it lists nothing and deletes nothing, since the kernel
 // keeps a process that deleted waiting for what was deleted to be freed. When a
 // table of such a name stands already, a dead VM's for a device of the same name,
-// it is replaced.
+// it is replaced. Where a table asks for it, the check of offloads stands on its
+// device before the rules do, or the call fails.
 func Create(ctx context.Context, tables []ruleset.Table) error {
 	messages, err := compileAll(tables, func(_ string, table []netlink.Message) []netlink.Message {
 		table[0].Header.Flags |= netlink.Excl
@@ -45,6 +46,9 @@ func Create(ctx context.Context, tables []ruleset.Table) error {
 		return err
 	}
 	defer closeLater(conn)
+	if err := attachOffload(tables); err != nil {
+		return err
+	}
 	for _, t := range tables {
 		standing, err := stands(conn, t.Name)
 		if err != nil {
@@ -64,7 +68,10 @@ func Create(ctx context.Context, tables []ruleset.Table) error {
 
 // Replace programs tables in one transaction, each in the place of the table of
 // the same name where there is one, and removes the other standing tables that
-// are stale. No frame is judged by half of the change.
+// are stale. No frame is judged by half of the change. The check of offloads then
+// stands on the devices of the tables that ask for it, and on no others'; rules that
+// can be programmed are, even where that fails. The caller holds the lock (see
+// Lock): a device of a stale table's name may be another VM's by now otherwise.
 func Replace(ctx context.Context, tables []ruleset.Table, stale func(Standing) bool) error {
 	names := map[string]bool{}
 	for _, t := range tables {
@@ -74,8 +81,21 @@ func Replace(ctx context.Context, tables []ruleset.Table, stale func(Standing) b
 	if err != nil {
 		return err
 	}
-	_, err = change(ctx, programmed, func(s Standing) bool { return !names[s.Name] && stale(s) })
-	return err
+	checked := attachOffload(tables)
+	if checked != nil {
+		checked = fmt.Errorf("%w (the rules are in place)", checked)
+	}
+	removed, err := change(ctx, programmed, func(s Standing) bool { return !names[s.Name] && stale(s) })
+	if err != nil {
+		return errors.Join(err, checked)
+	}
+	errs := []error{checked, Uncheck(removed)}
+	for _, t := range tables {
+		if !t.CheckOffload {
+			errs = append(errs, detachOffload(t.Name))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // inPlace puts before a table's messages those that delete what has its name.
@@ -85,7 +105,7 @@ func inPlace(name string, table []netlink.Message) []netlink.Message {
 }
 
 // Remove removes the standing tables that are stale, in one transaction, and
-// gives them.
+// gives them. The check of offloads stays on their devices, see Uncheck.
 func Remove(ctx context.Context, stale func(Standing) bool) ([]Standing, error) {
 	return change(ctx, nil, stale)
 }

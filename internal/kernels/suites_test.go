@@ -8,6 +8,7 @@ var suites = []string{
 	"internal/host",
 	"internal/judge",
 	"internal/lab",
+	"internal/offload",
 }
 
 // skips are the tests that may be skipped in the guest, as directory, slash and
@@ -23,6 +24,7 @@ var modules = []string{
 	"nf_tables", "nft_limit", "nft_log", "nft_objref", "nft_quota", "nft_numgen", "nft_hash",
 	"nft_reject", "nft_fib_netdev", "nft_dup_netdev", "nft_fwd_netdev",
 	"nf_log_syslog", "nfnetlink_log",
+	"sch_ingress", "cls_bpf",
 	"af_packet", "macvlan", "macvtap", "tap", "tun", "veth", "bridge", "dummy", "8021q",
 }
 

@@ -15,6 +15,11 @@ type Table struct {
 	Sets     []Set
 	Chains   []Chain
 	Unknown  string // see Rule.Unknown
+
+	// CheckOffload says that beside the rules a program of traffic control
+	// judges what leaves the device (package offload): nftables has no words
+	// for it.
+	CheckOffload bool
 }
 
 // A Set is a named set. Two sets hold the same when their elements are the same

@@ -13,7 +13,8 @@ import (
 // counters, sets and chains, and the way in which rules are told (see
 // Rule.Normal). What is not understood equals nothing.
 func Same(a, b Table) bool {
-	return a.Name == b.Name && a.Comment == b.Comment && a.Unknown == "" && b.Unknown == "" &&
+	return a.Name == b.Name && a.Comment == b.Comment && a.CheckOffload == b.CheckOffload &&
+		a.Unknown == "" && b.Unknown == "" &&
 		slices.Equal(byName(a.Counters, itself), byName(b.Counters, itself)) &&
 		slices.EqualFunc(byName(a.Sets, setName), byName(b.Sets, setName), sameSet) &&
 		slices.EqualFunc(byName(a.Chains, chainName), byName(b.Chains, chainName), sameChain)

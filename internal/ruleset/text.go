@@ -25,6 +25,9 @@ func (t Table) String() string {
 		fmt.Fprintf(&b, "\tcomment \"%s\"\n", t.Comment)
 	}
 	writeUnknown(&b, "\t", t.Unknown)
+	if t.CheckOffload {
+		b.WriteString("\t# Behind these rules a program of traffic control drops what checksum offload would change.\n")
+	}
 	for _, c := range t.Counters {
 		fmt.Fprintf(&b, "\n\tcounter %s {\n\t\tpackets 0 bytes 0\n\t}\n", c)
 	}

@@ -116,6 +116,11 @@ func (a *Agent) Send(r guestrpc.Raw, _ *guestrpc.Nothing) error {
 		return err
 	}
 	defer func() { _ = sender.Close() }()
+	if r.VirtioHeaders {
+		if err := sender.TakeVirtioHeaders(); err != nil {
+			return err
+		}
+	}
 	for i, frame := range r.Frames {
 		if err := sender.Send(frame); err != nil {
 			return fmt.Errorf("frame %d: %w", i, err)

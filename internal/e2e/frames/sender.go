@@ -27,6 +27,15 @@ func OpenSender(name string) (*Sender, error) {
 	return &Sender{fd: fd, nic: nic}, nil
 }
 
+// TakeVirtioHeaders has Send take frames with a virtio header before them, by which the sender asks the kernel for
+// checksums and segments (packet(7), PACKET_VNET_HDR).
+func (s *Sender) TakeVirtioHeaders() error {
+	if err := unix.SetsockoptInt(s.fd, unix.SOL_PACKET, unix.PACKET_VNET_HDR, 1); err != nil {
+		return fmt.Errorf("virtio headers on %s: %w", s.nic.Name, err)
+	}
+	return nil
+}
+
 // Send sends a frame, Ethernet header included. It waits for room in the NIC's queue.
 func (s *Sender) Send(frame []byte) error {
 	for {

@@ -43,7 +43,12 @@ type Sight struct {
 type Raw struct {
 	NIC    string
 	Frames [][]byte
+	// VirtioHeaders says that each begins with a virtio header, which asks for checksums and segments.
+	VirtioHeaders bool
 }
+
+// VirtioHeader is the length of such a header, in bytes.
+const VirtioHeader = 10
 
 // Heard asks which of these frames a NIC has received as they are, up to frames that carry each of the tokens in Until.
 // The answer has a truth for each frame. What was received is forgotten then.

@@ -1,0 +1,197 @@
+package offload
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"runtime"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// bpf is the system call bpf(2). The attributes are the beginning of one of the
+// structures of the kernel's union bpf_attr; what they point to must stay alive
+// meanwhile.
+func bpf[A any](command int, attributes *A) (int, error) {
+	for {
+		n, _, errno := unix.Syscall(unix.SYS_BPF, uintptr(command), uintptr(unsafe.Pointer(attributes)), unsafe.Sizeof(*attributes))
+		switch errno {
+		case 0:
+			return int(n), nil
+		case unix.EAGAIN, unix.EINTR: // a signal interrupted the verifier
+		default:
+			return -1, errno
+		}
+	}
+}
+
+// pointer is a pointer as bpf(2) takes it.
+func pointer[T any](p *T) uint64 { return uint64(uintptr(unsafe.Pointer(p))) }
+
+// An objectName is how programs and maps are called: by at most 15 letters, digits,
+// '_' and '.' (BPF_OBJ_NAME_LEN).
+type objectName [16]byte
+
+func named(s string) objectName {
+	var n objectName
+	copy(n[:len(n)-1], s)
+	return n
+}
+
+// newCounter makes an array of one number, 0, and gives its descriptor.
+func newCounter() (int, error) {
+	attributes := struct {
+		kind, keySize, valueSize, entries, flags, inner, node uint32
+		name                                                  objectName
+	}{kind: unix.BPF_MAP_TYPE_ARRAY, keySize: 4, valueSize: 8, entries: 1, name: named(counterName)}
+	fd, err := bpf(unix.BPF_MAP_CREATE, &attributes)
+	return fd, os.NewSyscallError("bpf map create", err)
+}
+
+// lookup gives the number in an array of one.
+func lookup(array int) (uint64, error) {
+	var key uint32
+	var value uint64
+	attributes := struct {
+		array, _          uint32
+		key, value, flags uint64
+	}{array: uint32(array), key: pointer(&key), value: pointer(&value)}
+	_, err := bpf(unix.BPF_MAP_LOOKUP_ELEM, &attributes)
+	runtime.KeepAlive(&key)
+	runtime.KeepAlive(&value)
+	return value, os.NewSyscallError("bpf map lookup", err)
+}
+
+// license is what the program may be used under: the kernel lets none but such read
+// its memory.
+const license = "Dual BSD/GPL"
+
+// loadProgram has the kernel verify and translate a program, and gives its
+// descriptor.
+func loadProgram(name string, program []instruction) (int, error) {
+	blob, ways := types()
+	btf, err := loadTypes(blob)
+	if err != nil {
+		return -1, err
+	}
+	defer unix.Close(btf)
+	code, relocate := assemble(program), relocations(program, ways)
+	permission := append([]byte(license), 0)
+	function := struct{ instruction, kind uint32 }{0, typeFunction}
+	attributes := struct {
+		kind, count                 uint32
+		code, license               uint64
+		logLevel, logSize           uint32
+		log                         uint64
+		kernel, flags               uint32
+		name                        objectName
+		device, attach              uint32
+		btf, functionSize           uint32
+		functions                   uint64
+		functionCount, lineSize     uint32
+		lines                       uint64
+		lineCount, target, targetFD uint32
+		relocationCount             uint32
+		descriptors, relocations    uint64
+		relocationSize              uint32
+		_                           uint32
+	}{
+		kind: unix.BPF_PROG_TYPE_SCHED_CLS, count: uint32(len(code) / 8), name: named(name),
+		code: pointer(&code[0]), license: pointer(&permission[0]),
+		btf: uint32(btf), functionSize: uint32(unsafe.Sizeof(function)), functions: pointer(&function), functionCount: 1,
+	}
+	if len(relocate) > 0 {
+		attributes.relocations, attributes.relocationSize = pointer(&relocate[0]), relocationSize
+		attributes.relocationCount = uint32(len(relocate) / relocationSize)
+	}
+	fd, err := bpf(unix.BPF_PROG_LOAD, &attributes)
+	runtime.KeepAlive(code)
+	runtime.KeepAlive(relocate)
+	runtime.KeepAlive(permission)
+	runtime.KeepAlive(&function)
+	return fd, os.NewSyscallError("bpf program load", err)
+}
+
+func loadTypes(blob []byte) (int, error) {
+	attributes := struct {
+		types, log              uint64
+		size, logSize, logLevel uint32
+		_                       uint32
+	}{types: pointer(&blob[0]), size: uint32(len(blob))}
+	fd, err := bpf(unix.BPF_BTF_LOAD, &attributes)
+	runtime.KeepAlive(blob)
+	return fd, os.NewSyscallError("bpf types load", err)
+}
+
+// openProgram and openMap give a descriptor of what has the kernel's number.
+func openProgram(id uint32) (int, error) { return open(unix.BPF_PROG_GET_FD_BY_ID, id) }
+
+func openMap(id uint32) (int, error) { return open(unix.BPF_MAP_GET_FD_BY_ID, id) }
+
+func open(command int, id uint32) (int, error) {
+	attributes := struct{ id, next, flags uint32 }{id: id}
+	fd, err := bpf(command, &attributes)
+	return fd, os.NewSyscallError("bpf open", err)
+}
+
+// A description is what the kernel says of a program.
+type description struct {
+	name    string
+	counter uint32 // the number of its only map, 0 for none
+}
+
+func describe(program int) (description, error) {
+	var counter uint32
+	// The beginning of struct bpf_prog_info.
+	info := struct {
+		kind, id                    uint32
+		tag                         [8]byte
+		jitedSize, translatedSize   uint32
+		jited, translated, loadedAt uint64
+		owner, mapCount             uint32
+		maps                        uint64
+		name                        objectName
+	}{mapCount: 1, maps: pointer(&counter)}
+	attributes := struct {
+		program, size uint32
+		info          uint64
+	}{program: uint32(program), size: uint32(unsafe.Sizeof(info)), info: pointer(&info)}
+	_, err := bpf(unix.BPF_OBJ_GET_INFO_BY_FD, &attributes)
+	runtime.KeepAlive(&counter)
+	runtime.KeepAlive(&info)
+	if err != nil {
+		return description{}, os.NewSyscallError("bpf program info", err)
+	}
+	called, _, _ := bytes.Cut(info.name[:], []byte{0})
+	return description{name: string(called), counter: counter}, nil
+}
+
+// countOf gives what the program with the kernel's number has counted.
+func countOf(id uint32) (uint64, error) {
+	program, err := openProgram(id)
+	if err != nil {
+		return 0, err
+	}
+	defer unix.Close(program)
+	d, err := describe(program)
+	if err != nil || d.counter == 0 {
+		return 0, err
+	}
+	counter, err := openMap(d.counter)
+	if err != nil {
+		return 0, err
+	}
+	defer unix.Close(counter)
+	return lookup(counter)
+}
+
+// programName gives the name of the program with the kernel's number.
+func programName(id uint32) (string, error) {
+	program, err := openProgram(id)
+	if err != nil {
+		return "", err
+	}
+	d, err := describe(program)
+	return d.name, errors.Join(err, unix.Close(program))
+}

@@ -1,0 +1,192 @@
+package offload
+
+import (
+	"fmt"
+	"hash/fnv"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// prefix begins the name of every version of the program, and of no other program,
+// as "bpftool net" and "tc filter" show it. The rest tells the versions apart.
+const prefix = "mvfilter_"
+
+var name = sync.OnceValue(func() string {
+	hash := fnv.New32a()
+	_, _ = hash.Write(assemble(instructions(0))) // which cannot fail
+	return fmt.Sprintf("%s%06x", prefix, hash.Sum32()>>8)
+})
+
+// counterName is the name of the array that counts the dropped frames.
+const counterName = "mvfilter_drops"
+
+// Offsets in a struct __sk_buff, and the kernel's functions that the program calls
+// (include/uapi/linux/bpf.h).
+const (
+	skbProtocol = 16
+	skbData     = 76
+	skbDataEnd  = 80
+
+	probeReadKernel = 113
+)
+
+// copied is how much of struct sk_buff the program copies, in bytes: the fields that
+// it reads are in it on every kernel, or the kernel refuses the program.
+const copied = 224
+
+// checksumPartial is what sk_buff.ip_summed says of a frame in which a sum is to be
+// stored (include/linux/skbuff.h).
+const checksumPartial = 3
+
+// What the program answers: that the next one is asked, or that the frame is
+// dropped (include/uapi/linux/pkt_cls.h and bpf.h, TCX_NEXT and TCX_DROP).
+const (
+	next = -1
+	shot = 2
+)
+
+// Lengths of headers, and where in a header of a transport protocol the checksum
+// is, in bytes.
+const (
+	ethernet   = 14
+	ipv4Header = 20 // without options
+	ipv6Header = 40
+
+	tcpChecksum = 16
+	udpChecksum = 6
+	portsEnd    = 4 // SCTP's ports, and the type and code of ICMP
+)
+
+// Protocols above IP, extension headers of IPv6 among them (IANA's protocol
+// numbers).
+const (
+	hopByHop   = 0
+	tcp        = 6
+	udp        = 17
+	routing    = 43
+	fragment   = 44
+	authentic  = 51
+	icmpv6     = 58
+	dstOptions = 60
+)
+
+// instructions are what runs for each frame that the rules let pass; counter is the
+// descriptor of the array in which it counts what it drops.
+//
+// A frame is dropped that is not what the rules took it for, or in which a sum is
+// still to be stored over, or before, anything that the rules have judged. No field
+// of __sk_buff, which programs are to go by, tells of that.
+func instructions(counter int) []instruction {
+	return []instruction{
+		// A tap has the whole Ethernet header where it can be read directly
+		// (drivers/net/tap.c, tap_get_user).
+		move(ctx, r1),
+		load(size32, frame, ctx, skbData),
+		load(size32, end, ctx, skbDataEnd),
+		move(r4, frame),
+		calculate(unix.BPF_ADD, r4, ethernet),
+		jumpIf(unix.BPF_JGT, r4, end, "drop"),
+		load(size16, etherType, frame, 12),
+
+		// The rules go by the protocol that the kernel calls the frame, which is
+		// its EtherType, unless the guest asks to cut up one without sums:
+		// then EtherType 0 becomes IPv4 or IPv6 (include/linux/virtio_net.h,
+		// virtio_net_hdr_to_skb).
+		load(size32, r5, ctx, skbProtocol),
+		jumpIf(unix.BPF_JNE, r5, etherType, "drop"),
+
+		// The rest is asked of the kernel's own struct sk_buff, at whose beginning
+		// ctx really points; it has to be copied to be read. Is a sum to be stored
+		// (CHECKSUM_PARTIAL)?
+		move(r1, stack),
+		calculate(unix.BPF_ADD, r1, -copied),
+		set(r2, copied),
+		move(r3, ctx),
+		call(probeReadKernel),
+		jump(unix.BPF_JNE, r0, 0, "drop"),
+		move(r1, stack),
+		calculate(unix.BPF_ADD, r1, -copied),
+		loadField(r2, r1, ipSummed),
+		shiftField(r2, ipSummed),
+		calculate(unix.BPF_RSH, r2, 64-2),
+		jump(unix.BPF_JEQ, r2, checksumPartial, "partial"),
+		at("pass", set(r0, next)),
+		exit(),
+
+		// It is. r2 becomes the first place where it may be: the sum's own of TCP
+		// and UDP, or behind, where it belongs to what they carry. A sum lies
+		// within the part that can be read directly, so a frame is dropped whose
+		// header is not.
+		at("partial", jump(unix.BPF_JEQ, etherType, inNetworkOrder(unix.ETH_P_IP), "ipv4")),
+		jump(unix.BPF_JEQ, etherType, inNetworkOrder(unix.ETH_P_IPV6), "ipv6"),
+		jump(unix.BPF_JEQ, etherType, inNetworkOrder(unix.ETH_P_ARP), "drop"),
+		set(r2, ethernet), // passes unjudged, if at all
+		goTo("ask"),
+
+		// A fragment has no sum of its own: the offset, and whether more follow,
+		// must be 0.
+		at("ipv4", move(r4, frame)),
+		calculate(unix.BPF_ADD, r4, ethernet+ipv4Header),
+		jumpIf(unix.BPF_JGT, r4, end, "drop"),
+		load(size16, r4, frame, ethernet+6),
+		calculate(unix.BPF_AND, r4, inNetworkOrder(0x3fff)),
+		jump(unix.BPF_JNE, r4, 0, "drop"),
+		load(size8, r4, frame, ethernet+9), // protocol
+		load(size8, r2, frame, ethernet),   // version and header length, in four bytes
+		calculate(unix.BPF_AND, r2, 0x0f),
+		calculate(unix.BPF_LSH, r2, 2),
+		jump(unix.BPF_JLT, r2, ipv4Header, "drop"),
+		calculate(unix.BPF_ADD, r2, ethernet),
+		goTo("transport"),
+
+		// One extension header can stand between: that of tunnels (RFC 2473, 5.1),
+		// or of a route. More, a fragment, or ICMPv6, whose targets the rules
+		// judge, is nothing that a guest leaves a sum of to its host.
+		at("ipv6", move(r4, frame)),
+		calculate(unix.BPF_ADD, r4, ethernet+ipv6Header+2),
+		jumpIf(unix.BPF_JGT, r4, end, "drop"),
+		load(size8, r4, frame, ethernet+6), // next header
+		set(r2, ethernet+ipv6Header),
+		jump(unix.BPF_JEQ, r4, hopByHop, "extension"),
+		jump(unix.BPF_JEQ, r4, routing, "extension"),
+		jump(unix.BPF_JNE, r4, dstOptions, "known"),
+		at("extension", load(size8, r4, frame, ethernet+ipv6Header)),
+		load(size8, r5, frame, ethernet+ipv6Header+1), // length, in eight bytes behind the first eight
+		calculate(unix.BPF_ADD, r5, 1),
+		calculate(unix.BPF_LSH, r5, 3),
+		add(r2, r5),
+		at("known", jump(unix.BPF_JEQ, r4, hopByHop, "drop")),
+		jump(unix.BPF_JEQ, r4, routing, "drop"),
+		jump(unix.BPF_JEQ, r4, fragment, "drop"),
+		jump(unix.BPF_JEQ, r4, authentic, "drop"),
+		jump(unix.BPF_JEQ, r4, icmpv6, "drop"),
+		jump(unix.BPF_JEQ, r4, dstOptions, "drop"),
+
+		at("transport", jump(unix.BPF_JEQ, r4, tcp, "tcp")),
+		jump(unix.BPF_JEQ, r4, udp, "udp"),
+		calculate(unix.BPF_ADD, r2, portsEnd),
+		goTo("ask"),
+		at("udp", calculate(unix.BPF_ADD, r2, udpChecksum)),
+		goTo("ask"),
+		at("tcp", calculate(unix.BPF_ADD, r2, tcpChecksum)),
+
+		// Does the sum lie there, or behind? Its place is so far from where it starts;
+		// that, and the Ethernet header, are counted from the beginning of the
+		// frame's memory.
+		at("ask", move(r1, stack)),
+		calculate(unix.BPF_ADD, r1, -copied),
+		loadField(r3, r1, csumStart),
+		loadField(r4, r1, csumOffset),
+		add(r3, r4),
+		loadField(r4, r1, macHeader),
+		subtract(r3, r4),
+		jumpIf(unix.BPF_JSGE, r3, r2, "pass"),
+
+		at("drop", mapValue(r1, counter)),
+		set(r2, 1),
+		increment(r1, r2),
+		set(r0, shot),
+		exit(),
+	}
+}

@@ -1,0 +1,99 @@
+package offload
+
+import (
+	"errors"
+	"os"
+	"runtime"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Linux 6.6 runs programs on a device's way out without a qdisc, too, in an order,
+// before those in qdiscs, and keeps them as long as the device (kernel/bpf/tcx.c).
+
+// mostPrograms is how many of them a device can have (BPF_MPROG_MAX).
+const mostPrograms = 64
+
+// findTCX finds nothing, and leaves tcx false, where the kernel does not know of such
+// programs.
+func findTCX(ifindex int) (standing, error) {
+	s := standing{ifindex: ifindex}
+	var ids [mostPrograms]uint32
+	attributes := struct {
+		target, kind, queryFlags, attachFlags uint32
+		ids                                   uint64
+		count, _                              uint32
+		flags, links, linkFlags               uint64
+		revision                              uint64
+	}{target: uint32(ifindex), kind: unix.BPF_TCX_EGRESS, ids: pointer(&ids), count: mostPrograms}
+	_, err := bpf(unix.BPF_PROG_QUERY, &attributes)
+	runtime.KeepAlive(&ids)
+	if errors.Is(err, unix.EINVAL) {
+		return s, nil
+	}
+	s.tcx = true
+	if errors.Is(err, unix.ENOENT) { // no program yet, in the first kernels
+		return s, nil
+	}
+	if err != nil {
+		return s, os.NewSyscallError("bpf program query", err)
+	}
+	s.revision = attributes.revision
+	for _, id := range ids[:min(attributes.count, mostPrograms)] {
+		called, err := programName(id)
+		if errors.Is(err, unix.ENOENT) {
+			continue // it is gone by now
+		}
+		if err != nil {
+			return s, err
+		}
+		if strings.HasPrefix(called, prefix) {
+			s.id, s.name = id, called
+			break
+		}
+	}
+	return s, nil
+}
+
+// replaceTCX puts the program before all others, which could let a frame pass that
+// it has not seen, or in the place of the one that stands.
+func (s standing) replaceTCX(program int) error {
+	attributes := attachment{
+		target: uint32(s.ifindex), program: uint32(program), kind: unix.BPF_TCX_EGRESS,
+		flags: unix.BPF_F_BEFORE, revision: s.revision,
+	}
+	if s.id != 0 {
+		old, err := openProgram(s.id)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(old)
+		attributes.flags, attributes.instead = unix.BPF_F_REPLACE, uint32(old)
+	}
+	_, err := bpf(unix.BPF_PROG_ATTACH, &attributes)
+	return os.NewSyscallError("bpf program attach", err)
+}
+
+func (s standing) removeTCX() error {
+	program, err := openProgram(s.id)
+	if errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer unix.Close(program)
+	attributes := attachment{target: uint32(s.ifindex), program: uint32(program), kind: unix.BPF_TCX_EGRESS}
+	_, err = bpf(unix.BPF_PROG_DETACH, &attributes)
+	if errors.Is(err, unix.ENOENT) {
+		return nil // somebody else was faster
+	}
+	return os.NewSyscallError("bpf program detach", err)
+}
+
+// attachment are bpf(2)'s attributes to attach and detach.
+type attachment struct {
+	target, program, kind, flags, instead, relative uint32
+	revision                                        uint64
+}
