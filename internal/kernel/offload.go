@@ -17,7 +17,11 @@ func attachOffload(tables []ruleset.Table) error {
 		if !t.CheckOffload {
 			continue
 		}
-		if err := onDevice(t.Name, offload.Attach); err != nil {
+		err := onDevice(t.Name, offload.Attach)
+		switch {
+		case errors.Is(err, unix.ENODEV):
+			return err
+		case err != nil:
 			return fmt.Errorf("%w; offload = \"pass\" in the policy does without", err)
 		}
 	}
