@@ -53,9 +53,9 @@ func load(size byte, dst, base register, offset int16) instruction {
 	return instruction{code: unix.BPF_LDX | unix.BPF_MEM | size, dst: dst, src: base, offset: offset}
 }
 
-// loadField loads a field of struct sk_buff.
-func loadField(dst, base register, f *field) instruction {
-	i := load(f.size, dst, base, int16(f.place))
+// loadField loads a field of a struct sk_buff whose address is in r1.
+func loadField(dst register, f *field) instruction {
+	i := load(f.size, dst, r1, int16(f.place))
 	i.field, i.relocation = f, place
 	return i
 }

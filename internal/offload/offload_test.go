@@ -15,7 +15,7 @@ import (
 func passes(t *testing.T, n *lab.Network, tap *lab.Tap) bool {
 	t.Helper()
 	frame := ether(0x0800, ipv4(17, 0, 0), make([]byte, 40))
-	seen, err := n.Watch(func() error { return tap.SendRaw(append(header(1, 0, 0, 0, 20, 10), frame...)) })
+	seen, err := n.Watch(func() error { return tap.SendRaw(append(header(1, 0, 0, 20, 10), frame...)) })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -107,7 +107,7 @@ func instructions(counter int) []instruction {
 		jump(unix.BPF_JNE, r0, 0, "drop"),
 		move(r1, stack),
 		calculate(unix.BPF_ADD, r1, -copied),
-		loadField(r2, r1, ipSummed),
+		loadField(r2, ipSummed),
 		shiftField(r2, ipSummed),
 		calculate(unix.BPF_RSH, r2, 64-2),
 		jump(unix.BPF_JEQ, r2, checksumPartial, "partial"),
@@ -176,10 +176,10 @@ func instructions(counter int) []instruction {
 		// frame's memory.
 		at("ask", move(r1, stack)),
 		calculate(unix.BPF_ADD, r1, -copied),
-		loadField(r3, r1, csumStart),
-		loadField(r4, r1, csumOffset),
+		loadField(r3, csumStart),
+		loadField(r4, csumOffset),
 		add(r3, r4),
-		loadField(r4, r1, macHeader),
+		loadField(r4, macHeader),
 		subtract(r3, r4),
 		jumpIf(unix.BPF_JSGE, r3, r2, "pass"),
 

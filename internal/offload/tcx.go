@@ -94,6 +94,6 @@ func (s standing) removeTCX() error {
 
 // attachment are bpf(2)'s attributes to attach and detach.
 type attachment struct {
-	target, program, kind, flags, instead, relative uint32
-	revision                                        uint64
+	target, program, kind, flags, instead, _ uint32
+	revision                                 uint64
 }

@@ -203,9 +203,9 @@ func shapes() []shape {
 }
 
 // header is a virtio header (the virtio specification, 5.1.6).
-func header(flags, gso byte, headers, size, start, offset int) []byte {
+func header(flags, gso byte, size, start, offset int) []byte {
 	h := []byte{flags, gso}
-	for _, n := range []int{headers, size, start, offset} {
+	for _, n := range []int{0, size, start, offset} {
 		h = binary.NativeEndian.AppendUint16(h, uint16(n))
 	}
 	return h
@@ -287,7 +287,7 @@ func everyPlace(t *testing.T, n *lab.Network, tap *lab.Tap, s shape, first int) 
 	taken := all[:0:0]
 	seen, err := n.Watch(func() error {
 		for _, r := range all {
-			err := tap.SendRaw(append(header(1, 0, 0, 0, r.start, r.at-r.start), r.frame...))
+			err := tap.SendRaw(append(header(1, 0, 0, r.start, r.at-r.start), r.frame...))
 			if errors.Is(err, unix.EINVAL) && r.start < lowest {
 				continue
 			}
@@ -330,7 +330,7 @@ func TestNothingElseChanges(t *testing.T) {
 			for _, flags := range []byte{0, 2} { // 2: the sum is said to be right
 				seen, err := n.Watch(func() error {
 					for _, frame := range frames {
-						if err := tap.SendRaw(append(header(flags, 0, 0, 0, 0, 0), frame...)); err != nil {
+						if err := tap.SendRaw(append(header(flags, 0, 0, 0, 0), frame...)); err != nil {
 							return err
 						}
 					}
@@ -406,7 +406,7 @@ func TestCutUp(t *testing.T) {
 			}
 			const most = 1400 // bytes in a piece; all make three
 			seen, err := n.Watch(func() error {
-				return tap.SendRaw(append(header(flags, test.kind, 0, most, test.header, test.offset), test.frame...))
+				return tap.SendRaw(append(header(flags, test.kind, most, test.header, test.offset), test.frame...))
 			})
 			want := 3
 			if checked && !test.passes {
