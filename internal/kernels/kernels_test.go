@@ -20,7 +20,7 @@ import (
 )
 
 // bootTime bounds the guest's whole life.
-const bootTime = 10 * time.Minute
+const bootTime = 18 * time.Minute
 
 // repository is the way from here to the repository's root.
 const repository = "../.."
