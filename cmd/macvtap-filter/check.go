@@ -51,6 +51,7 @@ func check(ctx context.Context, std streams, o options, args []string) error {
 	checkForeign(ctx, r)
 	checkSecurity(r)
 	checkHook(r)
+	checkWatch(ctx, r)
 	checkLibvirt(ctx, r, c)
 	switch {
 	case err != nil:

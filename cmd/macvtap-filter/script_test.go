@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -22,6 +23,7 @@ import (
 	"macvtap-filter/internal/kernel"
 	"macvtap-filter/internal/lab"
 	"macvtap-filter/internal/offload"
+	"macvtap-filter/internal/watch"
 )
 
 // enterLab gives a script the stories as $CASES and a hypervisor of its own: a
@@ -146,6 +148,26 @@ func wantGuard(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	if standing == neg {
 		ts.Fatalf("a guard stands: %t", standing)
+	}
+}
+
+// awaitWatch waits for a watch to run, or, with a part of a problem, to tell of it:
+// watching [PART]
+func awaitWatch(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) > 1 {
+		ts.Fatalf("usage: watching [PART]")
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	for {
+		told, err := watch.Ask(ctx)
+		if err == nil && (len(args) == 0 || strings.Contains(fmt.Sprintf("%+v", told), args[0])) {
+			return
+		}
+		if ctx.Err() != nil {
+			ts.Fatalf("watch never tells so: %+v, %v", told, err)
+		}
+		time.Sleep(10 * time.Millisecond)
 	}
 }
 

@@ -111,8 +111,8 @@ example: macvtap-filter facts enp88s0 >facts.json
 
 const checkUsage = `usage: macvtap-filter check
 
-Checks the configuration, the parents, the kernel, the hook and libvirt, one line
-each. Exits 1 when something must be mended.
+Checks the configuration, the parents, the kernel, the hook, watch and libvirt, one
+line each. Exits 1 when something must be mended.
 
   --config FILE  another configuration
 `

@@ -215,11 +215,9 @@ func (w *watcher) sweep(ctx context.Context, standing map[string]kernel.Standing
 			w.Log(slog.LevelInfo, fmt.Sprintf("removed the table %s of the VM %q: its device is gone, or on no configured parent", s.Name, owner.Name), journal.Fields{"VM": owner.Name, "UUID": owner.UUID})
 		}
 	}
-	if err != nil {
-		w.say(slog.LevelError, "sweep", err.Error(), nil)
+	if !w.mind("sweep", err) {
 		w.again.tables = true
 		return false
 	}
-	w.say(slog.LevelInfo, "sweep", "", nil)
 	return true
 }

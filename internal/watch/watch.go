@@ -12,6 +12,7 @@ package watch
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
@@ -208,15 +209,13 @@ func (w *watcher) pass(ctx context.Context) bool {
 	defer cancel()
 	seen := w.look.and(w.again)
 	w.look, w.again = look{}, look{}
-	if err := w.see(&seen); err != nil {
+	if !w.mind("network", w.see(&seen)) {
 		w.again = seen
-		w.say(slog.LevelError, "network", err.Error(), nil)
 		return false
 	}
 	standing, err := w.standing(ctx, seen)
-	if err != nil {
+	if !w.mind("nftables", err) {
 		w.again = seen
-		w.say(slog.LevelError, "nftables", err.Error(), nil)
 		return false
 	}
 	for _, d := range w.devices {
@@ -224,8 +223,6 @@ func (w *watcher) pass(ctx context.Context) bool {
 			w.plan(ctx, d, standing)
 		}
 	}
-	w.say(slog.LevelInfo, "network", "", nil)
-	w.say(slog.LevelInfo, "nftables", "", nil)
 	ok := w.mind("lower", w.lowerGuard(ctx))
 	ok = w.mend(ctx) && ok
 	ok = w.mind("raise", w.raiseGuard(ctx)) && ok
@@ -233,8 +230,11 @@ func (w *watcher) pass(ctx context.Context) bool {
 }
 
 // mind logs an error about something, unless it was logged last, and reports
-// whether there was none.
+// whether there was none. That a pass was given up because watch ends is none to log.
 func (w *watcher) mind(about string, err error) bool {
+	if errors.Is(err, context.Canceled) {
+		return false
+	}
 	if err != nil {
 		w.say(slog.LevelError, about, err.Error(), nil)
 		return false

@@ -1,0 +1,40 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+
+	"macvtap-filter/internal/watch"
+)
+
+// checkWatch asks the watch of this host, and says what is lost without one.
+func checkWatch(ctx context.Context, r *report) {
+	told, err := watch.Ask(ctx)
+	switch {
+	case errors.Is(err, watch.ErrNotRunning):
+		r.warn("watch: does not run: an interface plugged into a running VM stays open, and rules that somebody flushes stay away: systemctl enable --now macvtap-filter-watch")
+	case errors.Is(err, fs.ErrPermission):
+		r.warn("watch: cannot be asked without root: %v", err)
+	case err != nil:
+		r.fail("watch: %v: systemctl restart macvtap-filter-watch", err)
+	default:
+		checkTold(r, told)
+	}
+}
+
+// checkTold passes on what a watch says is wrong.
+func checkTold(r *report, told watch.Report) {
+	r.ok("watch: process %d watches %d interfaces", told.PID, len(told.Devices))
+	if told.Config != "" {
+		r.fail("watch: %s", told.Config)
+	}
+	if told.Libvirt != "" {
+		r.warn("watch: %s", told.Libvirt)
+	}
+	for _, d := range told.Devices {
+		if d.Problem != "" {
+			r.fail("watch: interface %q is %s: %s", d.Name, d.State, d.Problem)
+		}
+	}
+}
