@@ -123,7 +123,11 @@ install: build
 	echo "then keep hot-plugged and flushed interfaces closed, too: systemctl daemon-reload && systemctl enable --now macvtap-filter-watch"; \
 	echo "or at least put running VMs in step: macvtap-filter apply --all"
 
+# The service would run on without its file, and systemd would go on looking for it.
 uninstall:
+	@if test -z "$(DESTDIR)" && { systemctl --quiet is-active macvtap-filter-watch || systemctl --quiet is-enabled macvtap-filter-watch; } 2>/dev/null; then \
+	  echo "the service is running or enabled; first: systemctl disable --now macvtap-filter-watch" >&2; exit 1; \
+	fi
 	rm -f "$(HOOK)" "$(LINK)" "$(UNIT)"
 	@echo "left as they are: $(CONFIG) and the rules of running VMs; \"nft list tables netdev\" shows these"
 

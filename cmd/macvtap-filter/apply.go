@@ -15,6 +15,7 @@ import (
 	"macvtap-filter/internal/libvirt"
 	"macvtap-filter/internal/plan"
 	"macvtap-filter/internal/ruleset"
+	"macvtap-filter/internal/watch"
 )
 
 // apply programs the rules of running VMs again. One VM's failure does not keep
@@ -177,6 +178,9 @@ func sweep(ctx context.Context, std streams, o options) error {
 func remove(ctx context.Context, std streams, o options, args []string) error {
 	if err := wantVMs(o, args); err != nil {
 		return err
+	}
+	if told, err := watch.Ask(ctx); err == nil && !o.dryRun {
+		return fmt.Errorf("watch runs, process %d, and would put the rules back at once: stop it first: systemctl stop macvtap-filter-watch", told.PID)
 	}
 	if o.all {
 		// First: nothing would open the devices again whose rules go.

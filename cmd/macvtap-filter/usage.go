@@ -58,6 +58,7 @@ const removeUsage = `usage: macvtap-filter remove [--dry-run] VM… | --all
 
 Removes the rules of VMs: their interfaces are open to the local network then. It
 needs no libvirt; a VM is named as it was when its rules were made, or by its UUID.
+Where watch runs, which would put them back, nothing is removed: stop it first.
 
   --dry-run      say which tables would go, as nft commands, and change nothing
 `

@@ -16,6 +16,7 @@ const (
 	hookPath    = "/etc/libvirt/hooks/qemu.d/macvtap-filter"
 	commandPath = "/usr/local/sbin/macvtap-filter"
 	configPath  = "/etc/macvtap-filter/config.toml"
+	unitPath    = "/usr/local/lib/systemd/system/macvtap-filter-watch.service"
 )
 
 // shieldedSite makes a site where the binary is installed, as `make install` does it for this parent NIC; "" leaves it to
@@ -49,6 +50,7 @@ func (m *machine) restartLibvirt(t *testing.T, signal syscall.Signal, between fu
 		t.Fatal(err)
 	}
 	between()
+	m.run(t, "test", "-s", unitPath)
 	if err := m.hv.StartLibvirt(t.Context()); err != nil {
 		t.Fatal(err)
 	}

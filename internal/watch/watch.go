@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"runtime/debug"
 	"time"
 
@@ -176,7 +177,10 @@ func (w *watcher) loop(ctx context.Context, told <-chan event, ended <-chan erro
 			case <-retry:
 			case <-idle:
 				idle = nil
-				debug.FreeOSMemory() // a burst may have needed a hundred times what is kept
+				// A burst may have needed a hundred times what is kept. What
+				// sync.Pools hold of it goes with the second collection.
+				runtime.GC()
+				debug.FreeOSMemory()
 				continue
 			case e := <-told:
 				e(w)

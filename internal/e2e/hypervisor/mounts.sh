@@ -7,7 +7,7 @@ cp -a /etc/. /run/etc
 mount --bind /run/etc /etc
 rm -rf /etc/libvirt /etc/macvtap-filter
 mkdir -p /etc/libvirt
-for dir in /var/lib/libvirt /var/cache/libvirt /var/log/libvirt /usr/local/sbin; do
+for dir in /var/lib/libvirt /var/cache/libvirt /var/log/libvirt /usr/local/sbin /usr/local/lib; do
     mount -t tmpfs -o mode=755 tmpfs "$dir"
 done
 echo ready

@@ -1,5 +1,5 @@
 # Becomes the systemd of a machine of its own: called as process 1 of new namespaces. $1 is where the program was
-# installed, $2 is a directory to make in /run for the units.
+# installed, $2 is a directory to make in /run for other units, $3 is where systemd looks for units.
 mount --make-rprivate /
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys # that of the network namespace
@@ -9,7 +9,7 @@ mkdir -p "$2" /run/lock /run/etc
 cp -a /etc/. /run/etc
 mount --bind /run/etc /etc
 rm -rf /etc/libvirt /etc/macvtap-filter /etc/systemd /etc/machine-id
-for dir in /var/lib/libvirt /var/cache/libvirt /var/log /usr/local/sbin; do
+for dir in /var/lib/libvirt /var/cache/libvirt /var/log /usr/local/sbin /usr/local/lib; do
     mount -t tmpfs -o mode=755 tmpfs "$dir"
 done
 # Process 1 sets and writes to what belongs to the whole machine, unless it cannot.
@@ -19,8 +19,7 @@ mount --bind /dev/null /dev/console
 mount --bind /dev/null /dev/kmsg
 
 cp -a "$1/etc/." /etc
-cp -a "$1/usr/local/sbin/." /usr/local/sbin
-cp "$1"/usr/local/lib/systemd/system/* "$2"
+cp -a "$1/usr/local/." /usr/local
 cp /lib/systemd/system/systemd-journald.service /lib/systemd/system/systemd-journald.socket "$2"
 mkdir /etc/systemd
 printf '[Journal]\nStorage=volatile\nReadKMsg=no\n' >/etc/systemd/journald.conf
@@ -55,5 +54,5 @@ done
 printf '[Unit]\nRequires=multi-user.target\nWants=systemd-journald.service\n' >"$2/default.target"
 
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
-exec env -i PATH=$PATH container=other SYSTEMD_UNIT_PATH="$2" \
+exec env -i PATH=$PATH container=other SYSTEMD_UNIT_PATH="$3" \
     /lib/systemd/systemd --system --unit=default.target --log-target=journal --log-level=info

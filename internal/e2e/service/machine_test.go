@@ -30,6 +30,7 @@ import (
 const (
 	unit       = "macvtap-filter-watch.service"
 	unitFolder = "/run/units"
+	unitPath   = "/etc/systemd/system:" + unitFolder + ":/usr/local/lib/systemd/system"
 	configFile = "/etc/macvtap-filter/config.toml"
 
 	// bound is how long anything that should happen may take on a busy machine.
@@ -71,7 +72,7 @@ func boot(t *testing.T, config string, dropIns ...string) *machine {
 	if config != "" {
 		m.check(os.WriteFile(filepath.Join(root, configFile), []byte(config), 0o644))
 	}
-	m.systemd = exec.Command("unshare", "--cgroup", "sh", "-euc", machineScript, "machine", root, unitFolder)
+	m.systemd = exec.Command("unshare", "--cgroup", "sh", "-euc", machineScript, "machine", root, unitFolder, unitPath)
 	m.systemd.Stdout, m.systemd.Stderr = &m.console, &m.console
 	m.systemd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags:  unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC,
@@ -185,7 +186,7 @@ func (m *machine) try(name string, args ...string) (string, error) {
 	pid := fmt.Sprint(m.systemd.Process.Pid)
 	enter := []string{"--target", pid, "--mount", "--pid", "--net", "--uts", "--ipc", "--cgroup", "--", name}
 	cmd := exec.Command("nsenter", append(enter, args...)...)
-	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", "SYSTEMD_UNIT_PATH=" + unitFolder}
+	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", "SYSTEMD_UNIT_PATH=" + unitPath}
 	out, err := cmd.CombinedOutput()
 	return string(out), err
 }

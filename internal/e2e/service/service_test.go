@@ -5,6 +5,7 @@ package service
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -347,6 +348,38 @@ func TestLibvirt(t *testing.T) {
 const vmXML = `<domain type='qemu'><name>web-1</name><memory unit='MiB'>32</memory>
 <os><type arch='x86_64' machine='q35'>hvm</type></os>
 <devices><interface type='direct'><source dev='enp88s0' mode='bridge'/><target dev='web0'/></interface></devices></domain>`
+
+// TestUninstall shows that the program is not taken away below a service that runs, and that nothing of it is left
+// afterwards but the configuration and the rules.
+func TestUninstall(t *testing.T) {
+	m := boot(t, "")
+	uninstall := func() (string, error) { return m.try("make", "-C", moduleRoot(t), "uninstall", "DESTDIR=") }
+	m.run("systemctl", "enable", "--now", unit)
+	tap := m.plug("macvtap0", 1)
+	m.until("the interface has rules", func() bool { return m.closed(tap) })
+	for _, still := range []string{"enabled and running", "enabled"} {
+		if out, err := uninstall(); err == nil || !strings.Contains(out, "systemctl disable --now macvtap-filter-watch") {
+			t.Fatalf("uninstalled while the service is %s: %v: %s", still, err, out)
+		}
+		m.run("systemctl", "stop", unit)
+	}
+	m.run("systemctl", "disable", "--now", unit)
+	if out, err := uninstall(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for _, file := range []string{"/usr/local/sbin/macvtap-filter", "/etc/libvirt/hooks/qemu.d/macvtap-filter",
+		"/usr/local/lib/systemd/system/" + unit, "/etc/systemd/system/multi-user.target.wants/" + unit} {
+		if _, err := os.Lstat(m.path(file)); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s is left: %v", file, err)
+		}
+	}
+	if _, err := os.Stat(m.path(configFile)); err != nil {
+		t.Error(err)
+	}
+	if !m.closed(tap) {
+		t.Error("the rules of what runs went, too")
+	}
+}
 
 // TestUnitFile holds the unit file to what systemd says of it: no mistakes, and little left that it may do.
 func TestUnitFile(t *testing.T) {
