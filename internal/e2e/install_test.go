@@ -36,6 +36,7 @@ func (m *machine) install(t *testing.T, parent string) {
 	t.Logf("make install said:\n%s", out)
 	m.run(t, "test", "-x", hookPath)
 	m.run(t, "test", "-s", configPath)
+	m.run(t, "test", "-s", unitPath)
 	if found := strings.TrimSpace(m.run(t, "sh", "-c", "command -v macvtap-filter")); found != commandPath {
 		t.Errorf("the command on PATH is %q, want %s", found, commandPath)
 	}
@@ -50,7 +51,6 @@ func (m *machine) restartLibvirt(t *testing.T, signal syscall.Signal, between fu
 		t.Fatal(err)
 	}
 	between()
-	m.run(t, "test", "-s", unitPath)
 	if err := m.hv.StartLibvirt(t.Context()); err != nil {
 		t.Fatal(err)
 	}
