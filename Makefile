@@ -6,6 +6,7 @@
 #                    everything that could open an interface, leaks counted
 # make bench         measured beside the shell hook
 # make install       for the NIC of the default route, or PARENT=…
+# make packages      a .deb and an .rpm, in bin/packages
 
 GO      ?= go
 BIN     := bin/macvtap-filter
@@ -26,7 +27,7 @@ BENCHTIME ?= 1s
 # nothing of it.
 export CGO_ENABLED = 0
 
-.PHONY: all build demo test test-kernels e2e soak bench fuzz lint install uninstall clean
+.PHONY: all build demo test test-kernels e2e soak bench fuzz lint packages install uninstall clean
 
 all: build
 
@@ -73,39 +74,30 @@ bench: build
 lint:
 	$(GO) run $(LINTER) run
 
-# The parent of the first configuration: PARENT, or the NIC of the default route
-# (proc(5): /proc/net/route; the kernel's net/ipv6/route.c for ipv6_route).
-FIND_PARENT = { test -n "$(PARENT)" && echo "$(PARENT)"; \
-	awk 'NR > 1 && $$2 == "00000000" && $$8 == "00000000" { print $$7, $$1 }' /proc/net/route | sort -n | cut -d' ' -f2; \
-	awk '$$1 ~ /^0+$$/ && $$2 == "00" && $$10 != "lo" { print $$10 }' /proc/net/ipv6_route; } 2>/dev/null | head -n 1
+packages: build
+	@GO='$(GO)' sh internal/packaging/build.sh
+
+# What the packages' maintainer scripts do, too. The parent of the first
+# configuration is PARENT, or the NIC of the default route.
+SETUP = . internal/packaging/setup.sh;
 
 install: build
-	@set -e; \
+	@set -e; $(SETUP) \
 	if test -e "$(CONFIG)"; then \
 	  echo "kept the configuration $(CONFIG)$(if $(PARENT),: its parents count$(comma) not PARENT)"; \
 	else \
-	  parent=$$($(FIND_PARENT)); \
+	  parent="$(PARENT)"; \
+	  test -n "$$parent" || parent=$$(default_nic); \
 	  test -n "$$parent" || { echo "no default route: say which NIC the VMs are on, as in: make install PARENT=eth0" >&2; exit 1; }; \
-	  install -d -m 0755 "$(dir $(CONFIG))"; \
-	  sed "s|^parents = .*|parents = [\"$$parent\"]|" internal/config/reference.toml > "$(CONFIG).new"; \
-	  mv "$(CONFIG).new" "$(CONFIG)"; \
+	  write_config internal/config/reference.toml "$(CONFIG)" "$$parent"; \
 	  echo "wrote the configuration $(CONFIG) for VMs on $$parent"; \
 	fi
-	@# A VM may start meanwhile: it finds the old file or the new one, whole, and no
-	@# other. libvirt looks for hooks when it starts: it runs this one if it found
-	@# any then, one that was put there before the daemon started (proc(5): field 22
-	@# of stat; the times of /proc/PID itself are when somebody looked there first).
-	@set -e; \
-	daemon=; \
-	for name in virtqemud libvirtd; do daemon=$${daemon:-$$(pidof -s $$name || true)}; done; \
+	@# A VM may start meanwhile: it finds the old hook or the new one, whole, and no
+	@# other.
+	@set -e; $(SETUP) \
+	daemon=$$(libvirt_pid); \
 	restart=no; \
-	if test -n "$$daemon"; then \
-	  restart=yes; \
-	  started=$$(awk -v now="$$(date +%s)" 'FNR == NR { up = $$1; next } { sub(/.*\) /, ""); print int(now - up + $$20 / 100) }' /proc/uptime /proc/$$daemon/stat); \
-	  for hook in "$(DESTDIR)/etc/libvirt/hooks/qemu" "$(dir $(HOOK))"*; do \
-	    if test -x "$$hook" && test "$$(stat -c %Z "$$hook")" -lt "$$started"; then restart=no; fi; \
-	  done; \
-	fi; \
+	if test -n "$$daemon" && ! runs_hooks "$$daemon" "$(DESTDIR)/etc/libvirt/hooks"; then restart=yes; fi; \
 	install -d -m 0755 "$(dir $(HOOK))" "$(dir $(LINK))" "$(dir $(UNIT))"; \
 	new=$$(dirname "$(dir $(HOOK))")/.macvtap-filter.new; \
 	install -m 0755 $(BIN) "$$new"; \
@@ -113,13 +105,7 @@ install: build
 	ln -sfn /etc/libvirt/hooks/qemu.d/macvtap-filter "$(LINK)"; \
 	install -m 0644 cmd/macvtap-filter/macvtap-filter-watch.service "$(UNIT)"; \
 	echo "installed the hook $(HOOK), a link to it, $(LINK), and the service $(UNIT)"; \
-	if test $$restart = yes; then \
-	  echo "libvirt looked for hooks when it started and found none: restart it once (systemctl restart libvirtd, or virtqemud; running VMs go on)"; \
-	elif test -n "$$daemon"; then \
-	  echo "libvirt runs hooks already: no restart is needed"; \
-	else \
-	  echo "libvirt is not running; it finds the hook when it starts"; \
-	fi; \
+	tell_restart "$$daemon" $$restart; \
 	echo "then keep hot-plugged and flushed interfaces closed, too: systemctl daemon-reload && systemctl enable --now macvtap-filter-watch"; \
 	echo "or at least put running VMs in step: macvtap-filter apply --all"
 

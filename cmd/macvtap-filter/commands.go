@@ -34,6 +34,7 @@ func commands() []command {
 		{"check", checkUsage, none, check},
 		{"watch", watchUsage, none, watchHost},
 		{"version", versionUsage, none, version},
+		{"complete", completeUsage, none, complete},
 	}
 }
 

@@ -133,3 +133,9 @@ changes. One that is wrong changes nothing, and is logged.
 
 const versionUsage = `usage: macvtap-filter version
 `
+
+const completeUsage = `usage: macvtap-filter complete -- WORD…
+
+Prints what may stand in the place of the last word of a command line, one a line,
+for the completions of bash, zsh and fish.
+`

@@ -1,0 +1,68 @@
+
+# What a package does when it comes and goes. Debian's and rpm's maintainer scripts
+# are setup.sh, this file, and their own few lines, which say which of these it is.
+set -e
+hooks=/etc/libvirt/hooks
+config=/etc/macvtap-filter/config.toml
+reference=/usr/share/macvtap-filter/config.toml
+service=macvtap-filter-watch.service
+
+# in_chroot says whether this is no running host but its image in the making: the
+# network that it sees is another machine's.
+in_chroot() {
+	test "$(stat -Lc %d:%i / 2>/dev/null)" != "$(stat -Lc %d:%i /proc/1/root 2>/dev/null)"
+}
+
+# first_config writes the configuration where there is none. It is no file of the
+# package's: the right one names this host's NIC, and no package's upgrade asks
+# about it or replaces it.
+first_config() {
+	nic=
+	in_chroot || nic=$(default_nic)
+	if test -e "$config"; then
+		echo "macvtap-filter: kept the configuration $config"
+	elif test -n "$nic"; then
+		write_config "$reference" "$config" "$nic"
+		echo "macvtap-filter: wrote the configuration $config for VMs on $nic; those on other NICs are left alone"
+	else
+		echo "macvtap-filter: found no default route, and so wrote no configuration: VMs with a direct interface do not start until $config is there; copy $reference and name the NIC that the VMs are on in parents"
+	fi
+}
+
+installed() {
+	first_config
+	daemon=$(libvirt_pid)
+	restart=no
+	if test -n "$daemon" && ! runs_hooks "$daemon" "$hooks" macvtap-filter; then restart=yes; fi
+	echo "macvtap-filter: $(tell_restart "$daemon" "$restart")"
+	echo 'macvtap-filter: then see what this host needs: "macvtap-filter check"; protect what runs already: "macvtap-filter apply --all";'
+	echo 'macvtap-filter: and keep hot-plugged and flushed interfaces closed, too: "systemctl enable --now macvtap-filter-watch"'
+}
+
+upgraded() {
+	if test -d /run/systemd/system; then
+		systemctl daemon-reload || true
+		try_restart "$service" || true
+	fi
+	echo "macvtap-filter: running VMs keep their rules; \"macvtap-filter apply --all\" makes them anew by the new version"
+}
+
+# removing stops what keeps the rules standing, and says what stands on. It takes no
+# rules away: that would open a running VM.
+removing() {
+	if test -d /run/systemd/system; then
+		stop "$service" || true
+	fi
+	echo "macvtap-filter: VMs that start from now on are not filtered"
+	tables=$(macvtap-filter remove --all --dry-run 2>/dev/null || true)
+	test -n "$tables" || return 0
+	cat <<-END
+		macvtap-filter: running VMs stay closed to the local network by the rules that stand, until the
+		host restarts or these are deleted. Delete a VM's when it has stopped: nobody else does any more,
+		and another VM's device of the same name has no network while they stand.
+	END
+	echo "$tables" | sed 's/^/  nft /'
+	if echo "$tables" | grep -qx 'delete table netdev macvtap-filter'; then
+		echo "macvtap-filter: the guard (the last of them) closes the macvtap devices of VMs that start from now on, too"
+	fi
+}
