@@ -64,7 +64,7 @@ soak:
 test-kernels:
 	$(GO) test -tags kernels -count=1 -v -timeout 20m ./internal/kernels
 
-e2e: build
+e2e: build packages
 	$(GO) test -tags e2e -count=1 -v -p 1 -timeout 30m ./internal/e2e/...
 
 bench: build
@@ -74,6 +74,7 @@ bench: build
 lint:
 	$(GO) run $(LINTER) run
 
+# VERSION, OUT and MAINTAINER of the command line are in the environment.
 packages: build
 	@GO='$(GO)' sh internal/packaging/build.sh
 

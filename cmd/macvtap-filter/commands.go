@@ -23,6 +23,9 @@ func commands() []command {
 	renders := func(f *flag.FlagSet, o *options) {
 		f.StringVar(&o.format, "format", "nft", "")
 		f.StringVar(&o.facts, "facts", "", "")
+		f.StringVar(&o.check, "check", "", "")
+		f.StringVar(&o.output, "output", "", "")
+		f.StringVar(&o.codeQuality, "code-quality", "", "")
 	}
 	return []command{
 		{"apply", applyUsage, changes, apply},

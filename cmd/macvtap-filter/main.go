@@ -85,6 +85,9 @@ type options struct {
 	format string
 	facts  string
 
+	// Of render: folders of golden files to compare with or to write, and a report.
+	check, output, codeQuality string
+
 	question question // of explain
 }
 

@@ -20,6 +20,12 @@ func render(ctx context.Context, std streams, o options, args []string) error {
 	if o.format != "nft" && o.format != "json" {
 		return badInput(fmt.Errorf("--format %s: want nft or json", o.format))
 	}
+	if o.check != "" || o.output != "" {
+		return renderMany(ctx, std, o, args)
+	}
+	if o.codeQuality != "" {
+		return badInput(errors.New("--code-quality goes with --check or --output"))
+	}
 	d, err := renderDomain(std, args)
 	if err != nil {
 		return badInput(err)
@@ -67,7 +73,7 @@ func printTables(w io.Writer, format string, tables []ruleset.Table) error {
 func renderDomain(std streams, args []string) (*domain.Domain, error) {
 	in := std.in
 	if len(args) > 1 {
-		return nil, errors.New("want one domain XML")
+		return nil, errors.New("want one domain XML; with --check or --output, any number")
 	}
 	if len(args) == 1 && args[0] != "-" {
 		file, err := os.Open(args[0])

@@ -88,6 +88,7 @@ example: macvtap-filter verify --repair web-1
 `
 
 const renderUsage = `usage: macvtap-filter render [--format nft|json] [--facts FILE] [FILE | -]
+       macvtap-filter render --check DIR | --output DIR … FILE|DIR…
 
 Prints the rules for a domain XML, from a file or standard input, as they would be
 programmed. It needs no privilege, no libvirt and none of the VM's devices. XML of
@@ -99,7 +100,17 @@ a VM that is shut off names no devices: they are called macvtap0, macvtap1, …
                  it, this host is asked where the policy has words to resolve
   --config FILE  another configuration
 
+For CI, the rules of any number of VMs, from files and folders of *.xml: those of
+domains/a/web.xml in domains are in DIR/a/web.nft (or .json).
+
+  --check DIR    compares, prints each difference, and exits 1 if there is one, or
+                 a file without its counterpart; failures are lines that GitHub
+                 (when GITHUB_ACTIONS is true) or editors (file:line:) read
+  --output DIR   writes them
+  --code-quality FILE  writes the failures as GitLab's report, too
+
 example: virsh dumpxml web-1 | macvtap-filter render
+example: macvtap-filter render --facts facts.json --check rules domains
 `
 
 const factsUsage = `usage: macvtap-filter facts PARENT…

@@ -3,11 +3,12 @@
 # binary built: "make packages" calls it. The same commit gives the same packages.
 #   VERSION     by default of the newest tag vN.N.N, and what was committed since
 #   MAINTAINER  who answers for the packages; by default who made the commit
+#   OUT         another folder
 #   GOARCH, GO  as for go
 set -eu
-nfpm=github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.44.0 # later ones need modules that the proxy does not have
+nfpm=v2.44.0 # later ones need modules that the proxy does not have
 GO=${GO:-go}
-out=bin/packages
+out=${OUT:-bin/packages}
 here=internal/packaging
 
 # An unreleased version sorts after the release before it; git's hyphens are not
@@ -72,8 +73,14 @@ licence() {
 } >"$stage/copyright"
 
 find "$stage" -exec touch -d "@$SOURCE_DATE_EPOCH" {} +
+# The package is for $ARCH, nfpm for this machine. It is kept: go asks the network
+# at each "go run" of a version.
+tool=bin/tools/nfpm-$nfpm
+if ! test -x "$tool"; then
+	env -u GOARCH GOBIN="$PWD/bin/tools" $GO install "github.com/goreleaser/nfpm/v2/cmd/nfpm@$nfpm"
+	mv bin/tools/nfpm "$tool"
+fi
 mkdir -p "$out"
 for kind in deb rpm; do
-	# The package is for $ARCH, nfpm for this machine.
-	env -u GOARCH $GO run "$nfpm" package --config "$here/nfpm.yaml" --packager "$kind" --target "$out"
+	"$tool" package --config "$here/nfpm.yaml" --packager "$kind" --target "$out"
 done

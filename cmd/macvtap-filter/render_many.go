@@ -1,0 +1,207 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/rogpeppe/go-internal/diff"
+
+	"macvtap-filter/internal/config"
+	"macvtap-filter/internal/plan"
+)
+
+// A source is a domain XML whose rules have a file of their own.
+type source struct {
+	file   string // the XML
+	golden string // where its rules are
+}
+
+// renderMany renders domain XML from files and folders, and compares with golden files
+// or writes them. One that is wrong keeps no other from its turn.
+func renderMany(ctx context.Context, std streams, o options, args []string) error {
+	folder := o.check + o.output // one of them is ""
+	if o.check != "" && o.output != "" {
+		return badInput(errors.New("give either --check or --output"))
+	}
+	sources, whole, err := findSources(args, folder, "."+o.format)
+	if err != nil {
+		return badInput(err)
+	}
+	found, bad := &findings{std: std}, 0
+	c, err := config.Load(o.config)
+	if err != nil {
+		found.addError(err)
+		return badInput(errors.Join(err, found.report(o.codeQuality)))
+	}
+	network, err := renderNetwork(ctx, o)
+	if err != nil {
+		return err
+	}
+	for _, s := range sources {
+		text, warnings, err := renderFile(std, o, c, network, s.file)
+		for _, w := range warnings {
+			found.add(minor, s.file, 1, w)
+		}
+		switch {
+		case err != nil:
+			bad++
+			found.add(major, s.file, 1, err.Error())
+		case o.output != "":
+			if err := writeGolden(std, s.golden, text); err != nil {
+				return err
+			}
+		default:
+			if err := found.compare(s, text); err != nil {
+				return err
+			}
+		}
+	}
+	if whole {
+		if err := found.strays(sources, folder, "."+o.format); err != nil {
+			return err
+		}
+	}
+	if err := found.report(o.codeQuality); err != nil {
+		return err
+	}
+	switch {
+	case bad > 0:
+		return badInput(fmt.Errorf("%d of %d files have no rules", bad, len(sources)))
+	case found.majors() > 0:
+		return errTold
+	case o.check != "":
+		notef(std, "%d rulesets are as in %s", len(sources), folder)
+	}
+	return nil
+}
+
+// renderFile renders one domain XML as it is printed.
+func renderFile(std streams, o options, c *config.Config, network plan.Network, file string) (text string, warnings []string, err error) {
+	d, err := renderDomain(std, []string{file})
+	if err != nil {
+		return "", nil, err
+	}
+	made, err := plan.Make(d, c, network)
+	if err != nil {
+		return "", nil, err
+	}
+	var out strings.Builder
+	err = printTables(&out, o.format, made.Tables)
+	return out.String(), made.Warnings, err
+}
+
+// findSources gives the domain XML that files and folders hold, at any depth, and where
+// the rules of each are in a folder. It reports whether all of it is from folders, so
+// that a golden file without XML is a mistake.
+func findSources(args []string, folder, extension string) (sources []source, whole bool, err error) {
+	if len(args) == 0 {
+		return nil, false, errors.New("name the domain XML: files, or folders of them")
+	}
+	whole = true
+	for _, arg := range args {
+		info, err := os.Stat(arg)
+		if err != nil {
+			return nil, false, err
+		}
+		names := []string{filepath.Base(arg)}
+		root := filepath.Dir(arg)
+		if whole = whole && info.IsDir(); info.IsDir() {
+			root = arg
+			if names, err = filesBelow(arg, ".xml"); err != nil {
+				return nil, false, err
+			}
+			if len(names) == 0 {
+				return nil, false, fmt.Errorf("%s: no *.xml in it", arg)
+			}
+		}
+		for _, name := range names {
+			golden := filepath.Join(folder, strings.TrimSuffix(name, filepath.Ext(name))+extension)
+			s := source{file: filepath.Join(root, name), golden: golden}
+			if i := slices.IndexFunc(sources, func(other source) bool { return other.golden == golden }); i >= 0 {
+				return nil, false, fmt.Errorf("%s and %s: the rules of both would be in %s", sources[i].file, s.file, golden)
+			}
+			sources = append(sources, s)
+		}
+	}
+	return sources, whole, nil
+}
+
+// filesBelow lists the files of that extension in a folder, by their paths from there,
+// sorted. A folder that does not exist has none.
+func filesBelow(folder, extension string) ([]string, error) {
+	var names []string
+	err := fs.WalkDir(os.DirFS(folder), ".", func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && !entry.IsDir() && filepath.Ext(path) == extension {
+			names = append(names, path)
+		}
+		return err
+	})
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return names, err
+}
+
+// writeGolden writes rules to their file, if they are not there already.
+func writeGolden(std streams, file, text string) error {
+	if old, err := os.ReadFile(file); err == nil && string(old) == text {
+		return nil
+	}
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		return err
+	}
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+		return err
+	}
+	notef(std, "wrote %s", file)
+	return nil
+}
+
+// compare prints how rules differ from their golden file, and finds that they do.
+func (f *findings) compare(s source, text string) error {
+	golden, err := os.ReadFile(s.golden)
+	if errors.Is(err, fs.ErrNotExist) {
+		f.add(major, s.file, 1, fmt.Sprintf("its rules have no golden file %s: write it with --output, and review it", s.golden))
+		return nil
+	}
+	if err != nil || string(golden) == text {
+		return err
+	}
+	d := diff.Diff(s.golden, golden, "rendered from "+s.file, []byte(text))
+	_, unified, _ := strings.Cut(string(d), "\n") // less the line "diff a b"
+	fmt.Fprint(f.std.out, unified)
+	f.add(major, s.golden, firstDifference(string(golden), text), fmt.Sprintf("the rules of %s are others from here on: if they should be, write them with --output, and review them", s.file))
+	return nil
+}
+
+// firstDifference gives the number of the first line that is not the same.
+func firstDifference(a, b string) int {
+	as, bs := strings.SplitAfter(a, "\n"), strings.SplitAfter(b, "\n")
+	for i := range as {
+		if i >= len(bs) || as[i] != bs[i] {
+			return i + 1
+		}
+	}
+	return len(as)
+}
+
+// strays finds golden files that no domain XML has.
+func (f *findings) strays(sources []source, folder, extension string) error {
+	names, err := filesBelow(folder, extension)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		file := filepath.Join(folder, name)
+		if !slices.ContainsFunc(sources, func(s source) bool { return s.golden == file }) {
+			f.add(major, file, 1, "no domain XML has these rules any more: delete the file")
+		}
+	}
+	return nil
+}
