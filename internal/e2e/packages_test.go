@@ -25,14 +25,16 @@ const packageMounts = `
 for dir in /usr /var/lib/dpkg /var/cache/man; do
     at=/run/own$dir
     mkdir -p "$at/upper" "$at/work"
+    chown --reference="$dir" "$at/upper"
     mount -t overlay -o "lowerdir=$dir,upperdir=$at/upper,workdir=$at/work" overlay "$dir"
 done
 mkdir -p /run/systemd/system /run/rpm
-cat >/usr/local/sbin/systemctl <<END
+rm -f /usr/sbin/policy-rc.d # a container's, which forbids to start services
+cat >/run/systemctl <<END
 #!/bin/sh
 echo "\$@" >>/run/systemctl.log
 END
-chmod 755 /usr/local/sbin/systemctl
+install /run/systemctl /usr/bin/systemctl
 `
 
 // A packager is what installs packages of one kind.

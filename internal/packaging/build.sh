@@ -33,7 +33,7 @@ for page in macvtap-filter.8 macvtap-filter.toml.5; do
 	gzip -9nc "$here/man/$page" >"$stage/$page.gz"
 done
 sed 's|/usr/local/sbin/|/usr/sbin/|' cmd/macvtap-filter/macvtap-filter-watch.service >"$stage/macvtap-filter-watch.service"
-for script in deb/postinst deb/prerm deb/postrm rpm/post rpm/preun rpm/postun; do
+for script in deb/preinst deb/postinst deb/prerm deb/postrm rpm/post rpm/preun rpm/postun; do
 	# dpkg runs the file, rpm feeds it to /bin/sh.
 	{ echo '#!/bin/sh'; cat "$here/setup.sh" "$here/scripts.sh" "$here/$script"; } >"$stage/$script"
 done

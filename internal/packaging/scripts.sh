@@ -6,6 +6,7 @@ hooks=/etc/libvirt/hooks
 config=/etc/macvtap-filter/config.toml
 reference=/usr/share/macvtap-filter/config.toml
 service=macvtap-filter-watch.service
+fresh=/run/macvtap-filter.fresh # the package was not there before
 
 # in_chroot says whether this is no running host but its image in the making: the
 # network that it sees is another machine's.

@@ -10,5 +10,8 @@ mkdir -p /etc/libvirt
 for dir in /var/lib/libvirt /var/cache/libvirt /var/log/libvirt /usr/local/sbin /usr/local/lib; do
     mount -t tmpfs -o mode=755 tmpfs "$dir"
 done
+# Only a look at it: compilers may be in there.
+mkdir -p /run/local/upper /run/local/work
+mount -t overlay -o lowerdir=/usr/local/lib,upperdir=/run/local/upper,workdir=/run/local/work overlay /usr/local/lib
 echo ready
 exec sleep infinity
