@@ -10,8 +10,9 @@ import (
 )
 
 // The repository of rules in testdata/ci-example is in order, by the very commands that
-// its CI runs, and a change to it is found. With -update its rules are written anew.
-func TestCIExample(t *testing.T) {
+// its CI runs, and a change to it is found. With -update its rules are
+// written anew, like those of TestCases.
+func TestCasesUnderCI(t *testing.T) {
 	example, err := filepath.Abs(filepath.Join("..", "..", "testdata", "ci-example"))
 	if err != nil {
 		t.Fatal(err)
