@@ -129,20 +129,26 @@ func Marks(t ruleset.Table) bool {
 	})
 }
 
-// Bound reports whether a table is the rules of the device of that interface index,
-// or of any of its name.
+// Bound reports whether a table begins, in both directions, with what Bind puts there
+// for the device of that interface index: whether it still is that device's rules. It
+// is not when it was made for a device that had the name before, when its chains went
+// with that device (before Linux 6.16), or when somebody else emptied it.
 func Bound(t ruleset.Table, index int) bool {
-	for _, c := range t.Chains {
-		for _, r := range c.Rules {
-			if len(r.Matches) != 1 || c.Hook == nil {
-				continue
+	for _, v := range []view{fromVM, toVM} {
+		want := ruleset.Number(v.index(), ruleset.NotEqual, uint32(index))
+		begins := func(c ruleset.Chain) bool {
+			if c.Hook == nil || c.Hook.Type != v.hook || len(c.Rules) == 0 {
+				return false
 			}
-			for _, v := range []view{fromVM, toVM} {
-				m, ok := r.Matches[0].(ruleset.Compare)
-				if ok && m.Field == v.index() && m.Op == ruleset.NotEqual && !bytes.Equal(m.Value, ruleset.Number(v.index(), m.Op, uint32(index)).Value) {
-					return false
-				}
+			first := c.Rules[0]
+			if first.Verdict != ruleset.Drop || len(first.Matches) != 1 {
+				return false
 			}
+			m, ok := first.Matches[0].(ruleset.Compare)
+			return ok && m.Field == want.Field && m.Op == want.Op && bytes.Equal(m.Value, want.Value)
+		}
+		if !slices.ContainsFunc(t.Chains, begins) {
+			return false
 		}
 	}
 	return true

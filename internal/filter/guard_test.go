@@ -1,6 +1,7 @@
 package filter
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -98,5 +99,37 @@ func TestOpen(t *testing.T) {
 	}
 	if _, err := Open(web, domain.Interface{Target: "a*"}); err == nil {
 		t.Error("a device name that nft cannot write")
+	}
+}
+
+// Rules are a device's own only while they begin as they were made: not another's,
+// not emptied, not with something before.
+func TestBound(t *testing.T) {
+	plain := Mark(mustTable(t, web, nic, policy.Policy{Deny: prefixes(1)}))
+	own := Bind(plain, 37)
+	change := func(f func(*ruleset.Table)) ruleset.Table {
+		c := own
+		c.Chains = slices.Clone(own.Chains)
+		f(&c)
+		return c
+	}
+	last := slices.IndexFunc(own.Chains, func(c ruleset.Chain) bool { return c.Hook != nil && c.Hook.Type == ruleset.Ingress })
+	for name, test := range map[string]struct {
+		table ruleset.Table
+		want  bool
+	}{
+		"its own":          {own, true},
+		"another device's": {Bind(plain, 38), false},
+		"any device's":     {plain, false},
+		"without chains":   {change(func(t *ruleset.Table) { t.Chains = nil }), false},
+		"in one direction": {change(func(t *ruleset.Table) { t.Chains = slices.Delete(t.Chains, last, last+1) }), false},
+		"emptied":          {change(func(t *ruleset.Table) { t.Chains[last].Rules = nil }), false},
+		"behind an opening": {change(func(t *ruleset.Table) {
+			t.Chains[last].Rules = append([]ruleset.Rule{{Verdict: ruleset.Accept}}, t.Chains[last].Rules...)
+		}), false},
+	} {
+		if got := Bound(test.table, 37); got != test.want {
+			t.Errorf("%s: %t, want %t", name, got, test.want)
+		}
 	}
 }

@@ -158,7 +158,7 @@ func (w *watcher) plan(ctx context.Context, d *device, standing map[string]kerne
 		w.planUnknown(ctx, d, standing)
 		return
 	}
-	w.want(d, owner, standing)
+	w.want(ctx, d, owner, standing)
 }
 
 // owner gives the domain of the VM that a device belongs to, with that interface
@@ -204,7 +204,7 @@ func (w *watcher) planUnknown(ctx context.Context, d *device, standing map[strin
 		d.leave(Left)
 		return
 	}
-	w.want(d, domain.Unknown(domain.Interface{Number: 1, Target: d.Name, Parent: nic.Name, MAC: d.MAC}), standing)
+	w.want(ctx, d, domain.Unknown(domain.Interface{Number: 1, Target: d.Name, Parent: nic.Name, MAC: d.MAC}), standing)
 }
 
 // ofVM reports whether a table's comment says that it was made for a VM. Neither
@@ -218,12 +218,12 @@ func ofVM(comment string) bool {
 // not those of a device that had the name before.
 func bound(ctx context.Context, d *device) bool {
 	held, err := kernel.Read(ctx, d.table())
-	return err != nil || len(held) == 0 || filter.Bound(held[0].Table, d.Index)
+	return err != nil || len(held) > 0 && filter.Bound(held[0].Table, d.Index)
 }
 
 // want plans a device as its domain's. Where no rules can be made, what stands for
 // that VM stays; where nothing does, the device is closed.
-func (w *watcher) want(d *device, owner *domain.Domain, standing map[string]kernel.Standing) {
+func (w *watcher) want(ctx context.Context, d *device, owner *domain.Domain, standing map[string]kernel.Standing) {
 	live := network{plan.Live{Host: w.host, Running: true, Guard: w.guard != nil}, w.facts}
 	made, err := plan.Make(owner, w.config, live)
 	d.failed = err != nil
@@ -238,7 +238,7 @@ func (w *watcher) want(d *device, owner *domain.Domain, standing map[string]kern
 	}
 	d.problem = err.Error()
 	s, stands := standing[d.table()]
-	if stands && filter.ParseOwner(s.Comment).UUID == owner.UUID {
+	if stands && filter.ParseOwner(s.Comment).UUID == owner.UUID && bound(ctx, d) {
 		d.leave(Left)
 		w.say(slog.LevelError, d.Name, fmt.Sprintf("%v; the rules stay as they are", err), d.fields())
 		return

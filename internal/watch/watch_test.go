@@ -97,6 +97,26 @@ func TestPutsBack(t *testing.T) {
 	}
 }
 
+// TestPutsBackUnknown shows rules of a VM that libvirt does not tell of: its hook's
+// count until somebody leaves nothing of them that can be trusted.
+func TestPutsBackUnknown(t *testing.T) {
+	n := network(t)
+	tap := plug(t, n, "macvtap0", webMAC)
+	w := start(t, n, dmz)
+	for _, script := range []string{
+		"flush ruleset",
+		"flush table netdev macvtap-filter-macvtap0",
+		"flush chain netdev macvtap-filter-macvtap0 from-vm",
+		"flush table netdev macvtap-filter-macvtap0; delete chain netdev macvtap-filter-macvtap0 from-vm",
+		"insert rule netdev macvtap-filter-macvtap0 from-vm accept",
+	} {
+		hook(t, n, dmz, web)
+		w.until("the VM's own policy counts", func() bool { return !passes(t, n, tap, "10.1.1.1") })
+		w.nft(script)
+		w.until("closed after "+script, func() bool { return !passes(t, n, tap, "192.168.2.77") && passes(t, n, tap, "192.0.2.1") })
+	}
+}
+
 // TestFollowsTheNetwork shows a prefix and a router that the LAN gets later.
 func TestFollowsTheNetwork(t *testing.T) {
 	n := network(t)
