@@ -4,7 +4,7 @@
 # first one is the kernel's own, so that its messages break no line of a test.
 
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root USER=root TMPDIR=/tmp CI=true
-export MACVTAP_FILTER_KERNEL="$(cat /version)"
+export MACVTAP_FILTER_KERNEL="$(cat /version)" MACVTAP_FILTER_BINARY=/usr/sbin/macvtap-filter
 
 mount -t proc proc /proc
 mount -t sysfs sys /sys

@@ -85,6 +85,8 @@ func build(t *testing.T, kernel *guest.KernelImage) string {
 	r.AddSymlink("/var/run", "../run")
 
 	addTestdata(t, r, "testdata")
+	addProgram(t, r)
+	must(t, r.AddHostFile("/repository/cmd/bench/hook.sh", filepath.Join(repository, "cmd/bench/hook.sh")))
 	for _, dir := range suites {
 		addSuite(t, r, dir)
 	}
@@ -92,6 +94,19 @@ func build(t *testing.T, kernel *guest.KernelImage) string {
 	must(t, r.WriteFile(file))
 	t.Logf("made the initramfs in %v", time.Since(start).Round(time.Millisecond))
 	return file
+}
+
+// addProgram builds the program itself and adds it.
+func addProgram(t *testing.T, r *guest.Initramfs) {
+	t.Helper()
+	binary := filepath.Join(t.TempDir(), "macvtap-filter")
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-ldflags=-s -w", "-o", binary, "./cmd/macvtap-filter")
+	cmd.Dir = repository
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("build the program: %v\n%s", err, out)
+	}
+	must(t, r.AddHostFile("/usr/sbin/macvtap-filter", binary))
 }
 
 // addSuite compiles a package's tests and adds them, with the package's own

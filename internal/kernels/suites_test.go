@@ -8,6 +8,7 @@ var suites = []string{
 	"internal/host",
 	"internal/judge",
 	"internal/lab",
+	"internal/leaks",
 	"internal/offload",
 }
 

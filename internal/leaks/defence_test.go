@@ -7,15 +7,18 @@ type defence struct {
 	watch, guard bool
 }
 
-// defences are compared in every event.
+// defences are compared in every event, the best last.
 func defences() []defence {
-	return []defence{
+	all := []defence{
 		{name: "nothing"},
 		{name: "shell hook", hook: shellHook},
 		{name: "hook", hook: program},
 		{name: "hook, watch", hook: program, watch: true},
-		{name: "hook, watch, guard", hook: program, watch: true, guard: true},
 	}
+	if canGuard {
+		all = append(all, defence{name: "hook, watch, guard", hook: program, watch: true, guard: true})
+	}
+	return all
 }
 
 // ours reports whether the hook is this program's.

@@ -10,7 +10,7 @@ const (
 table inet firewall {
 	chain input {
 		type filter hook input priority filter; policy accept;
-		ct state established,related accept
+		ip protocol icmp accept
 		tcp dport 22 accept
 	}
 }

@@ -7,38 +7,54 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// whileHook is a time within the life of a hook call, or shortly after it.
-func whileHook() time.Duration { return time.Duration(rand.IntN(15_000)) * time.Microsecond }
+// within gives a random part of a duration.
+func within(d time.Duration) time.Duration { return time.Duration(rand.Int64N(int64(d))) }
+
+// hookTime is how long a VM's start takes.
+func (s *site) hookTime() time.Duration {
+	s.t.Helper()
+	v := s.newVM(0, "macvtap0")
+	guest := s.plug(v)
+	began := time.Now()
+	s.hook(v, "start", "begin")
+	took := time.Since(began)
+	s.kill(guest)
+	s.hook(v, "stopped", "end")
+	s.must(guest.tap.Delete())
+	return took
+}
 
 // killHooks kills hook calls at random moments: of VMs that start, run and stop.
 // libvirt takes a start for failed then, and stops the VM as ever.
 func killHooks(s *site) *tally {
 	got := new(tally)
+	limit := 2 * s.hookTime()
 	for i := range s.rounds(15, 5) {
 		v := s.newVM(i, "macvtap0")
 		guest := s.plug(v)
-		if s.killedHook(v, "start", "begin") {
+		if s.killedHook(v, "start", "begin", limit) {
 			got.count(s.kill(guest), 1, false)
 		} else {
 			s.up(guest)
 			s.must(guest.sent(calm))
-			s.killedHook(v, "reconnect", "begin")
+			s.killedHook(v, "reconnect", "begin", limit)
 			s.must(guest.sent(calm))
 			got.add(s.kill(guest))
 		}
-		s.killedHook(v, "stopped", "end")
+		s.killedHook(v, "stopped", "end", limit)
 		s.must(guest.tap.Delete())
-		s.killedHook(v, "release", "end")
+		s.killedHook(v, "release", "end", limit)
 	}
 	return got
 }
 
-// killedHook calls the hook, and kills it after a while unless it has ended by then.
-func (s *site) killedHook(v vm, operation, sub string) (killed bool) {
+// killedHook calls the hook, and kills it at a random moment before a limit, unless it
+// has ended by then.
+func (s *site) killedHook(v vm, operation, sub string, limit time.Duration) (killed bool) {
 	s.t.Helper()
 	cmd, said := s.hookCommand(v, operation, sub)
 	s.must(s.Hypervisor.Start(cmd))
-	timer := time.AfterFunc(whileHook(), func() { _ = cmd.Process.Kill() })
+	timer := time.AfterFunc(within(limit), func() { _ = cmd.Process.Kill() })
 	defer timer.Stop()
 	err := cmd.Wait()
 	if err != nil && cmd.ProcessState.Exited() {
@@ -52,7 +68,7 @@ func (s *site) killedHook(v vm, operation, sub string) (killed bool) {
 func killWatch(s *site) *tally {
 	got := new(tally)
 	for i := range s.rounds(5, 5) {
-		timer := time.AfterFunc(whileHook(), s.watch.kill)
+		timer := time.AfterFunc(within(20*time.Millisecond), s.watch.kill)
 		s.plugged(i, got, s.repaired)
 		timer.Stop()
 	}

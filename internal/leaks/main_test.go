@@ -1,6 +1,8 @@
 package leaks
 
 import (
+	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -8,6 +10,11 @@ import (
 	"path/filepath"
 	"strconv"
 	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"macvtap-filter/internal/filter"
+	"macvtap-filter/internal/kernel"
 )
 
 var update = flag.Bool("update", false, "write the table of leaks into the README")
@@ -17,6 +24,10 @@ var program, shellHook string
 
 // soak is how many rounds there are, 0 for a short run.
 var soak, _ = strconv.Atoi(os.Getenv("MACVTAP_FILTER_ROUNDS"))
+
+// emulated says that this is another kernel, where nothing is fast enough to say more
+// than is heard.
+var emulated = os.Getenv("MACVTAP_FILTER_KERNEL") != ""
 
 func TestMain(m *testing.M) {
 	flag.Parse()
@@ -34,7 +45,34 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
+	if canGuard, err = findGuard(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	return m.Run()
+}
+
+// canGuard says that the kernel can have a guard.
+var canGuard bool
+
+// findGuard tries. A kernel that should be able is held to it.
+func findGuard() (can bool, err error) {
+	var name unix.Utsname
+	var major, minor int
+	if err := unix.Uname(&name); err != nil {
+		return false, err
+	}
+	if _, err := fmt.Sscanf(unix.ByteSliceToString(name.Release[:]), "%d.%d", &major, &minor); err != nil {
+		return false, err
+	}
+	if unix.Geteuid() != 0 {
+		return true, nil // nothing will be tried
+	}
+	err = kernel.TryGuard(context.Background(), filter.Guard([]string{"macvtap"}))
+	if errors.Is(err, kernel.ErrNoGuard) && (major < 6 || major == 6 && minor < 17) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // findPrograms builds the program. On another kernel, where there is no compiler, it

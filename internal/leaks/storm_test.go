@@ -62,7 +62,7 @@ func (s *site) killNowAndThen(over <-chan struct{}) {
 		select {
 		case <-over:
 			return
-		case <-time.After(300*time.Millisecond + 10*whileHook()):
+		case <-time.After(300*time.Millisecond + within(200*time.Millisecond)):
 			s.watch.kill()
 		}
 	}
@@ -146,7 +146,7 @@ func (r *resident) hook(operation, sub string, mayKill bool) bool {
 		return false
 	}
 	if mayKill && rand.IntN(3) == 0 {
-		timer := time.AfterFunc(4*whileHook(), func() { _ = cmd.Process.Kill() })
+		timer := time.AfterFunc(within(60*time.Millisecond), func() { _ = cmd.Process.Kill() })
 		defer timer.Stop()
 	}
 	err := cmd.Wait()

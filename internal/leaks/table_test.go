@@ -30,7 +30,7 @@ func (t table) String() string {
 		switch {
 		case r.never > 0 && r.leaked == 0:
 			m, w = "stays closed", "stays closed"
-		case r.never == r.rounds || len(r.windows) == 0:
+		case r.never > 0 && len(r.windows) == 0:
 			m, w = "never", "never"
 		case r.never > 0:
 			w = fmt.Sprintf("never, %d times", r.never)
