@@ -24,6 +24,7 @@ func apply(ctx context.Context, std streams, o options, args []string) error {
 	if err := wantVMs(o, args); err != nil {
 		return err
 	}
+	o.dryRun = o.dryRun || o.diff
 	c, err := config.Load(o.config)
 	if err != nil {
 		return badInput(err)
@@ -46,14 +47,7 @@ func apply(ctx context.Context, std streams, o options, args []string) error {
 			return err
 		}
 	}
-	failed := false
-	for _, name := range names {
-		err := anew(ctx, func(ctx context.Context) error { return applyOne(ctx, std, o, c, client, name) })
-		if err != nil {
-			errorf(std, "%v", err)
-			failed = true
-		}
-	}
+	failed := applyEach(ctx, std, o, c, client, names)
 	if o.all {
 		if err := anew(ctx, func(ctx context.Context) error { return sweep(ctx, std, o) }); err != nil {
 			return err
@@ -66,6 +60,21 @@ func apply(ctx context.Context, std streams, o options, args []string) error {
 		return errTold
 	}
 	return nil
+}
+
+// applyEach reports whether any of the VMs' rules could not be programmed.
+func applyEach(ctx context.Context, std streams, o options, c *config.Config, client *libvirt.Client, names []string) (failed bool) {
+	p, std := startProgress(std, len(names))
+	defer p.end()
+	for i, name := range names {
+		p.step(i, name)
+		err := anew(ctx, func(ctx context.Context) error { return applyOne(ctx, std, o, c, client, name) })
+		if err != nil {
+			errorf(std, "%v", err)
+			failed = true
+		}
+	}
+	return failed
 }
 
 // anew gives each step of many the whole time that a command has: there may be
@@ -82,7 +91,7 @@ func applyOne(ctx context.Context, std streams, o options, c *config.Config, cli
 			warningf(std, "%s", w)
 		}
 		if o.dryRun {
-			return printChange(ctx, std, made.Tables, ownedBy(d))
+			return preview(ctx, std, o, made.Tables, ownedBy(d))
 		}
 		if err := replace(ctx, d, made); err != nil {
 			return err
@@ -143,22 +152,6 @@ func tellApplied(std streams, d *domain.Domain, made plan.Plan) {
 	}
 }
 
-// printChange prints what programming tables would do, as nft text.
-func printChange(ctx context.Context, std streams, tables []ruleset.Table, stale func(kernel.Standing) bool) error {
-	standing, err := kernel.Tables(ctx)
-	if err != nil {
-		return err
-	}
-	for _, s := range standing {
-		replaced := slices.ContainsFunc(tables, func(t ruleset.Table) bool { return t.Name == s.Name })
-		if replaced || stale(s) {
-			fmt.Fprintf(std.out, "delete table netdev %s\n", s.Name)
-		}
-	}
-	fmt.Fprint(std.out, ruleset.Text(tables))
-	return nil
-}
-
 // sweep removes the tables whose devices are gone. A device that comes back while
 // we look gets a new table from its VM's start, which is not the one we saw.
 func sweep(ctx context.Context, std streams, o options) error {
@@ -179,6 +172,7 @@ func remove(ctx context.Context, std streams, o options, args []string) error {
 	if err := wantVMs(o, args); err != nil {
 		return err
 	}
+	o.dryRun = o.dryRun || o.diff
 	if told, err := watch.Ask(ctx); err == nil && !o.dryRun {
 		return fmt.Errorf("watch runs, process %d, and would put the rules back at once: stop it first: systemctl stop macvtap-filter-watch", told.PID)
 	}
@@ -238,16 +232,7 @@ func ownersNamed(ctx context.Context, name string) ([]string, error) {
 
 func removeTables(ctx context.Context, std streams, o options, which func(kernel.Standing) bool) error {
 	if o.dryRun {
-		tables, err := kernel.Tables(ctx)
-		if err != nil {
-			return err
-		}
-		for _, t := range tables {
-			if which(t) {
-				fmt.Fprintf(std.out, "delete table netdev %s\n", t.Name)
-			}
-		}
-		return nil
+		return preview(ctx, std, o, nil, which)
 	}
 	unlock, err := kernel.Lock(ctx)
 	if err != nil {

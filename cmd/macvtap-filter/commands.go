@@ -15,6 +15,10 @@ func commands() []command {
 		f.BoolVar(&o.dryRun, "dry-run", false, "")
 		f.BoolVar(&o.all, "all", false, "")
 	}
+	previews := func(f *flag.FlagSet, o *options) {
+		changes(f, o)
+		f.BoolVar(&o.diff, "diff", false, "")
+	}
 	verifies := func(f *flag.FlagSet, o *options) {
 		changes(f, o)
 		f.BoolVar(&o.repair, "repair", false, "")
@@ -28,8 +32,8 @@ func commands() []command {
 		f.StringVar(&o.codeQuality, "code-quality", "", "")
 	}
 	return []command{
-		{"apply", applyUsage, changes, apply},
-		{"remove", removeUsage, changes, remove},
+		{"apply", applyUsage, previews, apply},
+		{"remove", removeUsage, previews, remove},
 		{"verify", verifyUsage, verifies, verify},
 		{"render", renderUsage, renders, render},
 		{"explain", explainUsage, explainFlags, explain},

@@ -95,6 +95,9 @@ func raiseLast(ctx context.Context, std streams, o options, c *config.Config, fa
 		return errors.New("the guard is not raised: VMs whose rules could not be made would lose their network: mend that and run \"macvtap-filter apply --all\" again")
 	}
 	guard := filter.Guard(c.GuardPrefixes)
+	if o.diff {
+		return previewDiff(ctx, std, []ruleset.Table{guard}, []string{guard.Name})
+	}
 	if o.dryRun {
 		if stands {
 			fmt.Fprintf(std.out, "delete table netdev %s\n", guard.Name)
@@ -134,6 +137,9 @@ func lowerGuard(ctx context.Context, std streams, o options, why string) error {
 	_, standing, err := kernel.LookGuard(ctx)
 	if err != nil || !standing {
 		return err
+	}
+	if o.diff {
+		return previewDiff(ctx, std, nil, []string{ruleset.GuardTable})
 	}
 	if o.dryRun {
 		fmt.Fprintf(std.out, "delete table netdev %s\n", ruleset.GuardTable)

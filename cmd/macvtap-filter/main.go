@@ -79,6 +79,7 @@ const commandLimit = 10 * time.Second
 type options struct {
 	config string
 	dryRun bool
+	diff   bool // a dry run that is told as a diff
 	all    bool
 	repair bool
 	json   bool

@@ -10,8 +10,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/rogpeppe/go-internal/diff"
-
 	"macvtap-filter/internal/config"
 	"macvtap-filter/internal/plan"
 )
@@ -173,9 +171,7 @@ func (f *findings) compare(s source, text string) error {
 	if err != nil || string(golden) == text {
 		return err
 	}
-	d := diff.Diff(s.golden, golden, "rendered from "+s.file, []byte(text))
-	_, unified, _ := strings.Cut(string(d), "\n") // less the line "diff a b"
-	fmt.Fprint(f.std.out, unified)
+	fmt.Fprint(f.std.out, unified(s.golden, string(golden), "rendered from "+s.file, text))
 	f.add(major, s.golden, firstDifference(string(golden), text), fmt.Sprintf("the rules of %s are others from here on: if they should be, write them with --output, and review them", s.file))
 	return nil
 }

@@ -42,25 +42,28 @@ libvirt calls the program by itself when it is in /etc/libvirt/hooks/qemu.d/:
 exit codes: 0 done; 1 failed, or verify found a difference; 2 wrong usage, configuration or XML
 `
 
-const applyUsage = `usage: macvtap-filter apply [--dry-run] VM… | --all
+const applyUsage = `usage: macvtap-filter apply [--dry-run] [--diff] VM… | --all
 
 Asks libvirt for the live XML of running VMs and programs their rules again, each
 VM's in one transaction. With --all, every running VM; rules of devices that are
 gone are removed, too.
 
   --dry-run      print the rules instead, as nft text, and change nothing
+  --diff         print how they would differ from those that stand instead, as a
+                 diff, and change nothing
   --config FILE  another configuration
 
 example: macvtap-filter apply web-1 web-2
 `
 
-const removeUsage = `usage: macvtap-filter remove [--dry-run] VM… | --all
+const removeUsage = `usage: macvtap-filter remove [--dry-run] [--diff] VM… | --all
 
 Removes the rules of VMs: their interfaces are open to the local network then. It
 needs no libvirt; a VM is named as it was when its rules were made, or by its UUID.
 Where watch runs, which would put them back, nothing is removed: stop it first.
 
   --dry-run      say which tables would go, as nft commands, and change nothing
+  --diff         print what would go instead, as a diff, and change nothing
 `
 
 const verifyUsage = `usage: macvtap-filter verify [--repair [--dry-run]] [--json] [VM… | --all]

@@ -36,6 +36,9 @@ func TestApplyAndRemove(t *testing.T) {
 	s.run(t, "macvtap-filter", "apply", "--all")
 	s.expectShielded(t, vm)
 
+	s.expectDiff(t, vm)
+	s.expectProgress(t)
+
 	if _, err := s.hv.Run(t.Context(), "macvtap-filter", "apply", "nobody"); err == nil {
 		t.Error("apply of a VM that is not there succeeded")
 	} else if !strings.Contains(err.Error(), "nobody") {
@@ -120,5 +123,49 @@ func TestExplain(t *testing.T) {
 	out, err := s.hv.Run(t.Context(), "macvtap-filter", "explain", "--vm", vm.Name, "--out", "--icmp", "--to", "192.0.2.1")
 	if err == nil || !strings.Contains(err.Error(), vm.Name) {
 		t.Errorf("explain of a VM that is shut off: %s%v, want an error that names it", out, err)
+	}
+}
+
+// expectDiff has "apply --diff" tell what it would change, and change nothing.
+func (s *site) expectDiff(t *testing.T, vm *hypervisor.VM) {
+	t.Helper()
+	diff := func() string { return s.run(t, "macvtap-filter", "apply", "--diff", "--all") }
+	rules := s.rules(t)
+	if out := diff(); out != "" {
+		t.Errorf("rules that are right would change:\n%s", out)
+	}
+	for name := range rules {
+		s.run(t, "nft", "insert rule netdev "+name+" to-vm ip saddr 203.0.113.99 accept")
+	}
+	opened := s.rules(t)
+	if out := diff(); strings.Count(out, "\n-\t\tip saddr 203.0.113.99 accept\n") != len(rules) || strings.Contains(out, "\n+\t") {
+		t.Errorf("a rule too many in %d tables is told as\n%s", len(rules), out)
+	}
+	s.expectRules(t, opened, true)
+	s.run(t, "macvtap-filter", "remove", "--all")
+	if out := diff(); strings.Count(out, "\n+table netdev ") != len(rules) || strings.Contains(out, "\n-\t") {
+		t.Errorf("%d tables that are missing are told as\n%s", len(rules), out)
+	}
+	s.expectNoRules(t)
+	s.run(t, "macvtap-filter", "apply", "--all")
+	s.expectShielded(t, vm)
+}
+
+// expectProgress has "apply --all" show on a terminal how far it is, and nowhere else.
+func (s *site) expectProgress(t *testing.T) {
+	t.Helper()
+	second := s.define(t, "second", s.nics(1)...)
+	if _, err := s.hv.Virsh(t.Context(), "start", "--paused", second.Name); err != nil {
+		t.Fatal(err)
+	}
+	const of = `macvtap-filter: 2 of 2: "second"`
+	if out := s.run(t, "env", "TERM=xterm", "script", "-qec", "macvtap-filter apply --all", "/dev/null"); !strings.Contains(out, of+"\r\x1b[K") {
+		t.Errorf("on a terminal, apply --all says %q", out)
+	}
+	if out := s.run(t, "env", "TERM=xterm", "sh", "-c", "macvtap-filter apply --all 2>&1"); strings.Contains(out, " of 2") || strings.Contains(out, "\x1b") {
+		t.Errorf("in a pipe, apply --all says %q", out)
+	}
+	if err := second.Destroy(t.Context()); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/rogpeppe/go-internal/diff"
+
+	"macvtap-filter/internal/kernel"
+	"macvtap-filter/internal/ruleset"
+)
+
+// preview prints what programming tables would do, and removing those that go: as nft
+// text, or as a diff from what stands, which is nothing where all stays as it is.
+func preview(ctx context.Context, std streams, o options, tables []ruleset.Table, goes func(kernel.Standing) bool) error {
+	standing, err := kernel.Tables(ctx)
+	if err != nil {
+		return err
+	}
+	standing = slices.DeleteFunc(standing, func(s kernel.Standing) bool {
+		return !goes(s) && !slices.ContainsFunc(tables, func(t ruleset.Table) bool { return t.Name == s.Name })
+	})
+	var names []string
+	for _, s := range standing {
+		names = append(names, s.Name)
+		if !o.diff {
+			fmt.Fprintf(std.out, "delete table netdev %s\n", s.Name)
+		}
+	}
+	if o.diff {
+		return previewDiff(ctx, std, tables, names)
+	}
+	fmt.Fprint(std.out, ruleset.Text(tables))
+	return nil
+}
+
+// previewDiff prints what programming tables would change in those of these names that
+// stand.
+func previewDiff(ctx context.Context, std streams, tables []ruleset.Table, standing []string) error {
+	var held []kernel.Held
+	if len(standing) > 0 { // no names are all
+		var err error
+		if held, err = kernel.Read(ctx, standing...); err != nil {
+			return err
+		}
+	}
+	for _, t := range tables {
+		if i := slices.IndexFunc(held, func(h kernel.Held) bool { return h.Name == t.Name }); i >= 0 {
+			fmt.Fprint(std.out, ruleset.Diff(inKernel(t.Name), held[i].Table, wouldBe(t.Name), t))
+			held = slices.Delete(held, i, i+1)
+		} else {
+			fmt.Fprint(std.out, unified("/dev/null", "", wouldBe(t.Name), t.String()))
+		}
+	}
+	for _, h := range held {
+		fmt.Fprint(std.out, unified(inKernel(h.Name), h.Table.String(), "/dev/null", ""))
+	}
+	return nil
+}
+
+func inKernel(table string) string { return table + " in the kernel" }
+func wouldBe(table string) string  { return table + " as it would be" }
+
+// unified gives a unified diff of two texts, "" for the same.
+func unified(oldName, old, newName, text string) string {
+	d := diff.Diff(oldName, []byte(old), newName, []byte(text))
+	_, unified, _ := strings.Cut(string(d), "\n") // less the line "diff a b"
+	return unified
+}
