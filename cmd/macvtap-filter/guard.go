@@ -38,12 +38,13 @@ func raiseFirst(ctx context.Context, c *config.Config, d *domain.Domain) string 
 	if !c.Guard {
 		return ""
 	}
-	_, standing, err := kernel.LookGuard(ctx)
-	if standing {
+	guard, standing, err := kernel.LookGuard(ctx)
+	far := !slices.ContainsFunc(d.Direct, func(i domain.Interface) bool { return c.GuardsName(i.Target) && !guard.Reaches(i.Target) })
+	if standing && (far || guard.Owner != 0) {
 		return ""
 	}
 	var used []string
-	if err == nil {
+	if err == nil && !standing {
 		used, err = devicesInUse(ctx, c)
 		used = slices.DeleteFunc(used, func(device string) bool {
 			return slices.ContainsFunc(d.Direct, func(i domain.Interface) bool { return i.Target == device })
@@ -102,8 +103,10 @@ func raiseLast(ctx context.Context, std streams, o options, c *config.Config, fa
 		if stands {
 			fmt.Fprintf(std.out, "delete table netdev %s\n", guard.Name)
 		}
-		fmt.Fprintf(std.out, "# nft takes these prefixes for names where it does not know prefixes\n%s", guard)
-		return nil
+		if guard, err = kernel.Spell(ctx, guard); err == nil {
+			fmt.Fprint(std.out, guard)
+		}
+		return err
 	}
 	if err := kernel.RaiseGuard(ctx, guard); err != nil {
 		return fmt.Errorf("the guard is not raised; the rules of VMs stand all the same: %w", err)

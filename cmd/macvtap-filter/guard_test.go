@@ -9,10 +9,52 @@ import (
 	"time"
 
 	"macvtap-filter/internal/config"
+	"macvtap-filter/internal/domain"
 	"macvtap-filter/internal/filter"
 	"macvtap-filter/internal/kernel"
 	"macvtap-filter/internal/lab"
 )
+
+// A guard whose names are spelled out goes with the numbers that libvirt counts on
+// with: the start of a VM whose device is near the last one has it reach farther.
+func TestStartExtendsTheGuard(t *testing.T) {
+	if ok, err := hasGuard("guard"); err != nil {
+		t.Fatal(err)
+	} else if !ok {
+		t.Skip("NOT RUN: a guard needs Linux 6.17")
+	}
+	n, err := lab.New(lab.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = n.Close() })
+	c := &config.Config{File: "config.toml", Guard: true, GuardPrefixes: []string{"macvtap"}}
+	for i, device := range []string{"macvtap0", "macvtap900", "macvtap901", "macvtap4000"} {
+		tap, err := n.AddMacvtap(device, net.HardwareAddr{0x52, 0x54, 0, 0, 0, byte(i)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := &domain.Domain{Name: "web", UUID: "6695eb01-f6a4-8304-79aa-97f2502e193f", Direct: []domain.Interface{{Number: 1, Target: device, Parent: n.Parent, MAC: tap.MAC}}}
+		err = n.Hypervisor.Do(func() error {
+			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+			defer cancel()
+			if w := raiseFirst(ctx, c, d); w != "" {
+				t.Errorf("%s: %s", device, w)
+			}
+			guard, standing, err := kernel.LookGuard(ctx)
+			if !standing || !guard.Reaches(device) {
+				t.Errorf("%s: a guard stands: %t, %q", device, standing, guard.Comment)
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := tap.Up(); err != nil { // others in use are no reason to wait
+			t.Fatal(err)
+		}
+	}
+}
 
 // After all VMs' rules were made, "apply --all" raises the guard that the
 // configuration wants, unless it would cut off a VM whose rules could not be made,
@@ -73,7 +115,7 @@ func TestApplyRaisesTheGuard(t *testing.T) {
 	}
 	step("not wanted", raise(unwanted, options{}, false), "", "", false)
 	step("a VM failed", raise(wanted, options{}, true), "the guard is not raised", "", false)
-	step("dry run", raise(wanted, options{dryRun: true}, false), "", `devices = { "macvtap*" }`, false)
+	step("dry run", raise(wanted, options{dryRun: true}, false), "", `devices = { "macvtap`, false)
 	step("wanted", raise(wanted, options{}, false), "", `device "macvtap0" has no rules, and the guard closes it`, true)
 	step("a VM failed beside a guard", raise(wanted, options{}, true), "", "the guard closes devices macvtap* ", true)
 	step("other names", raise(others, options{}, false), "", "the guard closes devices web* ", true)

@@ -48,7 +48,7 @@ func compile(t ruleset.Table) ([]netlink.Message, error) {
 	if err := setTypeofs(messages, typeofs); err != nil {
 		return nil, fmt.Errorf("table %q: %w", t.Name, err)
 	}
-	if err := setPrefixes(messages, t.Chains); err != nil {
+	if err := setDevices(messages, t.Chains); err != nil {
 		return nil, fmt.Errorf("table %q: %w", t.Name, err)
 	}
 	return messages, nil

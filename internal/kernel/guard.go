@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -50,6 +51,10 @@ func LookGuard(ctx context.Context) (Standing, bool, error) {
 // that it covers are dropped that no rules of the device's own mark. It outlives
 // this process. Errors are ErrNoGuard and ErrGuardOwned among others.
 func RaiseGuard(ctx context.Context, guard ruleset.Table) error {
+	guard, err := Spell(ctx, guard)
+	if err != nil {
+		return err
+	}
 	conn, err := dial(ctx)
 	if err != nil {
 		return err
@@ -107,15 +112,15 @@ func newTable(t ruleset.Table, flags uint32) netlink.Message {
 }
 
 // guardRefused says why the kernel refuses a change of the guard. Older kernels do
-// not know a prefix of names (EINVAL), and still older ones not a table that
-// persists (EOPNOTSUPP).
+// not know a prefix of names (EINVAL), or names of no device (ENOENT), and still
+// older ones not a table that persists (EOPNOTSUPP).
 func guardRefused(conn *netlink.Conn, err error) error {
 	switch {
 	case errors.Is(err, unix.EPERM):
 		if guard, standing, lookErr := look(conn, ruleset.GuardTable); lookErr == nil && standing && guard.Owner != 0 {
 			return fmt.Errorf("%w (process %d)", ErrGuardOwned, guard.Owner&(1<<ownerBits-1))
 		}
-	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.EOPNOTSUPP):
+	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.ENOENT):
 		var reason unix.Errno
 		errors.As(err, &reason)
 		return fmt.Errorf("%w: %w", ErrNoGuard, reason)
@@ -184,11 +189,15 @@ func (o *OwnedGuard) Ensure(ctx context.Context, guard ruleset.Table) error {
 	if err := o.until(ctx); err != nil {
 		return err
 	}
+	guard, err := Spell(ctx, guard)
+	if err != nil {
+		return err
+	}
 	now, standing, err := look(o.conn, ruleset.GuardTable)
 	if err != nil {
 		return err
 	}
-	if standing && now == o.ours && guard.String() == o.guard.String() {
+	if standing && now == o.ours && slices.EqualFunc(guard.Chains, o.guard.Chains, sameHook) {
 		return nil
 	}
 	if err := raise(o.conn, guard, tableOwned|tablePersist); err != nil {
@@ -197,6 +206,12 @@ func (o *OwnedGuard) Ensure(ctx context.Context, guard ruleset.Table) error {
 	o.guard = guard
 	o.ours, _, err = look(o.conn, ruleset.GuardTable)
 	return err
+}
+
+// sameHook reports whether two of the guard's chains are bound to the same devices;
+// all else is the same in any guard.
+func sameHook(a, b ruleset.Chain) bool {
+	return a.Name == b.Name && slices.Equal(a.Hook.Names, b.Hook.Names) && slices.Equal(a.Hook.Prefixes, b.Hook.Prefixes)
 }
 
 // Remove removes the guard, and reports whether there was one.

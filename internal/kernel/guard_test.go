@@ -5,11 +5,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
 	"macvtap-filter/internal/filter"
@@ -151,30 +154,46 @@ func passes(t *testing.T, n *lab.Network, tap *lab.Tap, peer string, want bool) 
 	}
 }
 
-// TestGuard holds the guard to what it is for.
+// TestGuard holds the guard to what it is for, in both of its forms. Here nft may not
+// know the one of them.
 func TestGuard(t *testing.T) {
 	needGuard(t)
-	for _, test := range []struct {
-		name string
-		f    func(*testing.T)
-	}{
-		{"ownership", testOwnership},
-		{"owner killed", testOwnerKilled},
-		{"removal", testRemoval},
-		{"owner again", testOwnerAgain},
-		{"other kinds of devices", testOtherKinds},
-		{"other prefixes", testOtherPrefixes},
-		{"hot-plug", testPlug},
-		{"recycled name", testRecycledName},
-		{"flush", testFlush},
-		{"two VMs", testBetween},
-		{"mark is taken off", testMarkIsTakenOff},
-		{"open table", testOpenTable},
-		{"many at once", testMany},
-		{"read back", testGuardReadBack},
-	} {
-		t.Run(test.name, test.f)
+	for _, test := range guardTests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Cleanup(kernel.UsePrefixes(false))
+			test.f(t)
+		})
+		if test.prefixes {
+			t.Run(test.name+", prefixes", func(t *testing.T) {
+				t.Cleanup(kernel.UsePrefixes(true))
+				test.f(t)
+			})
+		}
 	}
+}
+
+var guardTests = []struct {
+	name     string
+	f        func(*testing.T)
+	prefixes bool // in that form, too
+}{
+	{"ownership", testOwnership, true},
+	{"owner killed", testOwnerKilled, false},
+	{"removal", testRemoval, false},
+	{"owner again", testOwnerAgain, false},
+	{"other kinds of devices", testOtherKinds, true},
+	{"other prefixes", testOtherPrefixes, true},
+	{"hot-plug", testPlug, true},
+	{"recycled name", testRecycledName, false},
+	{"flush", testFlush, true},
+	{"two VMs", testBetween, true},
+	{"mark is taken off", testMarkIsTakenOff, false},
+	{"open table", testOpenTable, false},
+	{"many at once", testMany, false},
+	{"read back", testGuardReadBack, true},
+	{"names", testNames, false},
+	{"listing", testListing, false},
+	{"text", testGuardText, false},
 }
 
 // While somebody owns the guard nobody else changes it, nft included. That is also
@@ -393,6 +412,77 @@ func testOtherKinds(t *testing.T) {
 	passes(t, n, tap, "192.0.2.1", false)
 	create(t, n.Hypervisor, guarded(t, vmUUID, tap))
 	filters(t, n, tap) // over a parent that the guard sees, too
+}
+
+// Names that are spelled out go with the numbers that there are, and a guard says how
+// far they reach.
+func testNames(t *testing.T) {
+	n, tap := network(t)
+	raise(t, n.Hypervisor, guard)
+	reaches := func(device string, want bool) {
+		t.Helper()
+		if found, _ := lookGuard(t, n.Hypervisor); found.Reaches(device) != want {
+			t.Errorf("reaches %s and more: %t (%s)", device, !want, found.Comment)
+		}
+	}
+	reaches("macvtap511", true)
+	reaches("macvtap512", false)
+	far := addTap(t, n, "macvtap5000", otherMAC)
+	odd := addTap(t, n, "macvtap-x", net.HardwareAddr{0x52, 0x54, 0, 0, 0, 3})
+	raise(t, n.Hypervisor, guard)
+	reaches("macvtap5000", true)
+	reaches("macvtap5500", false)
+	last := addTap(t, n, "macvtap5631", net.HardwareAddr{0x52, 0x54, 0, 0, 0, 4}) // 4608 + 1023
+	for _, tap := range []*lab.Tap{tap, far, odd, last} {
+		passes(t, n, tap, "192.0.2.1", false)
+	}
+	owned := own(t, n.Hypervisor)
+	if err := within(t, n.Hypervisor, func(ctx context.Context) error { return owned.Ensure(ctx, guard) }); err != nil {
+		t.Fatal(err)
+	}
+	reaches("macvtap5631", true)
+	held := read(t, n.Hypervisor, ruleset.GuardTable)[0]
+	if diff := ruleset.Diff("made", guard, "read", held.Table); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// What is printed of a guard with names is what is programmed. It is never printed as
+// JSON, in which nft 1.0.6 reads no list of devices.
+func testGuardText(t *testing.T) {
+	programmed, loaded := namespace(t), namespace(t)
+	var table ruleset.Table
+	err := within(t, programmed, func(ctx context.Context) (err error) {
+		table, err = kernel.Spell(ctx, guard)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	create(t, programmed, []ruleset.Table{table})
+	nft(t, loaded, table.String(), "-f", "-")
+	want := listing(t, programmed)
+	if diff := cmp.Diff(want, listing(t, loaded)); diff != "" {
+		t.Errorf("the text differs from what is programmed (-netlink +text):\n%s", diff)
+	}
+}
+
+// No guard keeps nft from reading rules, whatever it knows: an nft that does not know
+// prefixes looks for ever for a chain that it passed over.
+func testListing(t *testing.T) {
+	n, tap := network(t)
+	create(t, n.Hypervisor, guarded(t, vmUUID, tap))
+	nft(t, n.Hypervisor, "", "add table ip somebodys")
+	nft(t, n.Hypervisor, "", "add chain ip somebodys in { type filter hook input priority 0; }")
+	raise(t, n.Hypervisor, guard)
+	for _, command := range []string{"list ruleset", "list tables", "list counters", "list table netdev macvtap-filter", "--echo --handle insert rule ip somebodys in accept"} {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		cmd := exec.CommandContext(ctx, "nft", strings.Fields(command)...)
+		if err := n.Hypervisor.Run(cmd); err != nil {
+			t.Errorf("nft %s: %v", command, err)
+		}
+		cancel()
+	}
 }
 
 // A guard covers the names that it is told, and another set of names at once.

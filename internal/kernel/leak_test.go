@@ -205,7 +205,7 @@ func plugs(t *testing.T) int {
 	t.Helper()
 	text := os.Getenv("MACVTAP_FILTER_PLUGS")
 	if text == "" {
-		return 25
+		return 10
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil {
@@ -299,7 +299,7 @@ func testFlush(t *testing.T) {
 	f.more(t, 20) // what was under way
 	f.seen(t)
 	leaked := 0
-	for range 20 {
+	for range 8 {
 		nft(t, n.Hypervisor, "", "flush", "ruleset")
 		f.more(t, 20)
 		stands(t, n.Hypervisor)
@@ -368,7 +368,7 @@ func testMany(t *testing.T) {
 		if ownedGuard {
 			own(t, n.Hypervisor)
 		}
-		const many = 60
+		const many = 30
 		var group sync.WaitGroup
 		for i := range many {
 			group.Go(func() {

@@ -126,6 +126,9 @@ func picture(readers []*reader, names []string) ([]Held, error) {
 	held := make([]Held, len(drafts))
 	for i, d := range drafts {
 		held[i] = d.Held
+		if d.Name == ruleset.GuardTable {
+			held[i].Table = unspell(d.Table)
+		}
 	}
 	return held, first.settled(generation)
 }

@@ -24,8 +24,11 @@ func (r *reader) chain(b []byte) ruleset.Chain {
 	var hook []byte
 	policy := ruleset.Drop
 	var odd []string
+	guard := false
 	for kind, value := range attributes(b) {
 		switch kind {
+		case unix.NFTA_CHAIN_TABLE:
+			guard = text(value) == ruleset.GuardTable
 		case unix.NFTA_CHAIN_NAME:
 			c.Name = text(value)
 		case unix.NFTA_CHAIN_HOOK:
@@ -45,7 +48,7 @@ func (r *reader) chain(b []byte) ruleset.Chain {
 		}
 	}
 	if hook != nil {
-		h, unknown := r.hook(hook)
+		h, unknown := r.hook(hook, guard)
 		h.Policy = policy
 		c.Hook = &h
 		odd = append(odd, unknown...)
@@ -54,8 +57,9 @@ func (r *reader) chain(b []byte) ruleset.Chain {
 	return c
 }
 
-// hook reads where a base chain stands, and says what else the hook has.
-func (r *reader) hook(b []byte) (h ruleset.Hook, odd []string) {
+// hook reads where a base chain stands, and says what else the hook has. Only the
+// guard's is bound to several devices, whether there are such or not.
+func (r *reader) hook(b []byte, guard bool) (h ruleset.Hook, odd []string) {
 	var devices []string
 	for kind, value := range attributes(b) {
 		switch kind {
@@ -80,6 +84,10 @@ func (r *reader) hook(b []byte) (h ruleset.Hook, odd []string) {
 				}
 			}
 		}
+	}
+	if guard && len(devices) > 0 {
+		h.Names = devices
+		return h, nil
 	}
 	slices.Sort(devices)
 	for _, d := range devices {

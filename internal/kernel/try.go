@@ -45,19 +45,21 @@ func TryGuard(ctx context.Context, guard ruleset.Table) error {
 		if err := RaiseGuard(ctx, guard); err != nil {
 			return err
 		}
-		return tryPrefix(ctx)
+		return tryLate(ctx)
 	})
 }
 
-// tryPrefix sends a frame on a device before and after it has a name that is
-// closed. The device is the loopback device: every namespace has one, and no module
+// tryLate sends a frame on a device before and after it has a name that is closed. The device is the loopback device: every namespace has one, and no module
 // needs to be loaded.
-func tryPrefix(ctx context.Context) error {
+func tryLate(ctx context.Context) error {
 	const closed = "closed"
-	empty := ruleset.Table{Name: "try", Chains: []ruleset.Chain{
+	empty, err := Spell(ctx, ruleset.Table{Name: "try", Chains: []ruleset.Chain{
 		{Name: "in", Hook: &ruleset.Hook{Type: ruleset.Ingress, Prefixes: []string{closed}}},
 		{Name: "out", Hook: &ruleset.Hook{Type: ruleset.Egress, Prefixes: []string{closed}}},
-	}}
+	}})
+	if err != nil {
+		return err
+	}
 	if err := Create(ctx, []ruleset.Table{empty}); err != nil {
 		return err
 	}

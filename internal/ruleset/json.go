@@ -98,6 +98,9 @@ func (c Chain) json() object {
 	if c.Hook != nil {
 		o["type"], o["hook"], o["dev"] = "filter", c.Hook.Type, c.Hook.Device
 		o["prio"], o["policy"] = c.Hook.Priority, "drop"
+		if len(c.Hook.Names) > 0 {
+			o["dev"] = c.Hook.Names
+		}
 		if len(c.Hook.Prefixes) > 0 {
 			var devices []string
 			for _, p := range c.Hook.Prefixes {

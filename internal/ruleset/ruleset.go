@@ -69,13 +69,15 @@ const (
 	Egress  HookType = "egress"
 )
 
-// A Hook binds a base chain to one device, or to all devices that there are and
-// will be whose names begin with one of the prefixes (Linux 6.17; nft only reads
-// it where it knows that, and earlier ones, 1.0.6 among them, take "macvtap*" for
-// a name). Read back from the kernel, a Device of "" is one that is gone.
+// A Hook binds a base chain to one device; to the devices of some names, as many as
+// 256, that there are and will be (Linux 6.16); or to all devices that there are and
+// will be whose names begin with one of the prefixes (Linux 6.17; nft only reads it
+// where it knows that, and earlier ones, 1.0.6 among them, take "macvtap*" for a
+// name). Read back from the kernel, a Device of "" is one that is gone.
 type Hook struct {
 	Type     HookType
 	Device   string
+	Names    []string // instead of Device
 	Prefixes []string // instead of Device; none the beginning of another
 	Priority int32    // 0 is nft's "filter"; chains of a higher one see what lower ones accept
 	Policy   Verdict  // of frames that no rule decides; the zero Verdict is Drop, and no other can be programmed
@@ -238,14 +240,27 @@ func (t Table) validateNames() error {
 	return validComment(t.Comment)
 }
 
+// MaxNames is the most devices that a chain can name
+// (include/net/netfilter/nf_tables.h, NFT_NETDEVICE_MAX).
+const MaxNames = 256
+
 func (h Hook) validate() error {
 	if len(h.Prefixes) == 0 {
-		if !ValidDevice(h.Device) {
-			return fmt.Errorf("nft cannot write the device name %q", h.Device)
+		names := h.Names
+		if len(names) == 0 {
+			names = []string{h.Device}
+		}
+		for _, name := range names {
+			if !ValidDevice(name) {
+				return fmt.Errorf("nft cannot write the device name %q", name)
+			}
+		}
+		if len(h.Names) > MaxNames {
+			return fmt.Errorf("a chain for %d devices, the kernel takes %d", len(h.Names), MaxNames)
 		}
 		return nil
 	}
-	if h.Device != "" {
+	if h.Device != "" || len(h.Names) > 0 {
 		return fmt.Errorf("a chain for both the device %q and prefixes", h.Device)
 	}
 	for i, p := range h.Prefixes {

@@ -114,7 +114,7 @@ func sameHook(a, b *Hook) bool {
 		return a == b
 	}
 	return a.Type == b.Type && a.Device == b.Device && a.Priority == b.Priority && a.policy() == b.policy() &&
-		slices.Equal(byName(a.Prefixes, itself), byName(b.Prefixes, itself))
+		slices.Equal(byName(a.Names, itself), byName(b.Names, itself)) && slices.Equal(byName(a.Prefixes, itself), byName(b.Prefixes, itself))
 }
 
 func sameRule(a, b Rule) bool {

@@ -102,6 +102,9 @@ func (h Hook) String() string {
 }
 
 func (h Hook) devices() string {
+	if len(h.Names) > 0 {
+		return `devices = { "` + strings.Join(h.Names, `", "`) + `" }`
+	}
 	if len(h.Prefixes) == 0 {
 		return `device "` + h.Device + `"`
 	}

@@ -14,12 +14,13 @@ import (
 // nft_devices_attributes; the prefix since Linux 6.17).
 const (
 	nftaHookDevs     = 4
+	nftaDeviceName   = 1
 	nftaDevicePrefix = 2
 )
 
-// setPrefixes binds chains to the prefixes of device names that the library has no
-// way to say. The messages hold the chains in their order.
-func setPrefixes(messages []netlink.Message, chains []ruleset.Chain) error {
+// setDevices binds chains to several names of devices, or to prefixes of names, which
+// the library has no way to say. The messages hold the chains in their order.
+func setDevices(messages []netlink.Message, chains []ruleset.Chain) error {
 	for i := range messages {
 		m := &messages[i]
 		if m.Header.Type != netlink.HeaderType(unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_NEWCHAIN) {
@@ -27,7 +28,7 @@ func setPrefixes(messages []netlink.Message, chains []ruleset.Chain) error {
 		}
 		c := chains[0]
 		chains = chains[1:]
-		if c.Hook == nil || len(c.Hook.Prefixes) == 0 {
+		if c.Hook == nil || len(c.Hook.Names)+len(c.Hook.Prefixes) == 0 {
 			continue
 		}
 		attributes, err := netlink.UnmarshalAttributes(m.Data[headerSize:])
@@ -36,7 +37,7 @@ func setPrefixes(messages []netlink.Message, chains []ruleset.Chain) error {
 		}
 		for j := range attributes {
 			if attributes[j].Type == netlink.Nested|unix.NFTA_CHAIN_HOOK {
-				attributes[j].Data = append(attributes[j].Data, attribute(netlink.Nested|nftaHookDevs, prefixes(c.Hook.Prefixes))...)
+				attributes[j].Data = append(attributes[j].Data, attribute(netlink.Nested|nftaHookDevs, devices(*c.Hook))...)
 				attributes[j].Length = 0 // it is counted anew
 			}
 		}
@@ -49,9 +50,12 @@ func setPrefixes(messages []netlink.Message, chains []ruleset.Chain) error {
 	return nil
 }
 
-func prefixes(all []string) []byte {
+func devices(h ruleset.Hook) []byte {
 	var out []byte
-	for _, p := range all {
+	for _, name := range h.Names {
+		out = append(out, attribute(nftaDeviceName, cString(name))...)
+	}
+	for _, p := range h.Prefixes {
 		out = append(out, attribute(nftaDevicePrefix, cString(p))...)
 	}
 	return out
