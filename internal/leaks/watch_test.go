@@ -31,8 +31,9 @@ type watch struct {
 	ended   chan struct{}
 }
 
-// restart is how long systemd waits before it starts a service again that died.
-const restart = 100 * time.Millisecond
+// restart is how long systemd waits before it starts the service again when it died
+// (RestartSec of the unit).
+const restart = time.Second
 
 // startWatch starts the service, has it started again when it is killed, and ends it
 // with the test. When it returns the service is ready.
