@@ -81,7 +81,7 @@ func deviceIndex(name string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	socket, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	socket, err := deviceSocket()
 	if err != nil {
 		return 0, err
 	}

@@ -245,16 +245,25 @@ func dialReaders(ctx context.Context, tables int) ([]*reader, error) {
 		if err != nil {
 			return nil, err
 		}
-		// A socket of any family tells (net/socket.c, sock_do_ioctl); the service
-		// may open no others than netlink's and these.
-		devices, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+		devices, err := deviceSocket()
 		if err != nil {
 			conn.Close()
-			return nil, fmt.Errorf("a socket to look for devices: %w", err)
+			return nil, err
 		}
 		readers = append(readers, &reader{conn: conn, devices: devices, known: map[string]ruleset.Rule{}})
 	}
 	return readers, nil
+}
+
+// deviceSocket opens a socket that tells which devices there are (netdevice(7)). One
+// of any family does (net/socket.c, sock_do_ioctl), and the service may open no
+// others than netlink's and these.
+func deviceSocket() (int, error) {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, fmt.Errorf("a socket to look for devices: %w", err)
+	}
+	return fd, nil
 }
 
 // readBuffer is the most that the kernel sends of a dump at a time

@@ -24,8 +24,9 @@ import (
 // Attach has what leaves a device for the network judged by the check, if it is not
 // yet, in the network namespace of the calling thread. It takes the place of the
 // check of another version of this program without a gap. The check ends with the
-// device, or by Detach. It needs root, and a kernel that
-// knows its own types (Linux 5.17 with CONFIG_DEBUG_INFO_BTF), sch_ingress and cls_bpf.
+// device, or by Detach. It needs CAP_NET_ADMIN, CAP_BPF and CAP_PERFMON, and a kernel
+// with sch_ingress and cls_bpf that knows its own types (Linux 5.17 with
+// CONFIG_DEBUG_INFO_BTF).
 func Attach(ifindex int) error {
 	for range attempts {
 		standing, err := find(ifindex)
@@ -130,11 +131,11 @@ func (s standing) replace(program int) error {
 func explained(err error) error {
 	switch {
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
-		return fmt.Errorf("%w: this needs root (CAP_BPF and CAP_NET_ADMIN)", err)
+		return fmt.Errorf("%w: this needs root (CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN)", err)
 	case errors.Is(err, unix.ENOSYS):
 		return fmt.Errorf("%w: the kernel lacks BPF (CONFIG_BPF_SYSCALL)", err)
 	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENOENT), errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.E2BIG), errors.Is(err, unix.ESRCH):
-		return fmt.Errorf("%w: the kernel lacks BPF programs in traffic control that know its types, or forbids them (Linux 5.17; CONFIG_NET_SCH_INGRESS, CONFIG_NET_CLS_BPF, CONFIG_DEBUG_INFO_BTF; not lockdown=confidentiality)", err)
+		return fmt.Errorf("%w: the kernel lacks BPF programs in traffic control that know its types, or forbids them (Linux 5.17; CONFIG_NET_SCH_INGRESS, CONFIG_NET_CLS_BPF, CONFIG_DEBUG_INFO_BTF; CAP_PERFMON; not lockdown=confidentiality)", err)
 	}
 	return err
 }
