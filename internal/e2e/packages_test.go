@@ -22,12 +22,14 @@ const packagedPath = "/usr/sbin/macvtap-filter"
 // The hypervisor's own /usr and package databases, which show the machine's until something is installed; and a
 // systemctl that writes down what it is told, where systemd itself does not run.
 const packageMounts = `
-for dir in /usr /var/lib/dpkg /var/cache/man; do
+for dir in /usr /var/cache /var/lib/apt /var/lib/dpkg; do
     at=/run/own$dir
     mkdir -p "$at/upper" "$at/work"
     chown --reference="$dir" "$at/upper"
     mount -t overlay -o "lowerdir=$dir,upperdir=$at/upper,workdir=$at/work" overlay "$dir"
 done
+touch /run/dpkg.log
+if test -e /var/log/dpkg.log; then mount --bind /run/dpkg.log /var/log/dpkg.log; fi
 mkdir -p /run/systemd/system /run/rpm
 rm -f /usr/sbin/policy-rc.d # a container's, which forbids to start services
 cat >/run/systemctl <<END
@@ -45,7 +47,7 @@ type packager struct {
 }
 
 var packagers = []packager{
-	{"deb", "dpkg --log=/run/dpkg.log -i $1", "dpkg --log=/run/dpkg.log -i $1", "dpkg --log=/run/dpkg.log -r macvtap-filter", "dpkg --log=/run/dpkg.log -P macvtap-filter"},
+	{"deb", "dpkg -i $1", "dpkg -i $1", "dpkg -r macvtap-filter", "dpkg -P macvtap-filter"},
 	// On Debian rpm has no database, and would rather not.
 	{"rpm", "rpm --dbpath /run/rpm --force-debian --nodeps -i $1", "rpm --dbpath /run/rpm --force-debian --nodeps -U $1", "rpm --dbpath /run/rpm --force-debian -e macvtap-filter", ""},
 }
