@@ -44,8 +44,8 @@ func (s side) arp() {
 func (c *chain) claims() {
 	c.drop("arp-claim", "ARP sender MAC address not the VM's own",
 		ruleset.Compare{Field: ruleset.ARPSenderMAC, Op: ruleset.NotEqual, Value: c.mac})
-	if taken := family4.only(c.policy.Claimed); len(taken) > 0 {
-		c.drop("arp-claim", "ARP claims the address of an allowed host", family4.among(ruleset.ARPSenderIP, claimed, taken, false))
+	if taken, any := c.taken(family4, ruleset.ARPSenderIP, false); any {
+		c.drop("arp-claim", "ARP claims the address of an allowed host", taken)
 	}
 	if c.knowsOwn() {
 		// A probe has no sender address yet.

@@ -221,9 +221,8 @@ func (s side) fastEthernet(f family) ruleset.Match {
 func (s side) fastHosts() []ruleset.Match {
 	f := family4
 	peer := ruleset.Lookup{Fields: []ruleset.Field{s.ip4}, Set: f.set(hosts)}
-	taken := f.only(s.policy.Claimed)
-	if !s.out || s.policy.PassSpoofing || len(taken) == 0 {
-		return one(peer)
+	if taken, any := s.taken(f, f.source(), true); any && s.out && !s.policy.PassSpoofing {
+		return []ruleset.Match{taken, peer}
 	}
-	return []ruleset.Match{f.among(f.source(), claimed, taken, true), peer}
+	return one(peer)
 }

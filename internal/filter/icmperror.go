@@ -17,7 +17,7 @@ func (c *chain) icmpErrors(f family) {
 	version := byte(0x40)
 	if f.name == family6.name {
 		source, destination = quoted(8, 16), quoted(24, 16)
-		message = []ruleset.Match{directly, amongBytes(ruleset.ICMPv6Type, unreachable6, packetTooBig6, timeExceeded6, parameterProblem6)}
+		message = []ruleset.Match{directly, ruleset.Between{Field: ruleset.ICMPv6Type, From: []byte{unreachable6}, To: []byte{parameterProblem6}}}
 		version = 0x60
 	}
 	peer, any := c.notClosed(f, destination)
@@ -46,9 +46,7 @@ const (
 	timeExceeded4     = 11
 	parameterProblem4 = 12
 
-	unreachable6      = 1
-	packetTooBig6     = 2
-	timeExceeded6     = 3
+	unreachable6      = 1 // 2 is packet too big, 3 time exceeded
 	parameterProblem6 = 4
 )
 

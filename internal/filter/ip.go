@@ -203,8 +203,8 @@ func among(field ruleset.Field, ranges []netipx.IPRange) ruleset.Match {
 // far as that is known, and from servers that it must not be. What DHCP needs
 // passes: from no address yet, to no address known (RFC 2131, 4.1; RFC 8415, 7.2).
 func (c *chain) spoofedSources(f family) {
-	if taken := f.only(c.policy.Claimed); len(taken) > 0 && !c.policy.PassSpoofing {
-		c.drop("spoofed-ip", "source address of an allowed host", f.among(f.source(), claimed, taken, false))
+	if taken, any := c.taken(f, f.source(), false); any && !c.policy.PassSpoofing {
+		c.drop("spoofed-ip", "source address of an allowed host", taken)
 	}
 	if f.name == family4.name {
 		c.accept(all(one(group), one(equals(ruleset.IPDestination, "255.255.255.255")), c.mayDiscover(), withPorts(f, ruleset.UDP), fromTo(68, 67))...)

@@ -74,8 +74,8 @@ func (s side) icmpv6FromVM() {
 		c.drop("router-advertisement", "router advertisement", icmpType(routerAdvertisement))
 		c.drop("redirect", "redirect", icmpType(redirect))
 	}
-	if taken := family6.only(s.policy.Claimed); len(taken) > 0 && !s.policy.PassSpoofing {
-		c.drop("spoofed-ip", "source address of an allowed host", family6.among(ruleset.IP6Source, claimed, taken, false))
+	if taken, any := s.taken(family6, ruleset.IP6Source, false); any && !s.policy.PassSpoofing {
+		c.drop("spoofed-ip", "source address of an allowed host", taken)
 	}
 	if s.knowsOwn() {
 		c.drop("spoofed-ip", "source address not the VM's own",

@@ -80,10 +80,27 @@ func (b *builder) sets() []ruleset.Set {
 		add(f.rangeSet(servicePeers, p.ServicePeers()))
 		if !p.PassSpoofing {
 			add(f.hostSet(own, several(f.own(p))))
-			add(f.hostSet(claimed, several(f.only(p.Claimed))))
+			if taken := f.only(p.Claimed); !slices.Equal(taken, f.only(p.Hosts)) {
+				add(f.hostSet(claimed, several(taken)))
+			}
 		}
 	}
 	return out
+}
+
+// taken matches a field that holds an address that the VM can never have, or, with
+// not, any other. Mostly these are the allowed hosts, and one set holds both. any is
+// false when there is no such address.
+func (b *builder) taken(f family, field ruleset.Field, not bool) (m ruleset.Match, any bool) {
+	taken := f.only(b.policy.Claimed)
+	if len(taken) == 0 {
+		return nil, false
+	}
+	kind := claimed
+	if slices.Equal(taken, f.only(b.policy.Hosts)) {
+		kind = hosts
+	}
+	return f.among(field, kind, taken, not), true
 }
 
 func protocolSet(name string, all []byte) ruleset.Set {

@@ -37,6 +37,10 @@ type Decision struct {
 	Rule   ruleset.Rule // the rule that decided; empty when it was the chain's policy
 	Number int          // the rule's place in its chain, from 1; 0 for the policy
 	Path   []string     // the chains the frame went through, the deciding one last
+
+	// Compared is how many matches were looked at until then, those included that
+	// nft adds: what the frame costs the kernel.
+	Compared int
 }
 
 // Frame judges a frame that passes the table's own device and has no mark yet, as it is on the wire, from its destination MAC address on
@@ -55,7 +59,9 @@ func (j *Judge) Frame(hook ruleset.HookType, frame []byte) (Decision, error) {
 	d := Decision{Chain: c.Name, Path: []string{c.Name}}
 	for n := 0; n < len(c.Rules); n++ {
 		r := c.Rules[n]
-		if !j.holds(p, r) {
+		compared, holds := j.holds(p, r)
+		d.Compared += compared
+		if !holds {
 			continue
 		}
 		if r.Mark != nil {
@@ -74,15 +80,16 @@ func (j *Judge) Frame(hook ruleset.HookType, frame []byte) (Decision, error) {
 	return d, nil // the base chain's policy: drop
 }
 
-// holds reports whether all of a rule's matches hold, those included that nft adds.
-// A limit is taken for not reached.
-func (j *Judge) holds(p *packet, r ruleset.Rule) bool {
+// holds reports whether all of a rule's matches hold, those included that nft adds,
+// and how many were looked at. A limit is taken for not reached.
+func (j *Judge) holds(p *packet, r ruleset.Rule) (compared int, holds bool) {
 	for _, m := range r.Dependencies() {
+		compared++
 		if !j.match(p, m) {
-			return false
+			return compared, false
 		}
 	}
-	return true
+	return compared, true
 }
 
 // match reports whether a match holds. One whose field cannot be read does not,

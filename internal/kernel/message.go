@@ -47,6 +47,13 @@ func attribute(kind uint16, value []byte) []byte {
 	return b
 }
 
+// appendAttribute appends one attribute of up to 64 KiB, and what aligns the next.
+func appendAttribute[V string | []byte](b []byte, kind uint16, value V) []byte {
+	b = binary.NativeEndian.AppendUint16(b, uint16(unix.SizeofNlAttr+len(value)))
+	b = append(binary.NativeEndian.AppendUint16(b, kind), value...)
+	return append(b, make([]byte, -len(value)&(unix.NLA_ALIGNTO-1))...)
+}
+
 func cString(s string) []byte { return append([]byte(s), 0) }
 
 // tableComment is the attribute in which nft keeps a table's comment.
