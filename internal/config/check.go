@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"macvtap-filter/internal/ruleset"
 )
@@ -160,7 +161,10 @@ func checkEntries(check checker, at, key string, written *[]string, otherwise []
 
 // uuid is the form in which libvirt writes UUIDs. In another form one would match
 // no VM, and the VM that was meant would silently have the default policy.
-var uuid = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`)
+// Few configurations have one, and a hook that starts does not wait for the pattern.
+var uuid = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`)
+})
 
 func (c *Config) checkVM(check checker, at string, raw fileVM) vm {
 	v := vm{policy: DefaultPolicy}
@@ -174,7 +178,7 @@ func (c *Config) checkVM(check checker, at string, raw fileVM) vm {
 		}
 	default:
 		v.uuid = strings.ToLower(*raw.UUID)
-		if !uuid.MatchString(v.uuid) {
+		if !uuid().MatchString(v.uuid) {
 			check.add(at+".uuid", "[[vm]]: uuid = %q is no UUID, as \"virsh domuuid\" prints one", *raw.UUID)
 		}
 	}

@@ -3,7 +3,6 @@ package config
 import (
 	"maps"
 	"reflect"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -58,13 +57,12 @@ func join(path, key string) string {
 
 // written gives a key as TOML has it: quoted unless it is a bare word.
 func written(key string) string {
-	if bareKey.MatchString(key) {
+	const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
+	if key != "" && strings.Trim(key, letters) == "" {
 		return key
 	}
 	return strconv.Quote(key)
 }
-
-var bareKey = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
 
 // tomlKeys gives the types of a struct's fields by their keys in the file.
 func tomlKeys(t reflect.Type) map[string]reflect.Type {

@@ -2,6 +2,8 @@
 // what each call asks for (https://libvirt.org/hooks.html).
 package hook
 
+import "slices"
+
 // Action is what a hook call asks of the filter.
 type Action int
 
@@ -23,10 +25,7 @@ type Call struct {
 
 // operations are the qemu hook's operations
 // (libvirt's src/util/virhook.c, virHookQemuOp).
-var operations = map[string]bool{
-	"start": true, "stopped": true, "prepare": true, "release": true, "migrate": true,
-	"started": true, "reconnect": true, "attach": true, "restore": true,
-}
+var operations = []string{"start", "stopped", "prepare", "release", "migrate", "started", "reconnect", "attach", "restore"}
 
 // Parse reads the arguments that follow the program's name. It reports whether
 // they are a hook call: four of them, the third "begin" or "end". Arguments that
@@ -37,7 +36,7 @@ func Parse(args []string, isCommand func(string) bool) (Call, bool) {
 	if len(args) != 4 || args[2] != "begin" && args[2] != "end" {
 		return Call{}, false
 	}
-	if !operations[args[1]] && args[3] != "-" && isCommand(args[0]) {
+	if !slices.Contains(operations, args[1]) && args[3] != "-" && isCommand(args[0]) {
 		return Call{}, false
 	}
 	return Call{Domain: args[0], Operation: args[1], Suboperation: args[2]}, true
