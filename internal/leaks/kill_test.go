@@ -67,7 +67,7 @@ func (s *site) killedHook(v vm, operation, sub string, limit time.Duration) (kil
 // started again after a while.
 func killWatch(s *site) *tally {
 	got := new(tally)
-	for i := range s.rounds(5, 20) {
+	for i := range s.rounds(2, 20) {
 		timer := time.AfterFunc(within(20*time.Millisecond), s.watch.kill)
 		s.plugged(i, got, s.repaired)
 		timer.Stop()
