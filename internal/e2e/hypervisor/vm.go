@@ -26,6 +26,9 @@ import (
 // bootTime is how long a guest may take until its agent answers. Emulated in software it takes a few seconds.
 const bootTime = 90 * time.Second
 
+// helloTime is how long one question may wait for a guest that boots.
+const helloTime = 20 * time.Second
+
 // aliveTime is how long a guest that runs may take to answer.
 const aliveTime = 30 * time.Second
 
@@ -156,7 +159,19 @@ func (vm *VM) GreetAnew(ctx context.Context) error {
 	return nil
 }
 
+// greet asks again when no answer comes: a guest that goes down takes the question along.
 func (vm *VM) greet(ctx context.Context) error {
+	for {
+		attempt, cancel := context.WithTimeout(ctx, helloTime)
+		err := vm.greetOnce(attempt)
+		cancel()
+		if ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
+			return err
+		}
+	}
+}
+
+func (vm *VM) greetOnce(ctx context.Context) error {
 	if vm.agent != nil {
 		_ = vm.agent.Close() // QEMU may have
 	}
