@@ -41,8 +41,11 @@ func (t table) String() string {
 }
 
 func span(d time.Duration) string {
-	if d == 0 {
+	switch {
+	case d == 0:
 		return "0"
+	case d >= time.Second:
+		return fmt.Sprintf("%.3g s", d.Seconds())
 	}
 	return fmt.Sprintf("%.3g ms", float64(d)/float64(time.Millisecond))
 }
