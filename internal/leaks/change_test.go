@@ -14,7 +14,7 @@ import (
 func changed(change func(s *site, v *session, round int)) func(*site) *tally {
 	return func(s *site) *tally {
 		got := new(tally)
-		for i := range s.rounds(5, 20) {
+		for i := range s.rounds(3, 20) {
 			v := s.newVM(i, "macvtap0")
 			guest := s.protected(v)
 			change(s, guest, i)

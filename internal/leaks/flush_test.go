@@ -21,7 +21,7 @@ table inet firewall {
 func flushed(script string) func(*site) *tally {
 	return func(s *site) *tally {
 		got := new(tally)
-		for i := range s.rounds(5, 20) {
+		for i := range s.rounds(3, 20) {
 			v := s.newVM(i, "macvtap0")
 			guest := s.protected(v)
 			s.nft(script)

@@ -29,7 +29,7 @@ func (s *site) hookTime() time.Duration {
 func killHooks(s *site) *tally {
 	got := new(tally)
 	limit := 2 * s.hookTime()
-	for i := range s.rounds(15, 20) {
+	for i := range s.rounds(10, 20) {
 		v := s.newVM(i, "macvtap0")
 		guest := s.plug(v)
 		if s.killedHook(v, "start", "begin", limit) {
@@ -78,7 +78,7 @@ func killWatch(s *site) *tally {
 // deadWatch plugs NICs in while watch is dead.
 func deadWatch(s *site) *tally {
 	got := new(tally)
-	for i := range s.rounds(5, 20) {
+	for i := range s.rounds(3, 20) {
 		s.watch.down(func() {
 			s.plugged(i, got, func(guest *session) { s.must(guest.sent(10 * calm)) })
 		})

@@ -61,7 +61,7 @@ func (s *site) plugged(i int, got *tally, wait func(*session)) {
 // that is plugged in have its name.
 func recycledName(s *site) *tally {
 	got := new(tally)
-	for i := range s.rounds(5, 20) {
+	for i := range s.rounds(3, 20) {
 		dead := s.newVM(2*i+1, "macvtap0")
 		guest := s.plug(dead)
 		s.hook(dead, "start", "begin")

@@ -25,9 +25,9 @@ type watch struct {
 	mu      sync.Mutex
 	process *exec.Cmd
 	said    bytes.Buffer
-	done    bool
 	alive   atomic.Bool
-	hold    sync.Mutex // while it is not to be started again
+	hold    sync.Mutex    // while it is not to be started again
+	over    chan struct{} // closed when the test is
 	ended   chan struct{}
 }
 
@@ -39,7 +39,7 @@ const restart = time.Second
 // with the test. When it returns the service is ready.
 func (s *site) startWatch() *watch {
 	s.t.Helper()
-	w := &watch{site: s, ended: make(chan struct{})}
+	w := &watch{site: s, over: make(chan struct{}), ended: make(chan struct{})}
 	s.must(w.start())
 	go w.supervise()
 	s.t.Cleanup(w.stop)
@@ -53,8 +53,10 @@ var errDone = errors.New("the test is over")
 func (w *watch) start() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.done {
+	select {
+	case <-w.over:
 		return errDone
+	default:
 	}
 	w.process = w.site.command(program, "watch")
 	w.process.Stdout, w.process.Stderr = &w.said, &w.said
@@ -67,7 +69,10 @@ func (w *watch) supervise() {
 	for {
 		_ = w.process.Wait() // it is killed, and then started again
 		w.alive.Store(false)
-		time.Sleep(restart)
+		select {
+		case <-w.over:
+		case <-time.After(restart):
+		}
 		w.hold.Lock()
 		err := w.start()
 		w.hold.Unlock()
@@ -106,9 +111,7 @@ func (w *watch) down(while func()) {
 }
 
 func (w *watch) stop() {
-	w.mu.Lock()
-	w.done = true
-	w.mu.Unlock()
+	close(w.over)
 	w.signal(unix.SIGTERM)
 	w.signal(unix.SIGCONT)
 	<-w.ended
