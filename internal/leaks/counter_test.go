@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -13,7 +14,9 @@ import (
 // A counter hears every frame that the hypervisor sends to the LAN, and tells the
 // sessions which of theirs arrived.
 type counter struct {
-	fd int
+	fd    int
+	over  atomic.Bool
+	ended chan struct{}
 
 	mu       sync.Mutex
 	buffer   []byte
@@ -29,25 +32,22 @@ func openCounter(n *lab.Network) (*counter, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &counter{fd: fd, buffer: make([]byte, 2048), sessions: map[uint32]*session{}}
+	c := &counter{fd: fd, ended: make(chan struct{}), buffer: make([]byte, 2048), sessions: map[uint32]*session{}}
 	go c.listen()
 	return c, nil
 }
 
-// listen takes frames off the socket as they come, until the socket is closed.
+// listen takes frames off the socket as they come.
 func (c *counter) listen() {
-	for {
+	defer close(c.ended)
+	for !c.over.Load() {
 		fds := []unix.PollFd{{Fd: int32(c.fd), Events: unix.POLLIN}}
-		_, err := unix.Poll(fds, 100)
+		if _, err := unix.Poll(fds, 50); err != nil {
+			continue // interrupted
+		}
 		c.mu.Lock()
-		closed := c.fd < 0
-		if !closed && (err == nil || errors.Is(err, unix.EINTR)) {
-			c.take()
-		}
+		c.take()
 		c.mu.Unlock()
-		if closed {
-			return
-		}
 	}
 }
 
@@ -102,10 +102,9 @@ func (c *counter) forget(s *session) {
 }
 
 func (c *counter) close() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.over.Store(true)
+	<-c.ended
 	unix.Close(c.fd)
-	c.fd = -1
 }
 
 // room is the socket buffers' size in bytes: what a second of frames needs.
