@@ -17,6 +17,7 @@ require (
 	github.com/pelletier/go-toml/v2 v2.4.3 // config.toml: positions of keys, no dependencies, well kept
 	github.com/rogpeppe/go-internal v1.16.0 // verify: diffs, in n log n steps however many rules there are; tests: testscript
 	github.com/vishvananda/netlink v1.3.1 // links, addresses, routes; prescribed
+	github.com/yuin/goldmark v1.8.7 // tests: the links of pages; Markdown as GitHub reads it, no dependencies
 	go4.org/netipx v0.0.0-20260823151212-3075585bcbeb // merging prefixes and ranges; the kernel's sets refuse overlaps
 	golang.org/x/net v0.55.0 // tests and demo: ICMP
 	golang.org/x/sys v0.49.0 // constants and system calls
