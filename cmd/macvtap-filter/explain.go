@@ -54,6 +54,7 @@ the frame, in words:
   --from-port PORT default 40000; without --tcp or --udp it has no effect
   --vlan ID        with a VLAN tag
   --to-mac MAC, --from-mac MAC
+                   where --to is a group, and with --arp, --to-mac is the group's
 or as it was captured, from the destination MAC address on:
   --hex DIGITS
   --pcap FILE      every frame of a file as tcpdump writes one
@@ -279,6 +280,9 @@ func (q question) describe(mac net.HardwareAddr) (frame.Description, error) {
 	}
 	if err := q.addresses(&d); err != nil {
 		return d, err
+	}
+	if group := frame.GroupMAC(d); group != nil {
+		d.DestinationMAC = group
 	}
 	for _, m := range []struct {
 		text string

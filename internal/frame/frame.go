@@ -30,6 +30,24 @@ const (
 	icmpv6 = 58
 )
 
+// GroupMAC gives the MAC address that an IP stack sends such a frame to when it is for
+// a group: ff:ff:ff:ff:ff:ff for an ARP request (RFC 826) and for 255.255.255.255
+// (RFC 894), the group's own for multicast (RFC 1112, 6.4; RFC 2464, 7). It is nil
+// for a datagram to one host; which addresses are an IPv4 subnet's broadcast nobody
+// can tell from the frame.
+func GroupMAC(d Description) net.HardwareAddr {
+	to := d.Destination.AsSlice()
+	switch {
+	case d.ARP || d.Destination == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+		return net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
+	case !d.Destination.IsMulticast():
+		return nil
+	case d.Destination.Is4():
+		return net.HardwareAddr{0x01, 0x00, 0x5e, to[1] & 0x7f, to[2], to[3]}
+	}
+	return net.HardwareAddr{0x33, 0x33, to[12], to[13], to[14], to[15]}
+}
+
 // Bytes builds the frame, without its checksums: nothing judges by them.
 func (d Description) Bytes() ([]byte, error) {
 	if d.Source.Is4() != d.Destination.Is4() {

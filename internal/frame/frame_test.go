@@ -134,3 +134,24 @@ func TestReadPcap(t *testing.T) {
 		}
 	}
 }
+
+func TestGroupMAC(t *testing.T) {
+	for _, c := range []struct {
+		to   string
+		arp  bool
+		want string
+	}{
+		{to: "192.0.2.1", want: ""},
+		{to: "2001:db8::1", want: ""},
+		{to: "192.0.2.1", arp: true, want: "ff:ff:ff:ff:ff:ff"},
+		{to: "255.255.255.255", want: "ff:ff:ff:ff:ff:ff"},
+		{to: "224.0.0.251", want: "01:00:5e:00:00:fb"},
+		{to: "239.255.255.250", want: "01:00:5e:7f:ff:fa"}, // 23 bits of the address
+		{to: "ff02::1:ff00:1", want: "33:33:ff:00:00:01"},
+	} {
+		got := GroupMAC(Description{Destination: netip.MustParseAddr(c.to), ARP: c.arp})
+		if got.String() != c.want {
+			t.Errorf("%s, ARP %t: %s, want %s", c.to, c.arp, got, c.want)
+		}
+	}
+}
