@@ -145,16 +145,15 @@ func verdict(j *judge.Judge, hook ruleset.HookType, f []byte) string {
 	if err != nil {
 		return fmt.Sprintf("not judged: %v", err)
 	}
-	what := "dropped"
+	what, why := "dropped", "by a rule without a name"
 	if d.Passes {
-		what = "passes"
+		what, why = "passes", "accepted"
 	}
 	if d.Number == 0 {
 		return fmt.Sprintf("%s: no rule of %s lets it pass", what, d.Chain)
 	}
-	why := d.Rule.Comment
-	if why == "" {
-		why = "every match of the rule holds"
+	if d.Rule.Comment != "" {
+		why = d.Rule.Comment
 	}
 	return fmt.Sprintf("%s: %s\n  by rule %d of %s: %s", what, why, d.Number, strings.Join(d.Path, " → "), d.Rule)
 }
