@@ -12,7 +12,7 @@ import (
 	"testing"
 )
 
-var update = flag.Bool("update", false, "write what the commands of the recipes answer into the page")
+var update = flag.Bool("update", false, "write what the commands of the recipes answer into their pages")
 
 // onPage is the program as a reader of the page calls it; what the page's host and libvirt would tell it are files.
 const onPage = `#!/bin/sh
@@ -32,9 +32,14 @@ exec "$PROGRAM" "$command" --facts "$DOMAINS/facts.json" "$@"
 // A recipe is a configuration, and commands that are tried with it.
 var recipe = regexp.MustCompile("(?s)```toml\n(.*?)```|```console\n(.*?)```")
 
-// Every command of the page answers as the page says, with the configuration that stands above it.
+// Every command of these pages answers as its page says, with the configuration that stands above it.
 func TestRecipes(t *testing.T) {
-	const file = "recipes.md"
+	for file, atLeast := range map[string]int{"recipes.md": 20, "from-shell-hook.md": 5} {
+		t.Run(file, func(t *testing.T) { tryPage(t, file, atLeast) })
+	}
+}
+
+func tryPage(t *testing.T, file string, atLeast int) {
 	page, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
@@ -59,7 +64,7 @@ func TestRecipes(t *testing.T) {
 		b.WriteString("```")
 		return []byte(b.String())
 	})
-	if configs < 4 || commands < 12 {
+	if configs == 0 || commands < atLeast {
 		t.Errorf("%d configurations and %d commands: some are not seen", configs, commands)
 	}
 	if bytes.Equal(got, page) {
