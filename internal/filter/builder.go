@@ -1,6 +1,7 @@
 package filter
 
 import (
+	"fmt"
 	"net"
 	"slices"
 
@@ -40,6 +41,7 @@ var toVM = view{
 // A builder collects the table of one interface.
 type builder struct {
 	vm     string
+	device string
 	mac    net.HardwareAddr
 	policy policy.Policy
 	table  ruleset.Table
@@ -98,7 +100,7 @@ func (c *chain) drop(reason, words string, when ...ruleset.Match) {
 	if c.policy.Log {
 		c.Rules = append(c.Rules, ruleset.Rule{
 			Matches: when, Limit: logsPerSecond,
-			Log: ruleset.LogPrefix("macvtap-filter " + counter + " VM=" + c.vm),
+			Log: ruleset.LogPrefix(fmt.Sprintf("macvtap-filter %s REASON=%s DEVICE=%s VM=", c.prefix, reason, c.device), c.vm),
 		})
 	}
 	c.Rules = append(c.Rules, ruleset.Rule{

@@ -28,7 +28,7 @@ func Table(d *domain.Domain, i domain.Interface, p policy.Policy) (ruleset.Table
 	if len(i.MAC) != 6 {
 		return ruleset.Table{}, errors.New("the domain XML has no <mac address='…'/>")
 	}
-	b := builder{vm: d.Name, mac: i.MAC, policy: p, table: ruleset.Table{
+	b := builder{vm: d.Name, device: i.Target, mac: i.MAC, policy: p, table: ruleset.Table{
 		Name:    ruleset.TableName(i.Target),
 		Comment: Owner{UUID: d.UUID, Name: d.Name}.Comment(),
 
@@ -67,7 +67,7 @@ func Closed(d *domain.Domain, i domain.Interface) (ruleset.Table, error) {
 	if err := identified(d, i); err != nil {
 		return ruleset.Table{}, err
 	}
-	b := builder{vm: d.Name, table: ruleset.Table{
+	b := builder{vm: d.Name, device: i.Target, table: ruleset.Table{
 		Name:    ruleset.TableName(i.Target),
 		Comment: Owner{UUID: d.UUID, Name: d.Name}.Comment(),
 	}}

@@ -29,12 +29,7 @@ const maxDevice = 15
 // broken UTF-8) or a terminal would obey (control characters, changes of the
 // writing direction) becomes '?', and what is too long is cut.
 func Comment(s string) string {
-	clean := strings.Map(func(r rune) rune {
-		if r == '"' || r == '\\' || r == utf8.RuneError || !unicode.IsPrint(r) {
-			return '?'
-		}
-		return r
-	}, s)
+	clean := printable(s)
 	if len(clean) <= MaxComment {
 		return clean
 	}
@@ -45,15 +40,29 @@ func Comment(s string) string {
 	return clean[:cut]
 }
 
-// LogPrefix makes a text fit to begin a log line, which nft and the kernel bound,
-// and ends it in a colon and a space.
-func LogPrefix(s string) string {
-	const end = ": "
-	clean := strings.ReplaceAll(Comment(s), "$", "?") // nft would read a variable
-	for len(clean) > maxLogPrefix-len(end) || !utf8.ValidString(clean) {
-		clean = clean[:len(clean)-1]
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '"' || r == '\\' || r == utf8.RuneError || !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, s)
+}
+
+// LogPrefix makes the beginning of a log line, which nft and the kernel bound: words,
+// and last a name, as much of it as fits. In the name blanks become '_', so that no
+// name looks like more words; one that was cut ends in "…".
+func LogPrefix(words, name string) string {
+	const end, cut = " ", "…"
+	// nft would read a variable.
+	prefix := strings.ReplaceAll(printable(words+strings.ReplaceAll(name, " ", "_")), "$", "?")
+	if len(prefix) > maxLogPrefix-len(end) {
+		for len(prefix) > maxLogPrefix-len(cut+end) || !utf8.ValidString(prefix) {
+			prefix = prefix[:len(prefix)-1]
+		}
+		prefix += cut
 	}
-	return clean + end
+	return prefix + end
 }
 
 func validComment(s string) error {

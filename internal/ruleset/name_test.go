@@ -144,3 +144,26 @@ func FuzzTableName(f *testing.F) {
 		}
 	})
 }
+
+func TestLogPrefix(t *testing.T) {
+	const words = "macvtap-filter from-vm REASON=vlan DEVICE=macvtap0 VM="
+	for _, test := range []struct{ name, want string }{
+		{"web-1", "web-1 "},
+		{"My Windows VM", "My_Windows_VM "},
+		{"网关 一号", "网关_一号 "},
+		{`q"\$x`, "q???x "},
+		{"a\nmacvtap-filter \x1b[31m\u202e\xff", "a?macvtap-filter_?[31m?? "},
+		{strings.Repeat("y", 127-1-len(words)), strings.Repeat("y", 127-1-len(words)) + " "},
+		{strings.Repeat("y", 127-len(words)), strings.Repeat("y", 127-4-len(words)) + "… "},
+		{strings.Repeat("机", 300), strings.Repeat("机", (127-4-len(words))/3) + "… "},
+	} {
+		got := LogPrefix(words, test.name)
+		if got != words+test.want {
+			t.Errorf("%q: %q, want %q", test.name, got, words+test.want)
+		}
+		table := Table{Name: TableName("macvtap0"), Chains: []Chain{{Name: "c", Rules: []Rule{{Log: got}}}}}
+		if err := table.Validate(); err != nil {
+			t.Errorf("%q: %v", test.name, err)
+		}
+	}
+}
