@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os/signal"
 	"slices"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -37,26 +39,58 @@ func runHook(call hook.Call, std streams) int {
 	noteCaller()
 	// Nobody may read what we write: that must not look like a failure.
 	signal.Ignore(syscall.SIGPIPE)
-	kill := false
+	h := &hookCall{Call: call, std: std, log: hookLog(std)}
 	err := within(hookLimit, call.Domain, func(ctx context.Context) error {
-		switch action {
-		case hook.Protect:
-			return protect(ctx, call, std, nil)
-		case hook.Reprotect:
-			return protect(ctx, call, std, &kill)
-		default:
-			return release(ctx, call, std)
+		if action == hook.Release {
+			return h.release(ctx)
 		}
+		return h.protect(ctx, action == hook.Reprotect)
 	})
 	if err == nil {
 		return exitDone
 	}
 	code := exitCode(err, std)
-	journal.Error(fmt.Sprintf("%s %s: %v", call.Operation, call.Suboperation, err), journal.Fields{"VM": call.Domain})
-	if action == hook.Release || action == hook.Reprotect && !kill {
-		return exitDone
+	refuses := action == hook.Protect || action == hook.Reprotect && h.kill.Load()
+	if !isTerminal(std.err) {
+		toJournal(slog.LevelError, fmt.Sprintf("%s %s: %v", call.Operation, call.Suboperation, err), h.failure(err, refuses))
 	}
-	return code
+	if refuses {
+		return code
+	}
+	return exitDone
+}
+
+// A hookCall is a hook call at work.
+type hookCall struct {
+	hook.Call
+	std streams
+	log logger
+
+	// What is known of the VM, for who gives up waiting: its domain once that was
+	// read, and whether a failure is to kill it though it runs.
+	domain atomic.Pointer[domain.Domain]
+	kill   atomic.Bool
+}
+
+// fields are the log's fields about the call's VM.
+func (h *hookCall) fields(device string, why journal.Reason) journal.Fields {
+	f := journal.Fields{VM: h.Domain, Device: device, Reason: why}
+	if d := h.domain.Load(); d != nil {
+		f.VM, f.UUID = d.Name, d.UUID
+	}
+	return f
+}
+
+// failure are the log's fields about a call that failed.
+func (h *hookCall) failure(err error, refuses bool) journal.Fields {
+	f := h.fields("", journal.Failed)
+	if refuses {
+		f.Reason = journal.Refused
+	}
+	if wrong, ok := errors.AsType[*plan.Error](err); ok {
+		f.Device = wrong.Interface.Target
+	}
+	return f
 }
 
 // within does work for a VM, and gives up on it when the limit is over: even a read
@@ -83,18 +117,16 @@ func within(limit time.Duration, vm string, work func(context.Context) error) er
 }
 
 // protect programs the VM's interfaces. On a first start nothing stands yet; of
-// a running VM the tables of interfaces that it has no more are removed. For a
-// running VM kill is not nil, and is set to what the configuration says of it.
-func protect(ctx context.Context, call hook.Call, std streams, kill *bool) error {
-	running := kill != nil
+// a running VM the tables of interfaces that it has no more are removed.
+func (h *hookCall) protect(ctx context.Context, running bool) error {
 	if running {
 		// First of all: it counts for every failure. A configuration that
 		// cannot be read asks for nothing.
 		if c, err := config.Load(configFile()); err == nil {
-			*kill = c.KillOnReconnect
+			h.kill.Store(c.KillOnReconnect)
 		}
 	}
-	d, err := readDomain(call.Domain, std)
+	d, err := h.readDomain()
 	if err != nil {
 		return badInput(err)
 	}
@@ -116,7 +148,7 @@ func protect(ctx context.Context, call hook.Call, std streams, kill *bool) error
 		return err
 	}
 	if w := raiseFirst(ctx, c, d); w != "" {
-		made.Warnings = append(made.Warnings, fmt.Sprintf("VM %q: %s", d.Name, w))
+		made.Warnings = append(made.Warnings, plan.Warning{Text: fmt.Sprintf("VM %q: %s", d.Name, w)})
 	}
 	if running {
 		err = kernel.Replace(ctx, made.Tables, ownedBy(d))
@@ -125,13 +157,26 @@ func protect(ctx context.Context, call hook.Call, std streams, kill *bool) error
 	}
 	unlock() // others wait; the log can too
 	for _, w := range made.Warnings {
-		journal.Warning(w, fields(d))
+		h.log(slog.LevelWarn, w.Text, h.fields(w.Device, journal.Advice))
 	}
 	if err != nil {
 		return fmt.Errorf("VM %q: %w", d.Name, err)
 	}
-	journal.Info(fmt.Sprintf("VM %q: %d interfaces protected, %d not on a configured parent", d.Name, len(made.Tables)-len(made.Open), len(made.Unguarded)), fields(d))
+	h.tell(made)
 	return removeNamed(ctx, d, made)
+}
+
+// tell logs what each interface got.
+func (h *hookCall) tell(made plan.Plan) {
+	for _, t := range made.Tables {
+		device, _ := ruleset.TableDevice(t.Name)
+		if !slices.Contains(made.Open, device) {
+			h.log(slog.LevelInfo, fmt.Sprintf("VM %q: interface %q is protected", h.domain.Load().Name, device), h.fields(device, journal.Protected))
+		}
+	}
+	for _, device := range made.Unguarded {
+		h.log(slog.LevelInfo, fmt.Sprintf("VM %q: interface %q has no rules: its NIC is none of the parents", h.domain.Load().Name, device), h.fields(device, journal.Open))
+	}
 }
 
 // removeNamed removes what still has the names of devices that get no rules: a
@@ -165,14 +210,15 @@ func removeLeftovers(ctx context.Context, d *domain.Domain, running bool) error 
 }
 
 // readDomain reads the XML that belongs to a hook call.
-func readDomain(name string, std streams) (*domain.Domain, error) {
-	d, err := parseNamed(name, std.in)
+func (h *hookCall) readDomain() (*domain.Domain, error) {
+	d, err := parseNamed(h.Domain, h.std.in)
 	if err != nil {
 		return nil, err
 	}
-	if d.Name != name {
+	h.domain.Store(d)
+	if d.Name != h.Domain {
 		// By hand only: libvirt gives both from one definition.
-		warningf(std, "the arguments name the VM %q, the domain XML %q: the XML counts", name, d.Name)
+		warningf(h.std, "the arguments name the VM %q, the domain XML %q: the XML counts", h.Domain, d.Name)
 	}
 	return d, nil
 }
@@ -205,14 +251,10 @@ func ownedBy(d *domain.Domain) func(kernel.Standing) bool {
 	return func(s kernel.Standing) bool { return d.UUID != "" && filter.ParseOwner(s.Comment).UUID == d.UUID }
 }
 
-func fields(d *domain.Domain) journal.Fields {
-	return journal.Fields{"VM": d.Name, "UUID": d.UUID}
-}
-
 // release removes the rules of a VM that is gone. Its XML names no devices any
 // more; the tables say whose they are.
-func release(ctx context.Context, call hook.Call, std streams) error {
-	d, err := readDomain(call.Domain, std)
+func (h *hookCall) release(ctx context.Context) error {
+	d, err := h.readDomain()
 	if err != nil {
 		return badInput(err)
 	}
@@ -224,7 +266,8 @@ func release(ctx context.Context, call hook.Call, std streams) error {
 		return fmt.Errorf("VM %q: %w", d.Name, err)
 	}
 	for _, t := range removed {
-		journal.Info(fmt.Sprintf("VM %q is gone: removed the table %s", d.Name, t.Name), fields(d))
+		device, _ := ruleset.TableDevice(t.Name)
+		h.log(slog.LevelInfo, fmt.Sprintf("VM %q is gone: removed the table %s", d.Name, t.Name), h.fields(device, journal.Removed))
 	}
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 
 	"macvtap-filter/internal/config"
 	"macvtap-filter/internal/hook"
+	"macvtap-filter/internal/journal"
 )
 
 // Exit codes.
@@ -29,7 +30,9 @@ type streams struct {
 }
 
 func main() {
-	os.Exit(run(os.Args[1:], streams{os.Stdin, os.Stdout, os.Stderr}))
+	code := run(os.Args[1:], streams{os.Stdin, os.Stdout, os.Stderr})
+	journal.Flush()
+	os.Exit(code)
 }
 
 // run calls the hook or a command and gives the exit code.

@@ -44,7 +44,7 @@ func renderMany(ctx context.Context, std streams, o options, args []string) erro
 	for _, s := range sources {
 		text, warnings, err := renderFile(std, o, c, network, s.file)
 		for _, w := range warnings {
-			found.add(minor, s.file, 1, w)
+			found.add(minor, s.file, 1, w.Text)
 		}
 		switch {
 		case err != nil:
@@ -80,7 +80,7 @@ func renderMany(ctx context.Context, std streams, o options, args []string) erro
 }
 
 // renderFile renders one domain XML as it is printed.
-func renderFile(std streams, o options, c *config.Config, network plan.Network, file string) (text string, warnings []string, err error) {
+func renderFile(std streams, o options, c *config.Config, network plan.Network, file string) (text string, warnings []plan.Warning, err error) {
 	d, err := renderDomain(std, []string{file})
 	if err != nil {
 		return "", nil, err

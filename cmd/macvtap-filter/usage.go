@@ -1,21 +1,30 @@
 package main
 
-import "fmt"
+import (
+	"fmt"
+
+	"macvtap-filter/internal/journal"
+)
 
 // What the program says. Data goes to standard output; everything else goes to
 // standard error with the prefix "macvtap-filter: ", begins in lower case and has
 // no full stop.
 
 func errorf(std streams, format string, args ...any) {
-	fmt.Fprintf(std.err, "macvtap-filter: error: "+format+"\n", args...)
+	say(std, "error: "+format, args...)
 }
 
 func warningf(std streams, format string, args ...any) {
-	fmt.Fprintf(std.err, "macvtap-filter: warning: "+format+"\n", args...)
+	say(std, "warning: "+format, args...)
 }
 
 func notef(std streams, format string, args ...any) {
-	fmt.Fprintf(std.err, "macvtap-filter: "+format+"\n", args...)
+	say(std, format, args...)
+}
+
+// say says one thing in one line, whatever is in it.
+func say(std streams, format string, args ...any) {
+	fmt.Fprintf(std.err, "macvtap-filter: %s\n", journal.Line(fmt.Sprintf(format, args...)))
 }
 
 const usage = `macvtap-filter closes the local network to VMs on macvtap devices.

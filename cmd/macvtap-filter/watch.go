@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
@@ -11,7 +10,6 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 
 	"macvtap-filter/internal/config"
-	"macvtap-filter/internal/journal"
 	"macvtap-filter/internal/libvirt"
 	"macvtap-filter/internal/watch"
 )
@@ -66,26 +64,4 @@ func hangups(ctx context.Context) <-chan struct{} {
 		}
 	}()
 	return out
-}
-
-// watchLog logs to the journal when systemd runs the program, and to standard error
-// when a person does.
-func watchLog(std streams) func(slog.Level, string, journal.Fields) {
-	toJournal := os.Getenv("NOTIFY_SOCKET") != "" || os.Getenv("JOURNAL_STREAM") != ""
-	return func(level slog.Level, message string, f journal.Fields) {
-		switch {
-		case toJournal && level >= slog.LevelError:
-			journal.Error(message, f)
-		case toJournal && level >= slog.LevelWarn:
-			journal.Warning(message, f)
-		case toJournal:
-			journal.Info(message, f)
-		case level >= slog.LevelError:
-			errorf(std, "%s", message)
-		case level >= slog.LevelWarn:
-			warningf(std, "%s", message)
-		default:
-			notef(std, "%s", message)
-		}
-	}
 }

@@ -52,7 +52,7 @@ func TestChoiceIsIgnored(t *testing.T) {
 		if rules := got.Tables[0].String(); !strings.Contains(rules, "10.0.0.0/8") {
 			t.Errorf("the configured policy is not in the rules:\n%s", rules)
 		}
-		if len(got.Warnings) != 1 || !strings.Contains(got.Warnings[0], `policy "dmz"`) {
+		if len(got.Warnings) != 1 || !strings.Contains(got.Warnings[0].Text, `policy "dmz"`) {
 			t.Errorf("warnings %q, want one that names the policy", got.Warnings)
 		}
 	}

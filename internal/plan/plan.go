@@ -31,12 +31,20 @@ type Network interface {
 // A Plan is what should stand for one domain.
 type Plan struct {
 	Tables   []ruleset.Table
-	Warnings []string // for the administrator; the rules are safe all the same
+	Warnings []Warning
 
 	// Unguarded are the devices of direct interfaces on no configured parent.
 	// Those of them in Open have a table that lets everything pass.
 	Unguarded, Open []string
 }
+
+// A Warning is for the administrator; the rules are safe all the same.
+type Warning struct {
+	Device string // "" when it is about no one interface
+	Text   string // names the VM and the interface
+}
+
+func (w Warning) String() string { return w.Text }
 
 // Make plans every direct interface of the domain that sits on a configured
 // parent. Errors and warnings name the VM and the interface. A domain without
@@ -45,11 +53,23 @@ func Make(d *domain.Domain, c *config.Config, n Network) (Plan, error) {
 	p := planner{domain: d, config: c, network: n, policies: map[string]policy.Policy{}, guarded: c.Guard || n.Guarded()}
 	for _, i := range d.Direct {
 		if err := p.add(i); err != nil {
-			return Plan{}, fmt.Errorf("VM %q: %s: %w", d.Name, i, err)
+			return Plan{}, &Error{d.Name, i, err}
 		}
 	}
 	return p.plan, nil
 }
+
+// An Error says why an interface of a VM has no plan.
+type Error struct {
+	VM        string
+	Interface domain.Interface
+	Err       error
+}
+
+func (e *Error) Error() string { return fmt.Sprintf("VM %q: %s: %v", e.VM, e.Interface, e.Err) }
+
+// Unwrap gives what is wrong.
+func (e *Error) Unwrap() error { return e.Err }
 
 type planner struct {
 	domain   *domain.Domain
@@ -119,7 +139,7 @@ func (p *planner) addTable(i domain.Interface, table ruleset.Table) {
 }
 
 func (p *planner) warn(i domain.Interface, text string) {
-	p.plan.Warnings = append(p.plan.Warnings, fmt.Sprintf("VM %q: %s: %s", p.domain.Name, i, text))
+	p.plan.Warnings = append(p.plan.Warnings, Warning{i.Target, fmt.Sprintf("VM %q: %s: %s", p.domain.Name, i, text)})
 }
 
 // configured gives the domain's policy: the configuration's, or the domain's own

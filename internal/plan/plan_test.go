@@ -145,7 +145,7 @@ func TestMakeFacts(t *testing.T) {
 		t.Fatalf("warnings: %q", got.Warnings)
 	}
 	for i, device := range []string{"a", "c"} {
-		if want := `VM "web": interface "` + device + `": policy "default": allow "dns" stands for nothing`; !strings.HasPrefix(got.Warnings[i], want) {
+		if want := `VM "web": interface "` + device + `": policy "default": allow "dns" stands for nothing`; !strings.HasPrefix(got.Warnings[i].Text, want) || got.Warnings[i].Device != device {
 			t.Errorf("warning %q, want %q", got.Warnings[i], want)
 		}
 	}
@@ -270,7 +270,7 @@ func TestMakeWarnsOfNamesThatTheGuardDoesNotKnow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(got.Warnings) != 1 || !strings.HasPrefix(got.Warnings[0], `VM "web": interface "web0": the guard does not close this device`) {
+	if len(got.Warnings) != 1 || !strings.HasPrefix(got.Warnings[0].Text, `VM "web": interface "web0": the guard does not close this device`) {
 		t.Errorf("warnings: %q", got.Warnings)
 	}
 }

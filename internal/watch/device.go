@@ -21,9 +21,9 @@ import (
 type device struct {
 	host.Macvtap
 
-	// uuid names the VM that the device was found to belong to, and target is
-	// the device's name in that VM's XML. Both stay when it is renamed.
-	uuid, target string
+	// uuid and vm name the VM that the device was found to belong to, and target
+	// is the device's name in that VM's XML. They stay when it is renamed.
+	uuid, vm, target string
 
 	planned bool           // it is worked out what should stand
 	want    *ruleset.Table // that, until it was seen to stand; it is large
@@ -31,6 +31,8 @@ type device struct {
 	failed  bool           // no rules could be made, for want of facts or by the configuration
 	open    bool           // it is on no configured parent, and let through the guard
 	culprit string         // who touched it
+	told    time.Time      // when it was last logged that its rules are back
+	untold  int            // how often they were since
 
 	state   State
 	since   time.Time // when the state began
@@ -39,8 +41,17 @@ type device struct {
 
 func (d *device) table() string { return ruleset.TableName(d.Name) }
 
-func (d *device) fields() journal.Fields {
-	return journal.Fields{"DEVICE": d.Name, "UUID": d.uuid}
+// String names the device as messages do, and its VM where that is known.
+func (d *device) String() string {
+	if d.vm == "" {
+		return fmt.Sprintf("interface %q", d.Name)
+	}
+	return fmt.Sprintf("VM %q: interface %q", d.vm, d.Name)
+}
+
+// fields are the log's fields about the device.
+func (d *device) fields(why journal.Reason) journal.Fields {
+	return journal.Fields{VM: d.vm, UUID: d.uuid, Device: d.Name, Reason: why}
 }
 
 // replan has what should stand worked out anew for some devices.
@@ -119,14 +130,14 @@ func (w *watcher) seeFacts() {
 	for parent, known := range w.facts {
 		now, err := w.host.Facts(parent)
 		if err != nil {
-			w.say(slog.LevelError, parent, fmt.Sprintf("%v; the rules stay as they are", err), nil)
+			w.say(slog.LevelError, parent, fmt.Sprintf("%v; the rules stay as they are", err), journal.Fields{Reason: journal.Network})
 			continue
 		}
-		w.say(slog.LevelInfo, parent, "", nil)
+		w.well(parent)
 		if !known.Equal(now) {
 			w.facts = map[string]facts.Facts{}
 			w.replan(func(*device) bool { return true })
-			w.Log(slog.LevelInfo, fmt.Sprintf("the network of the parent %q changed: its rules follow", parent), nil)
+			w.Log(slog.LevelInfo, fmt.Sprintf("the network of the parent %q changed: its rules follow", parent), journal.Fields{Reason: journal.Network})
 			return
 		}
 	}
@@ -165,19 +176,20 @@ func (w *watcher) plan(ctx context.Context, d *device, standing map[string]kerne
 // alone, nil when nobody knows.
 func (w *watcher) owner(d *device) *domain.Domain {
 	if vm := w.vms[d.uuid]; vm != nil {
+		d.vm = vm.Name
 		for _, i := range vm.Direct {
 			if i.Target == d.target {
 				return withOnly(vm, i, d)
 			}
 		}
 	}
-	d.uuid, d.target = "", ""
+	d.uuid, d.vm, d.target = "", "", ""
 	for _, vm := range w.vms {
 		for _, i := range vm.Direct {
 			// A device of that name may be another VM's by now; but for a MAC
 			// address that its guest may change, it would have another.
 			if i.Target == d.Name && (i.TrustGuest || i.MAC == nil || bytes.Equal(i.MAC, d.MAC)) {
-				d.uuid, d.target = vm.UUID, i.Target
+				d.uuid, d.vm, d.target = vm.UUID, vm.Name, i.Target
 				return withOnly(vm, i, d)
 			}
 		}
@@ -229,9 +241,9 @@ func (w *watcher) want(ctx context.Context, d *device, owner *domain.Domain, sta
 	d.failed = err != nil
 	if err == nil {
 		for _, warning := range made.Warnings {
-			w.say(slog.LevelWarn, warning, warning, d.fields())
+			w.say(slog.LevelWarn, warning.Text, warning.Text, d.fields(journal.Advice))
 		}
-		w.say(slog.LevelInfo, d.Name, "", nil)
+		w.well(d.Name)
 		d.problem, d.open = "", len(made.Unguarded) > 0
 		d.set(made.Tables)
 		return
@@ -240,13 +252,13 @@ func (w *watcher) want(ctx context.Context, d *device, owner *domain.Domain, sta
 	s, stands := standing[d.table()]
 	if stands && filter.ParseOwner(s.Comment).UUID == owner.UUID && bound(ctx, d) {
 		d.leave(Left)
-		w.say(slog.LevelError, d.Name, fmt.Sprintf("%v; the rules stay as they are", err), d.fields())
+		w.say(slog.LevelError, d.Name, fmt.Sprintf("%v; the rules stay as they are", err), d.fields(journal.Kept))
 		return
 	}
-	w.say(slog.LevelError, d.Name, fmt.Sprintf("%v; the interface is closed until that is mended", err), d.fields())
+	w.say(slog.LevelError, d.Name, fmt.Sprintf("%v; the interface is closed until that is mended", err), d.fields(journal.Closed))
 	closed, err := filter.Closed(owner, owner.Direct[0])
 	if err != nil {
-		w.say(slog.LevelError, d.Name, fmt.Sprintf("VM %q: %s: %v; the interface is open", owner.Name, owner.Direct[0], err), d.fields())
+		w.say(slog.LevelError, d.Name, fmt.Sprintf("VM %q: %s: %v; the interface is open", owner.Name, owner.Direct[0], err), d.fields(journal.Failed))
 		d.leave(Left)
 		return
 	}

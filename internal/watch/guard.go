@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"macvtap-filter/internal/filter"
+	"macvtap-filter/internal/journal"
 	"macvtap-filter/internal/kernel"
 )
 
@@ -24,12 +25,12 @@ func (w *watcher) lowerGuard(ctx context.Context) error {
 		}
 		_ = w.guard.Close()
 		w.guard = nil
-		w.Log(slog.LevelInfo, "removed the guard: guard = true is not in the configuration", nil)
+		w.Log(slog.LevelInfo, "removed the guard: guard = true is not in the configuration", journal.Fields{Reason: journal.Guard})
 		return nil
 	}
 	removed, err := kernel.RemoveGuard(ctx)
 	if removed {
-		w.Log(slog.LevelInfo, "removed the guard that was left over: guard = true is not in the configuration", nil)
+		w.Log(slog.LevelInfo, "removed the guard that was left over: guard = true is not in the configuration", journal.Fields{Reason: journal.Guard})
 	}
 	return err
 }
@@ -55,7 +56,7 @@ func (w *watcher) raiseGuard(ctx context.Context) error {
 			return err
 		}
 		if len(unmarked) > 0 {
-			w.say(slog.LevelWarn, "unmarked", fmt.Sprintf("the guard is not raised yet: it would close interfaces whose rules are older than guard = true, and for which no others could be made: %q", unmarked), nil)
+			w.say(slog.LevelWarn, "unmarked", fmt.Sprintf("the guard is not raised yet: it would close interfaces whose rules are older than guard = true, and for which no others could be made: %q", unmarked), journal.Fields{Reason: journal.Guard})
 			return nil
 		}
 	}
@@ -63,11 +64,11 @@ func (w *watcher) raiseGuard(ctx context.Context) error {
 	if errors.Is(err, kernel.ErrNoGuard) {
 		// Nor will it later; the rest goes on without.
 		w.guardless = true
-		w.Log(slog.LevelWarn, fmt.Sprintf("guard = true: %v; without it an interface that appears is open for as long as watch takes to see it", err), nil)
+		w.Log(slog.LevelWarn, fmt.Sprintf("guard = true: %v; without it an interface that appears is open for as long as watch takes to see it", err), journal.Fields{Reason: journal.Guard})
 		return nil
 	}
 	if err == nil {
-		w.Log(slog.LevelInfo, "the guard stands: interfaces without rules are closed", nil)
+		w.Log(slog.LevelInfo, "the guard stands: interfaces without rules are closed", journal.Fields{Reason: journal.Guard})
 	}
 	return err
 }

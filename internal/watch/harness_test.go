@@ -89,10 +89,10 @@ func (w *running) options() watch.Options {
 		ConfigFile: w.file,
 		Connect:    w.libvirt.connect,
 		Ready:      func() {},
-		Log: func(level slog.Level, message string, _ journal.Fields) {
+		Log: func(level slog.Level, message string, f journal.Fields) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
-			w.log = append(w.log, time.Now().Format("05.000 ")+level.String()+" "+message)
+			w.log = append(w.log, time.Now().Format("05.000 ")+level.String()+" "+message+fmt.Sprintf(" %+v", f))
 		},
 	}
 }

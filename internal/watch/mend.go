@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"strings"
 	"time"
 
 	"macvtap-filter/internal/filter"
@@ -76,7 +75,7 @@ func (w *watcher) program(ctx context.Context, devices []*device) (all bool, err
 	}
 	w.report(devices)
 	for _, d := range devices {
-		w.say(slog.LevelInfo, d.table(), "", nil)
+		w.well(d.table())
 		d.state = "" // it begins anew
 		d.settle()
 	}
@@ -88,7 +87,7 @@ func (w *watcher) refused(d *device, err error) {
 	d.problem = err.Error()
 	d.enter(Mending)
 	d.culprit = "" // that it is protected will be news by itself
-	w.say(slog.LevelError, d.table(), fmt.Sprintf("interface %q: %v; this is tried again and again, and what stands meanwhile stays: \"macvtap-filter verify\" shows it", d.Name, err), d.fields())
+	w.say(slog.LevelError, d.table(), fmt.Sprintf("%s: %v; this is tried again and again, and what stands meanwhile stays: \"macvtap-filter verify\" shows it", d, err), d.fields(journal.Failed))
 }
 
 // still gives those of the devices that are still what they were when their tables
@@ -136,40 +135,36 @@ func (w *watcher) still(ctx context.Context, devices []*device) ([]*device, erro
 
 // report logs that devices' rules were programmed, and why.
 func (w *watcher) report(devices []*device) {
-	back := map[string][]string{}
 	for _, d := range devices {
 		switch {
 		case d.culprit != "":
-			back[d.culprit] = append(back[d.culprit], fmt.Sprintf("%q", d.Name))
+			w.reportBack(d)
 		case d.open:
-			w.Log(slog.LevelInfo, fmt.Sprintf("interface %q is let through the guard: its NIC is none of the parents", d.Name), d.fields())
+			w.Log(slog.LevelInfo, fmt.Sprintf("%s is let through the guard: its NIC is none of the parents", d), d.fields(journal.Open))
 		case d.uuid == "":
-			w.Log(slog.LevelInfo, fmt.Sprintf("interface %q is protected by the default policy until libvirt says whose it is", d.Name), d.fields())
+			w.Log(slog.LevelInfo, fmt.Sprintf("%s is protected by the default policy until libvirt says whose it is", d), d.fields(journal.Protected))
 		default:
-			w.Log(slog.LevelInfo, fmt.Sprintf("VM %q: interface %q is protected", filter.ParseOwner(d.want.Comment).Name, d.Name), d.fields())
+			w.Log(slog.LevelInfo, fmt.Sprintf("%s is protected", d), d.fields(journal.Protected))
 		}
 		d.culprit = ""
 	}
-	for culprit, names := range back {
-		w.reportBack(culprit, names)
-	}
 }
 
-// quiet is the least time between two messages of rules that are back: somebody may
-// flush them a hundred times a second.
-const quiet = time.Second
+// quiet is the least time between two messages that a device's rules are back:
+// somebody may flush them a hundred times a second.
+const quiet = 10 * time.Second
 
-func (w *watcher) reportBack(culprit string, names []string) {
-	if time.Since(w.told) < quiet {
-		w.untold += len(names)
+func (w *watcher) reportBack(d *device) {
+	if time.Since(d.told) < quiet {
+		d.untold++
 		return
 	}
-	message := fmt.Sprintf("rules were removed or changed by %s, and are back: interface %s", culprit, strings.Join(names, ", "))
-	if w.untold > 0 {
-		message += fmt.Sprintf("; before, %d times more", w.untold)
+	message := fmt.Sprintf("%s: rules were removed or changed by %s, and are back", d, d.culprit)
+	if d.untold > 0 {
+		message += fmt.Sprintf("; before, %d times more", d.untold)
 	}
-	w.told, w.untold = time.Now(), 0
-	w.Log(slog.LevelWarn, message, nil)
+	d.told, d.untold = time.Now(), 0
+	w.Log(slog.LevelWarn, message, d.fields(journal.Restored))
 }
 
 func (w *watcher) named(name string) bool {
@@ -212,7 +207,9 @@ func (w *watcher) sweep(ctx context.Context, standing map[string]kernel.Standing
 		removed, err = kernel.Remove(ctx, stale)
 		for _, s := range removed {
 			owner := filter.ParseOwner(s.Comment)
-			w.Log(slog.LevelInfo, fmt.Sprintf("removed the table %s of the VM %q: its device is gone, or on no configured parent", s.Name, owner.Name), journal.Fields{"VM": owner.Name, "UUID": owner.UUID})
+			device, _ := ruleset.TableDevice(s.Name)
+			w.Log(slog.LevelInfo, fmt.Sprintf("removed the table %s of the VM %q: its device is gone, or on no configured parent", s.Name, owner.Name),
+				journal.Fields{VM: owner.Name, UUID: owner.UUID, Device: device, Reason: journal.Removed})
 		}
 	}
 	if !w.mind("sweep", err) {

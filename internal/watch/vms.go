@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"macvtap-filter/internal/domain"
+	"macvtap-filter/internal/journal"
 	"macvtap-filter/internal/libvirt"
 )
 
@@ -96,7 +97,7 @@ func follow(l Libvirt, uuid string, tell func(event)) error {
 	}
 	if errors.Is(err, libvirt.ErrSlow) {
 		tell(func(w *watcher) {
-			w.say(slog.LevelWarn, uuid, fmt.Sprintf("%v; what is known of it stays, and new interfaces get the default policy", err), nil)
+			w.say(slog.LevelWarn, uuid, fmt.Sprintf("%v; what is known of it stays, and new interfaces get the default policy", err), w.about(uuid))
 		})
 		return nil
 	}
@@ -106,12 +107,12 @@ func follow(l Libvirt, uuid string, tell func(event)) error {
 	d, err := domain.Parse(strings.NewReader(xml))
 	if err != nil {
 		tell(func(w *watcher) {
-			w.say(slog.LevelError, uuid, fmt.Sprintf("%v; its interfaces get the default policy", err), nil)
+			w.say(slog.LevelError, uuid, fmt.Sprintf("%v; its interfaces get the default policy", err), w.about(uuid))
 		})
 		return nil
 	}
 	tell(func(w *watcher) {
-		w.say(slog.LevelInfo, uuid, "", nil)
+		w.well(uuid)
 		w.noteVM(uuid, d)
 	})
 	return nil
@@ -130,7 +131,7 @@ func (w *watcher) noteVM(uuid string, d *domain.Domain) {
 // noteAll takes which VMs run: the others are gone.
 func (w *watcher) noteAll(running []string) {
 	w.asked = true
-	w.say(slog.LevelInfo, "libvirt", "", nil)
+	w.well("libvirt")
 	there := map[string]bool{}
 	for _, uuid := range running {
 		there[uuid] = true
@@ -147,5 +148,14 @@ func (w *watcher) noteNoLibvirt(err error) {
 	if err == nil {
 		return
 	}
-	w.say(slog.LevelWarn, "libvirt", fmt.Sprintf("%v; what is known of VMs stays, new interfaces get the default policy, and libvirt is asked again", err), nil)
+	w.say(slog.LevelWarn, "libvirt", fmt.Sprintf("%v; what is known of VMs stays, new interfaces get the default policy, and libvirt is asked again", err), journal.Fields{Reason: journal.Libvirt})
+}
+
+// about are the log's fields about what libvirt does not say of a VM.
+func (w *watcher) about(uuid string) journal.Fields {
+	f := journal.Fields{UUID: uuid, Reason: journal.Libvirt}
+	if vm := w.vms[uuid]; vm != nil {
+		f.VM = vm.Name
+	}
+	return f
 }

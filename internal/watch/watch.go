@@ -112,9 +112,7 @@ type watcher struct {
 
 	busy bool // the last pass looked at rules, or programmed some
 
-	wrong  map[string]string // what was last logged about a device or file, not to repeat it
-	told   time.Time         // when it was last logged that rules are back
-	untold int               // how often they were since
+	wrong map[string]string // what was last logged about a device or file, not to repeat it
 }
 
 // look says what is to be looked at in the next pass.
@@ -240,26 +238,23 @@ func (w *watcher) mind(about string, err error) bool {
 		return false
 	}
 	if err != nil {
-		w.say(slog.LevelError, about, err.Error(), nil)
+		w.say(slog.LevelError, about, err.Error(), journal.Fields{Reason: journal.Failed})
 		return false
 	}
-	w.say(slog.LevelInfo, about, "", nil)
+	w.well(about)
 	return true
 }
 
-// say logs a message about something, unless it was said last. An empty one says
-// that all is well again.
+// say logs a message about something, unless it was said last.
 func (w *watcher) say(level slog.Level, about, message string, f journal.Fields) {
-	if w.wrong[about] == message {
-		return
+	if w.wrong[about] != message {
+		w.wrong[about] = message
+		w.Log(level, message, f)
 	}
-	if message == "" {
-		delete(w.wrong, about)
-		return
-	}
-	w.wrong[about] = message
-	w.Log(level, message, f)
 }
+
+// well notes that all is well with something again.
+func (w *watcher) well(about string) { delete(w.wrong, about) }
 
 // standing gives the tables of ours that stand, by name; nil when nothing was told
 // that concerns them and no device needs to know.
@@ -286,11 +281,11 @@ func (w *watcher) standing(ctx context.Context, seen look) (map[string]kernel.St
 func (w *watcher) reload() {
 	c, err := config.Load(w.ConfigFile)
 	if err != nil {
-		w.say(slog.LevelError, "configuration", fmt.Sprintf("%v; the last good configuration stays in force", err), nil)
+		w.say(slog.LevelError, "configuration", fmt.Sprintf("%v; the last good configuration stays in force", err), journal.Fields{Reason: journal.Config})
 		return
 	}
-	w.say(slog.LevelInfo, "configuration", "", nil)
-	w.Log(slog.LevelInfo, fmt.Sprintf("read the configuration %s", c.File), nil)
+	w.well("configuration")
+	w.Log(slog.LevelInfo, fmt.Sprintf("read the configuration %s", c.File), journal.Fields{Reason: journal.Config})
 	w.config = c
 	w.replan(func(*device) bool { return true })
 }

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"macvtap-filter/internal/filter"
+	"macvtap-filter/internal/journal"
 	"macvtap-filter/internal/kernel"
 	"macvtap-filter/internal/lab"
 	"macvtap-filter/internal/watch"
@@ -92,8 +93,13 @@ func TestPutsBack(t *testing.T) {
 			return !passes(t, n, tap, "10.1.1.1") && w.healed("macvtap-filter-macvtap0")
 		})
 	}
-	if !w.logged("rules were removed or changed by nft") {
+	if !w.logged("VM \"web-1\": interface \"macvtap0\": rules were removed or changed by nft") {
 		t.Error("the log does not say who changed the rules")
+	}
+	for _, why := range []journal.Reason{journal.Protected, journal.Restored} {
+		if want := fmt.Sprintf(" %+v", journal.Fields{VM: "web-1", UUID: webUUID, Device: "macvtap0", Reason: why}); !w.logged(want) {
+			t.Errorf("no entry has the fields %s", want)
+		}
 	}
 }
 

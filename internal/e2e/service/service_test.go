@@ -338,6 +338,9 @@ func TestLibvirt(t *testing.T) {
 	m.until("the VM has its own policy", func() bool {
 		return strings.Contains(standing(), "vm=web-1") && strings.Contains(standing(), "203.0.113.0")
 	})
+	m.until("the journal finds what is about the VM by its fields", func() bool {
+		return strings.Contains(m.run("journalctl", "--no-pager", "--output=json", "-t", "macvtap-filter", "VM=web-1", "DEVICE=web0", "REASON=protected"), `"UUID":"`)
+	})
 	m.run("systemctl", "stop", "libvirtd")
 	m.flush()
 	m.until("its rules are back without libvirt", func() bool { return strings.Contains(standing(), "vm=web-1") })
@@ -349,6 +352,29 @@ func TestLibvirt(t *testing.T) {
 		return err == nil && strings.TrimSpace(out) == ""
 	})
 	m.until("the VM's rules go with it", func() bool { return len(m.tables()) == 0 })
+}
+
+// TestJournal shows that a real journal finds what a hook call logged by the fields, and only there: a VM's name is
+// whatever it is, and no more.
+func TestJournal(t *testing.T) {
+	m := boot(t, "parents = [\"enp88s0\"]\n[policy.default]\ndeny = [\"192.168.0.0/16\"]\nallow = []\nipv6 = \"drop\"\n")
+	m.plug("macvtap0", 1)
+	m.write("/run/odd.xml", "<domain><name>a&#10;VM=web-1&#10;MESSAGE=forged</name><uuid>0d3f7c1e-5b2a-4c61-9e0f-000000000001</uuid><devices>"+
+		"<interface type='direct'><mac address='52:54:00:00:00:01'/><source dev='enp88s0'/><target dev='macvtap0'/></interface></devices></domain>")
+	m.run("sh", "-c", "macvtap-filter odd reconnect begin - </run/odd.xml")
+	find := func(match ...string) string {
+		return m.run("journalctl", append([]string{"--no-pager", "--output=cat", "-t", "macvtap-filter"}, match...)...)
+	}
+	for _, match := range [][]string{{"VM=a\nVM=web-1\nMESSAGE=forged"}, {"UUID=0d3f7c1e-5b2a-4c61-9e0f-000000000001"}, {"DEVICE=macvtap0", "REASON=protected"}} {
+		m.until("the journal has the entry", func() bool {
+			return find(match...) == `VM "a\nVM=web-1\nMESSAGE=forged": interface "macvtap0" is protected`+"\n"
+		})
+	}
+	for _, match := range []string{"VM=web-1", "VM=a", "MESSAGE=forged"} {
+		if got := find(match); strings.Contains(got, "protected") {
+			t.Errorf("%s finds %q", match, got)
+		}
+	}
 }
 
 // vmXML is a VM that has nothing to boot, which is enough to have a NIC.
