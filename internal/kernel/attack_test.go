@@ -163,7 +163,7 @@ func TestAttacks(t *testing.T) {
 	for i, r := range rows {
 		rows[i].with = dropped(t, n, tap, r.Case)
 	}
-	inREADME(t, rows)
+	onPages(t, rows)
 }
 
 // TestOrdinary sends what an ordinary VM sends and receives under the default

@@ -1,19 +1,23 @@
 package kernel_test
 
 import (
+	"cmp"
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
 	"macvtap-filter/internal/attack"
+	"macvtap-filter/internal/doc"
 )
 
-var update = flag.Bool("update", false, "write the table of attacks into the README")
+var update = flag.Bool("update", false, "write the tables of attacks into their pages")
 
-// A row is one line of the README's table: how many of an attack's frames arrived
+// A row is one line of the table: how many of an attack's frames arrived
 // with no rules, and under the default policy.
 type row struct {
 	attack.Case
@@ -36,39 +40,72 @@ func (r row) String() string {
 }
 
 const (
-	tableBegin = "<!-- attacks -->\n"
-	tableEnd   = "<!-- /attacks -->"
+	attacksPage = "../doc/attacks.md"
+	readme      = "../../README.md"
 )
 
-// inREADME holds the rows against the README's table, or writes them there.
-func inREADME(t *testing.T, rows []row) {
+// onPages holds the rows against the page of attacks, and their sums against the README's, or writes them there.
+func onPages(t *testing.T, rows []row) {
 	t.Helper()
-	const path = "../../README.md"
-	readme, err := os.ReadFile(path)
-	if errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Stat(readme); errors.Is(err, os.ErrNotExist) {
 		return // the test binary runs by itself, on another kernel
 	}
+	var every strings.Builder
+	every.WriteString("| attack | direction | described in | no rules | macvtap-filter |\n| --- | --- | --- | --- | --- |\n")
+	for _, r := range rows {
+		every.WriteString(r.String())
+	}
+	onPage(t, attacksPage, "attacks", every.String())
+	onPage(t, readme, "attacks by reason", byReason(rows))
+}
+
+func onPage(t *testing.T, page, block, table string) {
+	t.Helper()
+	old, err := doc.Block(page, block)
 	if err != nil {
 		t.Fatal(err)
 	}
-	head, rest, begins := strings.Cut(string(readme), tableBegin)
-	old, tail, ends := strings.Cut(rest, tableEnd)
-	if !begins || !ends {
-		return // the README has no place for it
-	}
-	var table strings.Builder
-	table.WriteString("| attack | direction | described in | no rules | macvtap-filter |\n| --- | --- | --- | --- | --- |\n")
-	for _, r := range rows {
-		table.WriteString(r.String())
-	}
-	if old == table.String() {
+	if old == table {
 		return
 	}
 	if !*update {
-		t.Error("the README's table of attacks is not what the kernel does; run the test with -update and look at the difference")
+		t.Errorf("%s: the table of %s is not what the kernel does; run the test with -update and look at the difference", page, block)
 		return
 	}
-	if err := os.WriteFile(path, []byte(head+tableBegin+table.String()+tableEnd+tail), 0o644); err != nil {
+	if err := doc.SetBlock(page, block, table); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// A sum is of the rows that the default policy counts under one reason.
+type sum struct {
+	attacks, frames, without, with int
+	example                        string // the first one's name
+}
+
+func byReason(rows []row) string {
+	sums := map[string]sum{}
+	for _, r := range rows {
+		s := sums[r.Reason]
+		s.attacks++
+		s.example = cmp.Or(s.example, r.Name)
+		s.frames += len(r.Frames)
+		s.without += r.without
+		s.with += r.with
+		sums[r.Reason] = s
+	}
+	reasons := slices.SortedFunc(maps.Keys(sums), func(a, b string) int {
+		return cmp.Or(cmp.Compare(sums[b].frames, sums[a].frames), cmp.Compare(a, b))
+	})
+	var b strings.Builder
+	b.WriteString("| for example | counted as | attacks | frames | arrive with no rules | with macvtap-filter |\n| --- | --- | --- | --- | --- | --- |\n")
+	for _, reason := range reasons {
+		s := sums[reason]
+		name := "`" + reason + "`"
+		if reason == "" {
+			name = "no attack: must pass"
+		}
+		fmt.Fprintf(&b, "| %s | %s | %d | %d | %d | %d |\n", s.example, name, s.attacks, s.frames, s.without, s.with)
+	}
+	return b.String()
 }

@@ -4,7 +4,7 @@
 // never pause, and all that happens is real: the program, its hook calls, nft,
 // network devices.
 //
-// What it measures is a table in the README:
+// What it measures is the table of internal/doc/leaks.md:
 //
 //	go test ./internal/leaks -run TestLeaks -update
 package leaks

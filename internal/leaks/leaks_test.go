@@ -25,7 +25,7 @@ func TestLeaks(t *testing.T) {
 		})
 	}
 	t.Logf("\n%s", all)
-	all.inREADME(t)
+	all.onPage(t)
 }
 
 // An event is what happens to a site while VMs send.

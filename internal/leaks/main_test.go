@@ -17,7 +17,7 @@ import (
 	"macvtap-filter/internal/kernel"
 )
 
-var update = flag.Bool("update", false, "write the table of leaks into the README")
+var update = flag.Bool("update", false, "write the table of leaks into its page")
 
 // program is the program, and shellHook what it is compared with.
 var program, shellHook string

@@ -1,12 +1,12 @@
 package leaks
 
 import (
-	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 	"time"
+
+	"macvtap-filter/internal/doc"
 )
 
 // A row is what came of an event under a defence.
@@ -50,28 +50,13 @@ func span(d time.Duration) string {
 	return fmt.Sprintf("%.3g ms", float64(d)/float64(time.Millisecond))
 }
 
-const (
-	tableBegin = "<!-- leaks -->\n"
-	tableEnd   = "<!-- /leaks -->"
-)
-
-// inREADME writes the table into the README, if that is wanted.
-func (t table) inREADME(test *testing.T) {
+// onPage writes the table into its page, if that is wanted.
+func (t table) onPage(test *testing.T) {
 	test.Helper()
 	if !*update || test.Failed() {
 		return
 	}
-	const path = "../../README.md"
-	readme, err := os.ReadFile(path)
-	if err != nil {
-		test.Fatal(err)
-	}
-	head, rest, begins := strings.Cut(string(readme), tableBegin)
-	_, tail, ends := strings.Cut(rest, tableEnd)
-	if !begins || !ends {
-		test.Fatal(errors.New("the README has no place for the table of leaks"))
-	}
-	if err := os.WriteFile(path, []byte(head+tableBegin+t.String()+tableEnd+tail), 0o644); err != nil {
+	if err := doc.SetBlock("../doc/leaks.md", "leaks", t.String()); err != nil {
 		test.Fatal(err)
 	}
 }
