@@ -25,6 +25,9 @@ var sockets = []string{"/run/libvirt/virtqemud-sock", "/run/libvirt/libvirt-sock
 // ErrNotRunning says that a VM is defined and shut off.
 var ErrNotRunning = errors.New("it is not running, and has no device to protect")
 
+// ErrUnknown says that there is no VM of a name.
+var ErrUnknown = errors.New("libvirt knows no such VM")
+
 // A Client is a connection to the daemon.
 type Client struct {
 	rpc  *rpc.Libvirt
@@ -109,6 +112,20 @@ func (c *Client) Running() ([]string, error) {
 	return names, nil
 }
 
+// RunningVMs gives the names of the running VMs by their UUIDs, which are in lower case
+// with hyphens.
+func (c *Client) RunningVMs() (map[string]string, error) {
+	domains, _, err := c.rpc.ConnectListAllDomains(1, rpc.ConnectListDomainsActive)
+	if err != nil {
+		return nil, fmt.Errorf("libvirt: list the running VMs: %w", err)
+	}
+	names := make(map[string]string, len(domains))
+	for _, d := range domains {
+		names[formatUUID(d.UUID)] = d.Name
+	}
+	return names, nil
+}
+
 // LiveXML gives the XML of a running VM as it is now. For one that is shut off the
 // error is ErrNotRunning.
 func (c *Client) LiveXML(ctx context.Context, name string) (string, error) {
@@ -117,7 +134,7 @@ func (c *Client) LiveXML(ctx context.Context, name string) (string, error) {
 	}
 	d, err := c.rpc.DomainLookupByName(name)
 	if rpc.IsNotFound(err) {
-		return "", fmt.Errorf("VM %q: libvirt knows no such VM%s; \"virsh list --all\" names them", name, c.suggest(name))
+		return "", fmt.Errorf("VM %q: %w%s; \"virsh list --all\" names them", name, ErrUnknown, c.suggest(name))
 	}
 	if err != nil {
 		return "", fmt.Errorf("VM %q: libvirt: %w", name, err)

@@ -57,16 +57,19 @@ func listed[T any](dump func() ([]T, error)) ([]T, error) {
 
 func findClsact(ifindex int) (standing, error) {
 	s := standing{ifindex: ifindex}
-	err := withNetlink(func(handle *netlink.Handle) error {
-		filters, err := s.filters(handle, netlink.HANDLE_MIN_EGRESS)
-		for _, f := range filters {
-			if f, ok := f.(*netlink.BpfFilter); ok && strings.HasPrefix(f.Name, prefix) {
-				s.id, s.name = uint32(f.Id), f.Name
-			}
-		}
-		return err
-	})
+	err := withNetlink(func(handle *netlink.Handle) error { return s.look(handle) })
 	return s, err
+}
+
+// look looks for ours among the filters.
+func (s *standing) look(handle *netlink.Handle) error {
+	filters, err := s.filters(handle, netlink.HANDLE_MIN_EGRESS)
+	for _, f := range filters {
+		if f, ok := f.(*netlink.BpfFilter); ok && strings.HasPrefix(f.Name, prefix) {
+			s.id, s.name = uint32(f.Id), f.Name
+		}
+	}
+	return err
 }
 
 // filters lists the device's filters of one way; without a qdisc there are none.

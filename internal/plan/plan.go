@@ -32,6 +32,7 @@ type Network interface {
 type Plan struct {
 	Tables   []ruleset.Table
 	Warnings []Warning
+	Policy   string // the name of the policy that they follow, "" where none was needed
 
 	// Unguarded are the devices of direct interfaces on no configured parent.
 	// Those of them in Open have a table that lets everything pass.
@@ -168,6 +169,7 @@ func (p *planner) policy(i domain.Interface) (policy.Policy, error) {
 	if err != nil {
 		return policy.Policy{}, err
 	}
+	p.plan.Policy = configured.Name
 	known := facts.Facts{Parent: i.Parent}
 	if policy.NeedsFacts(configured) {
 		if known, err = p.network.Facts(i.Parent); err != nil {

@@ -34,6 +34,10 @@ type device struct {
 	told    time.Time      // when it was last logged that its rules are back
 	untold  int            // how often they were since
 
+	number int    // the interface's place in its XML
+	policy string // the rules' policy
+	check  bool   // offloads are to be checked
+
 	state   State
 	since   time.Time // when the state began
 	problem string    // why no rules could be made
@@ -165,10 +169,12 @@ func (n network) Facts(parent string) (facts.Facts, error) {
 func (w *watcher) plan(ctx context.Context, d *device, standing map[string]kernel.Standing) {
 	d.planned = true
 	owner := w.owner(d)
+	d.number = 0
 	if owner == nil {
 		w.planUnknown(ctx, d, standing)
 		return
 	}
+	d.number = owner.Direct[0].Number
 	w.want(ctx, d, owner, standing)
 }
 
@@ -244,11 +250,11 @@ func (w *watcher) want(ctx context.Context, d *device, owner *domain.Domain, sta
 			w.say(slog.LevelWarn, warning.Text, warning.Text, d.fields(journal.Advice))
 		}
 		w.well(d.Name)
-		d.problem, d.open = "", len(made.Unguarded) > 0
+		d.problem, d.open, d.policy = "", len(made.Unguarded) > 0, made.Policy
 		d.set(made.Tables)
 		return
 	}
-	d.problem = err.Error()
+	d.problem, d.policy = err.Error(), ""
 	s, stands := standing[d.table()]
 	if stands && filter.ParseOwner(s.Comment).UUID == owner.UUID && bound(ctx, d) {
 		d.leave(Left)
@@ -285,8 +291,9 @@ func (d *device) settle() {
 
 // set takes the table that should stand, if any.
 func (d *device) set(tables []ruleset.Table) {
-	d.want, d.keep = nil, len(tables) > 0
+	d.want, d.keep, d.check = nil, len(tables) > 0, false
 	if d.keep {
+		d.check = tables[0].CheckOffload
 		d.want = &tables[0]
 		if d.state == "" {
 			d.enter(Mending)

@@ -29,7 +29,11 @@ type Report struct {
 type Device struct {
 	Index   int       `json:"index"`
 	Name    string    `json:"name"`
-	UUID    string    `json:"uuid"` // of its VM, "" when nobody said
+	UUID    string    `json:"uuid"`   // of its VM, "" when nobody said
+	VM      string    `json:"vm"`     // its name
+	Number  int       `json:"number"` // the interface's place in the domain XML, from 1; 0 when nobody said
+	Policy  string    `json:"policy"` // that its rules follow, "" for none
+	Check   bool      `json:"check"`  // its offloads are to be checked
 	State   State     `json:"state"`
 	Problem string    `json:"problem"` // why no rules could be made, "" for nothing
 	Since   time.Time `json:"since"`   // when the state began, or watch did
@@ -58,7 +62,10 @@ func (d *device) enter(s State) {
 func (w *watcher) state() Report {
 	r := Report{PID: os.Getpid(), Since: w.began, Config: w.wrong["configuration"], Libvirt: w.wrong["libvirt"], Guard: w.guard != nil}
 	for _, d := range w.devices {
-		r.Devices = append(r.Devices, Device{Index: d.Index, Name: d.Name, UUID: d.uuid, State: d.state, Problem: d.problem, Since: d.since})
+		r.Devices = append(r.Devices, Device{
+			Index: d.Index, Name: d.Name, UUID: d.uuid, VM: d.vm, Number: d.number, Policy: d.policy, Check: d.check,
+			State: d.state, Problem: d.problem, Since: d.since,
+		})
 	}
 	slices.SortFunc(r.Devices, func(a, b Device) int { return a.Index - b.Index })
 	return r

@@ -1,0 +1,80 @@
+package status
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"macvtap-filter/internal/config"
+	"macvtap-filter/internal/host"
+	"macvtap-filter/internal/kernel"
+	"macvtap-filter/internal/offload"
+	"macvtap-filter/internal/watch"
+)
+
+// Options say where to look.
+type Options struct {
+	// ConfigFile says what should stand, where no watch runs that has read it.
+	ConfigFile string
+	// Connect opens a connection to libvirt, which is asked only for what nobody else
+	// knows. It and the connection give up when the context ends.
+	Connect func(context.Context) (Libvirt, error)
+	// Patience bounds all that libvirt is asked for; 0 for DefaultPatience.
+	Patience time.Duration
+}
+
+// DefaultPatience is how long libvirt may take altogether.
+const DefaultPatience = 2 * time.Second
+
+// A Libvirt knows the running VMs; *libvirt.Client does.
+type Libvirt interface {
+	RunningVMs() (map[string]string, error) // names by UUID
+	LiveXML(ctx context.Context, name string) (string, error)
+	Close()
+}
+
+// Collect asks everybody who knows something of the macvtap interfaces in the network
+// namespace of the calling thread, and says what they said, as of now. It takes
+// whatever answers, so that it never fails: what is missing is noted.
+func Collect(ctx context.Context, o Options) Status {
+	s := Sources{Time: time.Now()}
+	s.Watch, s.WatchErr = watch.Ask(ctx)
+	s.Tables, s.TablesErr = kernel.Tallies(ctx)
+	h, err := host.Open(ctx)
+	if err != nil {
+		s.DevicesErr = err
+		return Make(s)
+	}
+	defer h.Close()
+	if s.Devices, s.DevicesErr = h.Carriers(); s.DevicesErr == nil {
+		s.checks()
+		newComparison(&s, h, o).run(ctx)
+	}
+	return Make(s)
+}
+
+// checks looks at the check of checksum offload on every device.
+func (s *Sources) checks() {
+	var indexes []int
+	for _, d := range s.Devices {
+		indexes = append(indexes, d.Index)
+	}
+	found, err := offload.Survey(indexes)
+	if err != nil {
+		s.ChecksErr = err
+		return
+	}
+	s.Checks = map[int]Check{}
+	for index, f := range found {
+		s.Checks[index] = Check{f.Current, f.Drops}
+	}
+}
+
+// loadConfig reads the configuration that says what should stand.
+func loadConfig(file string) (*config.Config, error) {
+	c, err := config.Load(file)
+	if err != nil {
+		return nil, fmt.Errorf("what should stand is not known: %w", err)
+	}
+	return c, nil
+}

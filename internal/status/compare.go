@@ -1,0 +1,317 @@
+package status
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"macvtap-filter/internal/config"
+	"macvtap-filter/internal/domain"
+	"macvtap-filter/internal/drift"
+	"macvtap-filter/internal/filter"
+	"macvtap-filter/internal/host"
+	"macvtap-filter/internal/kernel"
+	"macvtap-filter/internal/libvirt"
+	"macvtap-filter/internal/plan"
+	"macvtap-filter/internal/ruleset"
+	"macvtap-filter/internal/watch"
+)
+
+// A comparison holds what stands against what should, for the devices that no watch
+// vouches for. libvirt's word on a thousand VMs takes seconds, so it is asked last: the
+// table that stands for a device names its VM, and is bound to the very device, so the
+// rules that should stand are worked out from that. Where they are those that do, the
+// device is protected; where not, libvirt says what it knows.
+type comparison struct {
+	*Sources
+	Options
+	host    *host.Host
+	config  *config.Config
+	network plan.Network
+	guard   bool
+
+	client  Libvirt
+	running map[string]string // VMs that run, names by UUID; nil where nobody said
+
+	tables map[string]kernel.Standing
+	held   map[string]kernel.Held
+}
+
+func newComparison(s *Sources, h *host.Host, o Options) *comparison {
+	if o.Patience == 0 {
+		o.Patience = DefaultPatience
+	}
+	return &comparison{Sources: s, Options: o, host: h, tables: map[string]kernel.Standing{}, held: map[string]kernel.Held{}}
+}
+
+// run compares.
+func (c *comparison) run(ctx context.Context) {
+	open := c.open()
+	if len(open) == 0 || c.TablesErr != nil {
+		return
+	}
+	c.Compared = map[int]Compared{}
+	var err error
+	if c.config, err = loadConfig(c.ConfigFile); err != nil {
+		c.miss(err)
+		return
+	}
+	for _, t := range c.Tables {
+		if t.Name == ruleset.GuardTable {
+			c.guard = true
+		}
+		c.tables[t.Name] = t.Standing
+	}
+	c.network = plan.Remember(plan.Live{Host: c.host, Running: true, Guard: c.guard})
+	asking, cancel := context.WithTimeout(ctx, c.Patience)
+	defer cancel()
+	c.ask(asking)
+	if c.client != nil {
+		defer c.client.Close()
+	}
+	if err := c.read(ctx, open); err != nil {
+		c.miss(fmt.Errorf("the rules cannot be compared with those that should stand: %w", err))
+		return
+	}
+	var unsure []host.Carrier
+	for _, d := range open {
+		if !c.byTable(d) {
+			unsure = append(unsure, d)
+		}
+	}
+	c.byXML(asking, unsure)
+}
+
+// miss notes that something could not be found out.
+func (c *comparison) miss(err error) {
+	c.Partial = true
+	c.Notes = append(c.Notes, err.Error())
+}
+
+// open gives the devices of which watch says nothing, or not whether their rules are
+// right.
+func (c *comparison) open() []host.Carrier {
+	told := map[int]bool{}
+	for _, d := range c.Watch.Devices {
+		told[d.Index] = d.State != watch.Left || d.Problem != ""
+	}
+	return slices.DeleteFunc(slices.Clone(c.Devices), func(d host.Carrier) bool { return told[d.Index] })
+}
+
+// ask asks libvirt which VMs run.
+func (c *comparison) ask(ctx context.Context) {
+	var err error
+	if c.client, err = c.Connect(ctx); err == nil {
+		c.running, err = c.client.RunningVMs()
+	}
+	if err != nil {
+		c.miss(fmt.Errorf("which VMs run, and which VM has a device without rules, is not known: %w", err))
+	}
+}
+
+// read reads the rules that stand for devices.
+func (c *comparison) read(ctx context.Context, devices []host.Carrier) error {
+	var names []string
+	for _, d := range devices {
+		if name := ruleset.TableName(d.Name); c.tables[name].Name != "" {
+			names = append(names, name)
+		}
+	}
+	if len(names) == 0 {
+		return nil // no names would be all
+	}
+	held, err := kernel.Read(ctx, names...)
+	for _, h := range held {
+		c.held[h.Name] = h
+	}
+	return err
+}
+
+// byTable compares a device's rules with those that its table's owner should have. It
+// reports whether that is all that there is to say.
+func (c *comparison) byTable(d host.Carrier) bool {
+	if d.Parent == 0 {
+		c.Compared[d.Index] = Compared{State: Unfiltered, Problem: "its NIC is in another network namespace"}
+		return true
+	}
+	nic, err := c.host.NICAt(d.Parent)
+	if err != nil {
+		return false
+	}
+	h, stands := c.held[ruleset.TableName(d.Name)]
+	if !stands {
+		if c.config.GuardsParent(nic.Names...) || c.guard && c.config.OpenOthers {
+			return false
+		}
+		c.Compared[d.Index] = Compared{State: Unfiltered}
+		return true
+	}
+	owner := filter.ParseOwner(h.Comment)
+	who := &domain.Domain{Name: owner.Name, UUID: owner.UUID, Direct: []domain.Interface{{Target: d.Name, Parent: nic.Name}}}
+	switch {
+	case owner.UUID == "":
+		return false
+	case owner.UUID == domain.UnknownUUID:
+		// It is watch's own, made before libvirt said whose the device is.
+		who.Name = "?"
+		if c.same(who, h) != nil {
+			return false
+		}
+		c.Compared[d.Index] = Compared{State: Unknown, Policy: c.config.Default().Name, Problem: "nobody has said whose it is: the default policy's rules stand"}
+		return true
+	case c.config.HonourMetadata, !c.certain(owner, h.Comment):
+		return false // only its XML can tell
+	}
+	made := c.same(who, h)
+	if made == nil {
+		return false
+	}
+	c.Compared[d.Index] = found(who, 0, made)
+	return true
+}
+
+// certain reports whether a table tells its VM's very name, by which the configuration
+// chooses the policy. A comment has no room for long names, and no signs for some.
+func (c *comparison) certain(owner filter.Owner, comment string) bool {
+	if c.running != nil {
+		return c.running[owner.UUID] == owner.Name
+	}
+	return len(comment)+utf8.UTFMax <= ruleset.MaxComment && !strings.Contains(owner.Name, "?")
+}
+
+// found gives what there is to say of a device whose rules are those that should stand.
+func found(d *domain.Domain, number int, made *plan.Plan) Compared {
+	state := Protected
+	if len(made.Open) > 0 {
+		state = Unfiltered
+	}
+	return Compared{VM: d.Name, UUID: d.UUID, Number: number, Policy: made.Policy, State: state}
+}
+
+// same plans a domain, and gives the plan if its only table is the one that stands.
+func (c *comparison) same(d *domain.Domain, h kernel.Held) *plan.Plan {
+	made, err := plan.Make(d, c.config, c.network)
+	if err != nil || len(made.Tables) != 1 || !ruleset.Same(made.Tables[0], h.Table) {
+		return nil
+	}
+	return &made
+}
+
+// byXML compares the rules of devices with those that their VMs should have by
+// libvirt's word. Where nobody knows a device's VM, what is certain is said.
+func (c *comparison) byXML(ctx context.Context, devices []host.Carrier) {
+	left := map[string]host.Carrier{}
+	for _, d := range devices {
+		left[d.Name] = d
+	}
+	asked := len(devices) > 0 && c.running != nil
+	var err error
+	if asked {
+		err = c.followVMs(ctx, left)
+	}
+	if err != nil {
+		c.miss(err)
+	}
+	for _, d := range left {
+		c.Compared[d.Index] = c.ownerless(d, asked && err == nil)
+	}
+}
+
+// followVMs goes through the running VMs until the devices that are left are all told
+// of, first through those that have a table among theirs.
+func (c *comparison) followVMs(ctx context.Context, left map[string]host.Carrier) error {
+	first := map[string]bool{}
+	for name := range left {
+		first[filter.ParseOwner(c.tables[ruleset.TableName(name)].Comment).UUID] = true
+	}
+	var uuids, others []string
+	for uuid := range c.running {
+		if first[uuid] {
+			uuids = append(uuids, uuid)
+		} else {
+			others = append(others, uuid)
+		}
+	}
+	for _, uuid := range append(uuids, others...) {
+		if len(left) == 0 {
+			return nil
+		}
+		xml, err := c.client.LiveXML(ctx, c.running[uuid])
+		if errors.Is(err, libvirt.ErrNotRunning) || errors.Is(err, libvirt.ErrUnknown) {
+			continue // since we asked
+		}
+		if err != nil {
+			return fmt.Errorf("of %d interfaces libvirt said nothing in time: %w", len(left), err)
+		}
+		d, err := domain.Parse(strings.NewReader(xml))
+		if err != nil {
+			c.miss(err)
+			continue
+		}
+		c.follow(d, left)
+	}
+	return nil
+}
+
+// follow compares the devices of a VM that are left.
+func (c *comparison) follow(vm *domain.Domain, left map[string]host.Carrier) {
+	for _, i := range vm.Direct {
+		d, ok := left[i.Target]
+		if !ok {
+			continue
+		}
+		delete(left, i.Target)
+		one := *vm
+		one.Direct = []domain.Interface{i}
+		c.Compared[d.Index] = c.should(&one, i, d)
+	}
+}
+
+// should compares the rules of one interface of a VM with those that should stand.
+func (c *comparison) should(vm *domain.Domain, i domain.Interface, d host.Carrier) Compared {
+	made, err := plan.Make(vm, c.config, c.network)
+	said := found(vm, i.Number, &made)
+	h, stands := c.held[ruleset.TableName(d.Name)]
+	switch {
+	case err != nil:
+		said.State, said.Problem = Drifted, fmt.Sprintf("%v; older rules stand", err)
+		if !stands {
+			said.State, said.Problem = Unprotected, err.Error()
+		}
+	case len(made.Tables) == 0 && !stands:
+		said.State = Unfiltered
+	case len(made.Tables) == 0:
+		said.State, said.Problem = Stale, "its NIC is none of the parents, and rules stand"
+	default:
+		vms := []drift.VM{{Domain: vm, Tables: made.Tables}}
+		held := []kernel.Held{h}
+		if !stands {
+			held = nil
+		}
+		for _, f := range drift.Find(vms, held, c.host.Exists) {
+			said.State, said.Problem = State(f.State), f.Reason
+		}
+	}
+	return said
+}
+
+// ownerless says what is certain of a device whose VM nobody named; all tells that
+// libvirt went through all of them.
+func (c *comparison) ownerless(d host.Carrier, all bool) Compared {
+	h, stands := c.held[ruleset.TableName(d.Name)]
+	owner := filter.ParseOwner(h.Comment)
+	switch {
+	case !stands:
+		return Compared{State: Unprotected}
+	case owner.UUID == "":
+		return Compared{State: Drifted, Problem: "a table of its name stands that is none of ours"}
+	case !filter.Bound(h.Table, d.Index):
+		return Compared{State: Drifted, Problem: "rules stand that were made for another device"}
+	case all && owner.UUID != domain.UnknownUUID:
+		return Compared{State: Stale, Problem: "the VM is not running, and the device may be another's"}
+	}
+	return Compared{Problem: "its rules are not those that its VM's name alone asks for, and libvirt did not say more: \"macvtap-filter verify\" compares them"}
+}

@@ -1,0 +1,178 @@
+package status_test
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"macvtap-filter/internal/journal"
+	"macvtap-filter/internal/lab"
+	"macvtap-filter/internal/status"
+	"macvtap-filter/internal/watch"
+)
+
+// is holds what a look finds of the only interface against what is wanted.
+func is(t *testing.T, s status.Status, state status.State, problem string) {
+	t.Helper()
+	i := only(t, s)
+	if i.State != state || !strings.Contains(i.Problem, problem) || problem == "" && i.Problem != "" {
+		t.Errorf("state %q, problem %q; want %q, %q; notes %q", i.State, i.Problem, state, problem, s.Notes)
+	}
+}
+
+// TestStates shows, without a watch, each state that a device's rules can be in, as
+// others bring them there.
+func TestStates(t *testing.T) {
+	n := network(t)
+	tap := plug(t, n, "macvtap0", webMAC)
+	running := &fakeLibvirt{vms: []string{web}}
+
+	s := look(t, n, dmz, running)
+	is(t, s, status.Unprotected, "no rules stand")
+	if i := only(t, s); i.VM != "web-1" || i.Number != 2 || i.Policy != "dmz" || i.Parent != "enp88s0" || i.MAC != webMAC.String() || i.Index != tap.Index {
+		t.Errorf("of a device without rules libvirt knows more: %+v", i)
+	}
+	is(t, look(t, n, dmz, &fakeLibvirt{away: true}), status.Unprotected, "no rules stand")
+	is(t, look(t, n, strings.Replace(dmz, "enp88s0", "eth9", 1), running), status.Unfiltered, "")
+
+	hook(t, n, dmz, web)
+	running.asked = 0
+	s = look(t, n, dmz, running)
+	is(t, s, status.Protected, "")
+	if i := only(t, s); i.VM != "web-1" || i.UUID != webUUID || i.Policy != "dmz" || i.Since != nil || !s.Complete || !s.Right() {
+		t.Errorf("%+v of %+v", i, s)
+	}
+	if running.asked > 0 {
+		t.Error("libvirt was asked for XML: with a thousand VMs that takes seconds")
+	}
+	s = look(t, n, dmz, &fakeLibvirt{away: true})
+	is(t, s, status.Protected, "")
+	if s.Complete || len(s.Notes) != 1 || !strings.Contains(s.Notes[0], "no daemon answers") {
+		t.Errorf("without libvirt: complete %v, notes %q", s.Complete, s.Notes)
+	}
+	is(t, look(t, n, dmz, &fakeLibvirt{}), status.Stale, "not running")
+	is(t, look(t, n, strings.Replace(dmz, "10.0.0.0/8", "10.0.0.0/9", 1), running), status.Drifted, "other rules")
+	is(t, look(t, n, "parents = 1", running), "", "nobody could compare")
+
+	// By hand, one rule goes.
+	nft(t, n, "flush chain netdev macvtap-filter-macvtap0 to-vm-arp")
+	is(t, look(t, n, dmz, running), status.Drifted, "other rules")
+	is(t, look(t, n, dmz, &fakeLibvirt{away: true}), "", "verify")
+
+	nft(t, n, "delete table netdev macvtap-filter-macvtap0")
+	is(t, look(t, n, dmz, running), status.Unprotected, "no rules stand")
+
+	hook(t, n, dmz, web)
+	if err := tap.Delete(); err != nil {
+		t.Fatal(err)
+	}
+	s = look(t, n, dmz, running)
+	if i := only(t, s); i.State != status.Stale || i.VM != "web-1" || i.Index != 0 || i.FromVM.Passed != nil || s.Right() {
+		t.Errorf("of a device that is gone: %+v", i)
+	}
+}
+
+// startWatch runs a watch in a network's hypervisor, that no libvirt tells anything but
+// what vms say.
+func startWatch(t testing.TB, n *lab.Network, text string, l watch.Libvirt) (stop func()) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "config.toml")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ready, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		inside(t, n, func() error {
+			return watch.Run(ctx, watch.Options{
+				ConfigFile: file,
+				Connect:    func(time.Duration) (watch.Libvirt, error) { return l, nil },
+				Ready:      func() { close(ready) },
+				Log: func(level slog.Level, message string, _ journal.Fields) {
+					if level < slog.LevelError {
+						return
+					}
+					t.Log("watch: " + message)
+				},
+			})
+		})
+	}()
+	stop = func() {
+		cancel()
+		<-ended
+	}
+	t.Cleanup(stop)
+	select {
+	case <-ready:
+	case <-ended:
+		t.Fatal("watch ended")
+	case <-time.After(10 * bound): // with a thousand interfaces
+		t.Fatal("watch is not ready")
+	}
+	return stop
+}
+
+// A watchedLibvirt tells watch of VMs.
+type watchedLibvirt map[string]string // XML by UUID
+
+func (l watchedLibvirt) Running(time.Duration) (uuids []string, err error) {
+	for uuid := range l {
+		uuids = append(uuids, uuid)
+	}
+	return uuids, nil
+}
+func (l watchedLibvirt) LiveXML(uuid string, _ time.Duration) (string, error) { return l[uuid], nil }
+func (l watchedLibvirt) Changed() <-chan string                               { return nil }
+func (l watchedLibvirt) Ended() <-chan struct{}                               { return nil }
+func (l watchedLibvirt) Close()                                               {}
+
+// TestByWatch shows that with a watch nobody else is asked, that it tells more, and that
+// its word does not count where the kernel says otherwise.
+func TestByWatch(t *testing.T) {
+	n := network(t)
+	tap := plug(t, n, "macvtap0", webMAC)
+	nobody := &fakeLibvirt{away: true}
+	startWatch(t, n, dmz, watchedLibvirt{webUUID: web})
+	s := look(t, n, "not read", nobody)
+	is(t, s, status.Protected, "")
+	if i := only(t, s); i.VM != "web-1" || i.Number != 2 || i.Policy != "dmz" || i.Since == nil || s.Watch == nil || !s.Complete {
+		t.Errorf("%+v of %+v", i, s)
+	}
+
+	// The check of checksum offload goes, of which nobody tells watch.
+	link, err := n.Hypervisor.Links().LinkByIndex(tap.Index)
+	if err != nil {
+		t.Fatal(err)
+	}
+	qdiscs, err := n.Hypervisor.Links().QdiscList(link)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, q := range qdiscs {
+		if q.Type() == "clsact" {
+			if err := n.Hypervisor.Links().QdiscDel(q); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	is(t, look(t, n, "not read", nobody), status.Drifted, "offload")
+
+	// A device that no VM has.
+	stranger := plug(t, n, "macvtap1", []byte{0x52, 0x54, 0, 0, 0, 2})
+	for end := time.Now().Add(bound); ; {
+		s = look(t, n, "not read", nobody)
+		i := s.Interfaces[0]
+		if i.Index == stranger.Index && i.State == status.Unknown {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("the device that no VM has: %+v", s)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
