@@ -1,9 +1,11 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"sync"
 	"time"
 
@@ -126,5 +128,15 @@ func (a *Agent) Send(r guestrpc.Raw, _ *guestrpc.Nothing) error {
 			return fmt.Errorf("frame %d: %w", i, err)
 		}
 	}
+	return nil
+}
+
+// Shell runs a line as the guest's shell does, and gives all that it printed, whether it failed or not.
+func (a *Agent) Shell(line string, said *string) error {
+	out, err := exec.Command("sh", "-c", line).CombinedOutput()
+	if _, failed := errors.AsType[*exec.ExitError](err); err != nil && !failed {
+		return err
+	}
+	*said = string(out)
 	return nil
 }

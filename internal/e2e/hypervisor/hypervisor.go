@@ -32,6 +32,7 @@ var mountScript string
 type Hypervisor struct {
 	anchor  *exec.Cmd // a process that does nothing but hold the mount namespace
 	serial  int       // tells it from the process's other hypervisors
+	apart   bool      // it has a process namespace of its own
 	libvirt *Process  // nil when libvirtd is not running
 	vms     []*VM     // those that are here
 }
@@ -62,6 +63,10 @@ func New(network *lab.Namespace) (*Hypervisor, error) {
 	return h, nil
 }
 
+// Of gives a machine that runs libvirt already, by its process 1, whose processes are numbered apart. Whoever made it
+// closes it.
+func Of(init *exec.Cmd) *Hypervisor { return &Hypervisor{anchor: init, apart: true} }
+
 // Close ends libvirtd, all guests, and the namespace that held the hypervisor's files.
 func (h *Hypervisor) Close() error {
 	var err error
@@ -88,8 +93,11 @@ func (h *Hypervisor) Path(path string) string {
 // Command prepares a program to run on the hypervisor, from its root directory.
 func (h *Hypervisor) Command(ctx context.Context, name string, args ...string) *exec.Cmd {
 	pid := fmt.Sprint(h.anchor.Process.Pid)
-	enter := append([]string{"--target", pid, "--mount", "--net", "--", name}, args...)
-	cmd := exec.CommandContext(ctx, "nsenter", enter...)
+	enter := []string{"--target", pid, "--mount", "--net"}
+	if h.apart {
+		enter = append(enter, "--pid")
+	}
+	cmd := exec.CommandContext(ctx, "nsenter", append(append(enter, "--", name), args...)...)
 	cmd.Env = append(os.Environ(), "PATH="+searchPath+":"+os.Getenv("PATH"), "LC_ALL=C")
 	return cmd
 }

@@ -40,6 +40,9 @@ type NIC struct {
 	// or network that the first two name.
 	Type, Source string
 	MAC          net.HardwareAddr
+	// Mistrusted leaves out trustGuestRxFilters='yes', as libvirt does by default: what is for the guest's multicast
+	// groups does not come to it then.
+	Mistrusted bool
 	// Addr4 and Addr6 are the NIC's own, or nothing, and it stays down; the gateways are for everything that is not on
 	// their networks.
 	Addr4, Addr6       netip.Prefix

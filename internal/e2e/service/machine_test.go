@@ -3,9 +3,7 @@
 package service
 
 import (
-	"bytes"
 	"context"
-	_ "embed"
 	"fmt"
 	"net"
 	"net/netip"
@@ -15,13 +13,13 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"macvtap-filter/internal/e2e/sandbox"
+	"macvtap-filter/internal/e2e/systemd"
 	"macvtap-filter/internal/frame"
 	"macvtap-filter/internal/kernel"
 	"macvtap-filter/internal/lab"
@@ -29,16 +27,12 @@ import (
 
 const (
 	unit       = "macvtap-filter-watch.service"
-	unitFolder = "/run/units"
-	unitPath   = "/etc/systemd/system:" + unitFolder + ":/usr/local/lib/systemd/system"
+	unitPath   = "/etc/systemd/system:" + systemd.UnitFolder + ":/usr/local/lib/systemd/system"
 	configFile = "/etc/macvtap-filter/config.toml"
 
 	// bound is how long anything that should happen may take on a busy machine.
 	bound = 60 * time.Second
 )
-
-//go:embed machine.sh
-var machineScript string
 
 func TestMain(m *testing.M) {
 	os.Exit(sandbox.Main(prepare, m.Run))
@@ -56,8 +50,7 @@ func prepare(ctx context.Context) error {
 type machine struct {
 	t       *testing.T
 	network *lab.Network
-	systemd *exec.Cmd
-	console bytes.Buffer
+	systemd *systemd.Machine
 }
 
 // boot starts a machine with a configuration and no unit but journald; drop-ins for the unit come with it.
@@ -72,18 +65,10 @@ func boot(t *testing.T, config string, dropIns ...string) *machine {
 	if config != "" {
 		m.check(os.WriteFile(filepath.Join(root, configFile), []byte(config), 0o644))
 	}
-	m.systemd = exec.Command("unshare", "--cgroup", "sh", "-euc", machineScript, "machine", root, unitFolder, unitPath)
-	m.systemd.Stdout, m.systemd.Stderr = &m.console, &m.console
-	m.systemd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags:  unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC,
-		UseCgroupFD: true, CgroupFD: m.addCgroup(),
-	}
-	m.check(m.network.Hypervisor.Start(m.systemd))
+	var err error
+	m.systemd, err = systemd.Boot(m.network.Hypervisor, unitPath, `cp -a "$3/etc/." /etc; cp -a "$3/usr/local/." /usr/local`, root)
+	m.check(err)
 	t.Cleanup(m.halt)
-	m.until("systemd starts", func() bool {
-		out, err := m.try("systemctl", "is-active", "default.target", "systemd-journald")
-		return err == nil && out == "active\nactive\n"
-	})
 	m.dropIn(dropIns...)
 	return m
 }
@@ -102,43 +87,6 @@ func (m *machine) addNetwork() {
 	})
 }
 
-// addCgroup makes a folder for the machine's systemd, which makes those of its units in it: one of the tests' own
-// folder, wherever cgroup2 put that. It is removed with all in it.
-func (m *machine) addCgroup() int {
-	hierarchy := m.t.TempDir()
-	m.check(unix.Mount("cgroup2", hierarchy, "cgroup2", 0, ""))
-	text, err := os.ReadFile("/proc/self/cgroup")
-	m.check(err)
-	own := ""
-	for line := range strings.Lines(string(text)) {
-		if path, found := strings.CutPrefix(line, "0::"); found {
-			own = strings.TrimSpace(path)
-		}
-	}
-	folder, err := os.MkdirTemp(filepath.Join(hierarchy, own), "macvtap-filter-e2e-")
-	m.check(err)
-	fd, err := unix.Open(folder, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	m.check(err)
-	m.t.Cleanup(func() {
-		_ = unix.Close(fd)
-		removeCgroup(folder)
-		if err := unix.Unmount(hierarchy, 0); err != nil {
-			m.t.Error(err)
-		}
-	})
-	return fd
-}
-
-func removeCgroup(folder string) {
-	inside, _ := filepath.Glob(filepath.Join(folder, "*", ""))
-	for _, name := range inside {
-		if info, err := os.Stat(name); err == nil && info.IsDir() {
-			removeCgroup(name)
-		}
-	}
-	_ = os.Remove(folder)
-}
-
 // halt ends every process of the machine, and says what they said if the test failed.
 func (m *machine) halt() {
 	if m.t.Failed() {
@@ -146,10 +94,11 @@ func (m *machine) halt() {
 		status, _ := m.try("systemctl", "status", "--no-pager", unit)
 		m.t.Logf("the journal:\n%s\n%s", journal, status)
 	}
-	_ = m.systemd.Process.Kill()
-	_ = m.systemd.Wait() // it says "killed"
+	if err := m.systemd.Close(); err != nil {
+		m.t.Error(err)
+	}
 	if m.t.Failed() {
-		m.t.Logf("the console:\n%s", m.console.String())
+		m.t.Logf("the console:\n%s", m.systemd.Console())
 	}
 }
 
@@ -161,9 +110,7 @@ func (m *machine) check(err error) {
 }
 
 // path is where the test finds a file of the machine.
-func (m *machine) path(name string) string {
-	return filepath.Join("/proc", fmt.Sprint(m.systemd.Process.Pid), "root", name)
-}
+func (m *machine) path(name string) string { return m.systemd.Path(name) }
 
 func (m *machine) write(name, text string) {
 	m.t.Helper()
@@ -177,17 +124,13 @@ func (m *machine) dropIn(settings ...string) {
 	if len(settings) == 0 {
 		return
 	}
-	m.write(filepath.Join(unitFolder, unit+".d", "test.conf"), "[Service]\n"+strings.Join(settings, "\n")+"\n")
+	m.write(filepath.Join(systemd.UnitFolder, unit+".d", "test.conf"), "[Service]\n"+strings.Join(settings, "\n")+"\n")
 	m.run("systemctl", "daemon-reload")
 }
 
 // try runs a program on the machine, and gives all it printed.
 func (m *machine) try(name string, args ...string) (string, error) {
-	pid := fmt.Sprint(m.systemd.Process.Pid)
-	enter := []string{"--target", pid, "--mount", "--pid", "--net", "--uts", "--ipc", "--cgroup", "--", name}
-	cmd := exec.Command("nsenter", append(enter, args...)...)
-	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", "SYSTEMD_UNIT_PATH=" + unitPath}
-	out, err := cmd.CombinedOutput()
+	out, err := m.systemd.Command(name, args...).CombinedOutput()
 	return string(out), err
 }
 

@@ -1,14 +1,16 @@
-# Becomes the systemd of a machine of its own: called as process 1 of new namespaces. $1 is where the program was
-# installed, $2 is a directory to make in /run for other units, $3 is where systemd looks for units.
+# Gives the calling mount namespace, whose process 1 this is, the files of a machine of its own that runs libvirt. Called
+# in new namespaces; $1 is a directory to make in /run for units. What else the machine is to have follows this script,
+# and then systemd.
 mount --make-rprivate /
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys # that of the network namespace
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 mount -t tmpfs -o mode=755 tmpfs /run
-mkdir -p "$2" /run/lock /run/etc
+mkdir -p "$1" /run/lock /run/etc
 cp -a /etc/. /run/etc
 mount --bind /run/etc /etc
 rm -rf /etc/libvirt /etc/macvtap-filter /etc/systemd /etc/machine-id
+mkdir -p /etc/libvirt
 for dir in /var/lib/libvirt /var/cache/libvirt /var/log /usr/local/sbin /usr/local/lib; do
     mount -t tmpfs -o mode=755 tmpfs "$dir"
 done
@@ -18,9 +20,7 @@ mount -o remount,bind,ro /proc/sys
 mount --bind /dev/null /dev/console
 mount --bind /dev/null /dev/kmsg
 
-cp -a "$1/etc/." /etc
-cp -a "$1/usr/local/." /usr/local
-cp /lib/systemd/system/systemd-journald.service /lib/systemd/system/systemd-journald.socket "$2"
+cp /lib/systemd/system/systemd-journald.service /lib/systemd/system/systemd-journald.socket "$1"
 mkdir /etc/systemd
 printf '[Journal]\nStorage=volatile\nReadKMsg=no\n' >/etc/systemd/journald.conf
 echo 6d6163767461400080006669746c6572 >/etc/machine-id
@@ -41,18 +41,15 @@ stdio_handler = "file"
 namespaces = [ ]
 remember_owner = 0
 END
-cat >"$2/libvirtd.service" <<END
+cat >"$1/libvirtd.service" <<END
 [Unit]
 DefaultDependencies=no
 [Service]
+Type=notify
 ExecStart=/usr/sbin/libvirtd
 KillMode=process
 END
 for target in basic sysinit multi-user network shutdown sockets; do
-    printf '[Unit]\nDefaultDependencies=no\n' >"$2/$target.target"
+    printf '[Unit]\nDefaultDependencies=no\n' >"$1/$target.target"
 done
-printf '[Unit]\nRequires=multi-user.target\nWants=systemd-journald.service\n' >"$2/default.target"
-
-export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
-exec env -i PATH=$PATH container=other SYSTEMD_UNIT_PATH="$3" \
-    /lib/systemd/systemd --system --unit=default.target --log-target=journal --log-level=info
+printf '[Unit]\nRequires=multi-user.target\nWants=systemd-journald.service\n' >"$1/default.target"
