@@ -11,7 +11,7 @@ mount -t tmpfs -o mode=755 tmpfs /usr/lib/systemd/system
 # services; and that virsh asks polkit, without which it would say that it cannot.
 rm -rf /etc/apt/sources.list /etc/apt/sources.list.d /etc/apt/apt.conf.d /usr/sbin/policy-rc.d /usr/bin/pkttyagent
 mkdir /etc/apt/sources.list.d /etc/apt/apt.conf.d
-echo 'Dpkg::Progress-Fancy "0";' >/etc/apt/apt.conf.d/99terminal # one that can only write
+echo 'Binary::apt::Dpkg::Progress-Fancy "0"; Dpkg::Progress-Fancy "0"; Dpkg::Progress "0";' >/etc/apt/apt.conf.d/99terminal # one that can only write
 mkdir -p /usr/src/macvtap-filter /run/own/checkout/upper /run/own/checkout/work
 mount -t overlay -o "lowerdir=$3,upperdir=/run/own/checkout/upper,workdir=/run/own/checkout/work" overlay /usr/src/macvtap-filter
 rm -rf /usr/src/macvtap-filter/bin/packages

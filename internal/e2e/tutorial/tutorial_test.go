@@ -54,7 +54,9 @@ func TestTutorial(t *testing.T) {
 	var transcript bytes.Buffer
 	answers := make([]string, len(p.steps))
 	for i, s := range p.steps {
+		begun := time.Now()
 		answer := f.do(t, s)
+		t.Logf("%s%s (%s)\n%s", s.prompt, s.command, time.Since(begun).Round(time.Millisecond), answer)
 		fmt.Fprintf(&transcript, "%s%s\n%s", s.prompt, s.command, answer)
 		answers[i] = s.answer // what the page says of another run of the same
 		if normal(answer) == normal(s.answer) {
@@ -131,7 +133,6 @@ func (f *follower) do(t *testing.T, s step) string {
 		t.Fatalf("%s: %v", s.command, err)
 	}
 	f.prompt = prompt
-	t.Logf("%s%s\n%s", s.prompt, s.command, answer)
 	if s.command == "nft flush ruleset" {
 		f.awaitRules(t)
 	}
@@ -167,6 +168,5 @@ func (f *follower) inGuest(t *testing.T, s step) string {
 	if err := f.host.web.Call(ctx, "Shell", s.command, &answer); err != nil {
 		t.Fatalf("%s%s: %v", s.prompt, s.command, err)
 	}
-	t.Logf("%s%s\n%s", s.prompt, s.command, answer)
 	return shown(answer)
 }
