@@ -111,7 +111,15 @@ func checkDaemon(r *report, client *libvirt.Client) {
 			return
 		}
 	}
-	r.fail("libvirt: process %d started before %s was put there, and has not run it since: VMs start unprotected: systemctl restart libvirtd (or virtqemud); running VMs go on", pid, hookFile)
+	r.fail("libvirt: process %d started before %s was put there, and has not run it since: VMs start unprotected: systemctl restart %s; running VMs go on", pid, hookFile, daemonName(pid))
+}
+
+// daemonName is what libvirt's daemon is called here, a word for systemctl.
+func daemonName(pid int) string {
+	if processName(pid) == "virtqemud" {
+		return "virtqemud"
+	}
+	return "libvirtd"
 }
 
 // daemonPID gives the process of libvirt's daemon. Where systemd made the socket, it is

@@ -36,8 +36,12 @@ installed() {
 	restart=no
 	if test -n "$daemon" && ! runs_hooks "$daemon" "$hooks" macvtap-filter; then restart=yes; fi
 	echo "macvtap-filter: $(tell_restart "$daemon" "$restart")"
-	echo 'macvtap-filter: then see what this host needs: "macvtap-filter check"; protect what runs already: "macvtap-filter apply --all";'
-	echo 'macvtap-filter: and keep hot-plugged and flushed interfaces closed, too: "systemctl enable --now macvtap-filter-watch"'
+	cat <<-END
+		macvtap-filter: then, one after the other:
+		  macvtap-filter check                         # what does this host need?
+		  macvtap-filter apply --all                   # protect the VMs that run already
+		  systemctl enable --now macvtap-filter-watch  # keep hot-plugged and flushed interfaces closed, too
+	END
 }
 
 upgraded() {

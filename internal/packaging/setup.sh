@@ -40,7 +40,7 @@ tell_restart() {
 	if test -z "$1"; then
 		echo "libvirt is not running; it finds the hook when it starts"
 	elif test "$2" = yes; then
-		echo "libvirt looked for hooks when it started and found none: restart it once (systemctl restart libvirtd, or virtqemud; running VMs go on)"
+		echo "libvirt looked for hooks when it started and found none: restart it once (systemctl restart $(cat "/proc/$1/comm"); running VMs go on)"
 	else
 		echo "libvirt runs hooks already: no restart is needed"
 	fi
