@@ -6,6 +6,7 @@
 #                    everything that could open an interface, leaks counted
 # make bench         measured beside the shell hook
 # make install       for the NIC of the default route, or PARENT=…
+# make pictures      the README's, from what the programs print
 # make packages      a .deb and an .rpm, in bin/packages
 
 GO      ?= go
@@ -29,7 +30,7 @@ BENCHTIME ?= 1s
 # nothing of it.
 export CGO_ENABLED = 0
 
-.PHONY: all build demo test test-kernels e2e soak bench fuzz lint packages install uninstall clean
+.PHONY: all build demo test test-kernels e2e soak bench fuzz lint pictures packages install uninstall clean
 
 all: build
 
@@ -75,6 +76,9 @@ bench: build
 
 lint:
 	$(GO) run $(LINTER) run
+
+pictures: build
+	@GO='$(GO)' sh internal/doc/pictures.sh
 
 # VERSION, OUT and MAINTAINER of the command line are in the environment.
 packages: build
