@@ -62,9 +62,9 @@ removing() {
 	tables=$(macvtap-filter remove --all --dry-run 2>/dev/null || true)
 	test -n "$tables" || return 0
 	cat <<-END
-		macvtap-filter: running VMs stay closed to the local network by the rules that stand, until the
-		host restarts or these are deleted. Delete a VM's when it has stopped: nobody else does any more,
-		and another VM's device of the same name has no network while they stand.
+		macvtap-filter: running VMs stay closed to the local network: their rules stand until the
+		host restarts, or until you delete them as below. Do so when a VM has stopped, since nobody
+		else does any more: another VM's device of the same name has no network while they stand.
 	END
 	echo "$tables" | sed 's/^/  nft /'
 	if echo "$tables" | grep -qx 'delete table netdev macvtap-filter'; then

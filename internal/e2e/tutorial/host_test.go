@@ -134,6 +134,19 @@ func (h *host) run(t *testing.T, name string, args ...string) string {
 	return string(out)
 }
 
+// expectClean fails if there is anything of the program's on the host.
+func (h *host) expectClean(t *testing.T, when string) {
+	t.Helper()
+	const look = `command -v macvtap-filter
+		ls -d /etc/macvtap-filter /etc/libvirt/hooks/qemu.d/* /usr/share/*/macvtap-filter /usr/lib/systemd/system/macvtap-filter-*
+		ls /etc/systemd/system/*.wants/*
+		dpkg-query -W macvtap-filter
+		nft list tables`
+	if out, _ := h.Command("sh", "-c", "{ "+look+"; } 2>/dev/null").Output(); len(out) > 0 {
+		t.Errorf("%s there is something of ours on the host:\n%s", when, out)
+	}
+}
+
 func failed(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
+	"github.com/rogpeppe/go-internal/diff"
 
 	"macvtap-filter/internal/e2e/sandbox"
 	"macvtap-filter/internal/guest"
@@ -45,11 +45,12 @@ func prepare(ctx context.Context) error {
 	return nil
 }
 
-// TestTutorial types what the tutorial says, in its order, and gets what it says.
+// TestTutorial types what the tutorial says, in its order, and gets what it says. The last of it takes all away again.
 func TestTutorial(t *testing.T) {
 	root := moduleRoot(t)
 	p := readPage(t, filepath.Join(root, tutorialFile))
 	h := newHost(t)
+	h.expectClean(t, "at first")
 	f := h.follow(t)
 	var transcript bytes.Buffer
 	answers := make([]string, len(p.steps))
@@ -64,9 +65,10 @@ func TestTutorial(t *testing.T) {
 		}
 		answers[i] = answer
 		if !*update {
-			t.Errorf("%s%s: got +, the tutorial says -\n%s", s.prompt, s.command, cmp.Diff(strings.Split(s.answer, "\n"), strings.Split(answer, "\n")))
+			t.Errorf("%s%s\n%s", s.prompt, s.command, diff.Diff("the tutorial", []byte(normal(s.answer)), "here", []byte(normal(answer))))
 		}
 	}
+	h.expectClean(t, "in the end")
 	if *update && !t.Failed() {
 		failed(t, os.WriteFile(filepath.Join(root, tutorialFile), p.with(answers), 0o644))
 		failed(t, os.WriteFile(filepath.Join(root, transcriptFile), transcript.Bytes(), 0o644))
