@@ -70,9 +70,12 @@ test-kernels:
 e2e: build packages
 	$(GO) test -tags e2e -count=1 -v -p 1 -timeout 30m ./internal/e2e/...
 
+# BENCH='--only frames --rounds 5' measures less, --update writes the README's tables
+# and plots. What is in bin/bench*.txt benchstat compares with another day's.
 bench: build
-	$(GO) run ./cmd/bench --binary $(BIN)
-	$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./internal/...
+	$(GO) run ./cmd/bench --binary $(BIN) --out bin/bench.txt $(BENCH)
+	$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./internal/... >bin/bench-packages.txt || { cat bin/bench-packages.txt; exit 1; }
+	@echo "each round is in bin/bench.txt, the packages' own benchmarks are in bin/bench-packages.txt: benchstat reads both"
 
 lint:
 	$(GO) run $(LINTER) run

@@ -20,17 +20,31 @@ require (
 	github.com/vishvananda/netlink v1.3.1 // links, addresses, routes; prescribed
 	github.com/yuin/goldmark v1.8.7 // tests: the links of pages; Markdown as GitHub reads it, no dependencies
 	go4.org/netipx v0.0.0-20260823151212-3075585bcbeb // merging prefixes and ranges; the kernel's sets refuse overlaps
-	golang.org/x/net v0.55.0 // tests and demo: ICMP
+	golang.org/x/net v0.59.0 // tests and demo: ICMP
 	golang.org/x/sys v0.49.0 // constants and system calls
 )
 
 require (
+	github.com/cilium/ebpf v0.22.0 // bench: the same policy in BPF, the road not taken; Cilium's own
+	golang.org/x/perf v0.0.0-20260908200009-22c9c6c9d4da // bench: benchstat's own reader and writer of results
+	gonum.org/v1/plot v0.17.0 // bench: plots in SVG, with quartiles and logarithmic axes; well kept, pure Go
+)
+
+require (
+	codeberg.org/go-fonts/liberation v0.5.0 // indirect
+	codeberg.org/go-latex/latex v0.2.0 // indirect
+	codeberg.org/go-pdf/fpdf v0.11.1 // indirect
+	git.sr.ht/~sbinet/gg v0.7.0 // indirect
+	github.com/aclements/go-moremath v0.0.0-20210112150236-f10218a38794 // indirect
+	github.com/ajstarks/svgo v0.0.0-20211024235047-1546f124cd8b // indirect
+	github.com/golang/freetype v0.0.0-20170609003504-e2365dfdc4a0 // indirect
 	github.com/mattn/go-runewidth v0.0.16 // indirect
 	github.com/mdlayher/socket v0.6.0 // indirect
 	github.com/rivo/uniseg v0.4.7 // indirect
 	github.com/vishvananda/netns v0.0.5 // indirect
-	golang.org/x/crypto v0.51.0 // indirect
-	golang.org/x/sync v0.20.0 // indirect
-	golang.org/x/text v0.37.0 // indirect
-	golang.org/x/tools v0.44.0 // indirect
+	golang.org/x/crypto v0.57.0 // indirect
+	golang.org/x/image v0.46.0 // indirect
+	golang.org/x/sync v0.23.0 // indirect
+	golang.org/x/text v0.42.0 // indirect
+	golang.org/x/tools v0.49.0 // indirect
 )

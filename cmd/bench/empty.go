@@ -9,10 +9,9 @@ import (
 	"strings"
 )
 
-// buildEmpty builds a Go program that does nothing, the way the binary is built:
-// the least that any hook written in Go can take.
-func (s *site) buildEmpty(ctx context.Context) (string, error) {
-	folder := filepath.Join(s.folder, "empty")
+// buildEmpty builds, in a new folder, a Go program that does nothing, the way the
+// binary is built: the least that any hook written in Go can take.
+func buildEmpty(ctx context.Context, folder string) (string, error) {
 	if err := os.Mkdir(folder, 0o755); err != nil {
 		return "", err
 	}
@@ -20,7 +19,7 @@ func (s *site) buildEmpty(ctx context.Context) (string, error) {
 		"go.mod":  "module empty\n\ngo 1.26\n",
 		"main.go": "package main\n\nfunc main() {}\n",
 	} {
-		if _, err := s.file(filepath.Join("empty", name), content, 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(folder, name), []byte(content), 0o644); err != nil {
 			return "", err
 		}
 	}

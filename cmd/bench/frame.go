@@ -1,95 +1,92 @@
 package main
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net"
 	"net/netip"
 
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
+
+	"macvtap-filter/internal/bench"
 )
 
-// A direction is a way through the macvtap device.
-type direction string
+// A request is what the sender of a frame asks of the kernel: the virtio header
+// before it (the virtio specification, 5.1.6, struct virtio_net_hdr).
+type request [10]byte
 
-const (
-	fromVM direction = "from the VM"
-	toVM   direction = "to the VM"
-)
-
-// A kind is a kind of frame: which way it goes, who is at its far end, and how
-// long it is, Ethernet header included and checksum not.
-type kind struct {
-	way  direction
-	peer string
-	ipv6 bool
-	size int
-}
-
-// The peers of kinds of frames.
-const (
-	internet = "internet"
-	lanHost  = "allowed LAN host"
-)
-
-// kinds are what is sent. Nothing tells a shorter frame to a LAN host from a
-// longer one but what an internet host's show already.
-var kinds = []kind{
-	{fromVM, internet, false, 64},
-	{fromVM, internet, false, 1500},
-	{fromVM, internet, true, 64},
-	{fromVM, internet, true, 1500},
-	{fromVM, lanHost, false, 64},
-	{toVM, internet, false, 64},
-	{toVM, internet, false, 1500},
-	{toVM, internet, true, 64},
-	{toVM, internet, true, 1500},
-	{toVM, lanHost, false, 64},
-}
-
-func (k kind) family() string {
-	if k.ipv6 {
-		return "IPv6"
+// segment asks to cut TCP up, and to sum up each piece: what a guest asks of its host.
+func segment(ipv6 bool) request {
+	const (
+		needsChecksum = 1 // VIRTIO_NET_HDR_F_NEEDS_CSUM
+		segmentTCPv4  = 1 // VIRTIO_NET_HDR_GSO_TCPV4
+		segmentTCPv6  = 4 // VIRTIO_NET_HDR_GSO_TCPV6
+		payload       = 1448 - 20
+	)
+	kind, start := byte(segmentTCPv4), uint16(14+20)
+	if ipv6 {
+		kind, start = segmentTCPv6, 14+40
 	}
-	return "IPv4"
+	r := request{needsChecksum, kind}
+	for i, n := range []uint16{start + 20, payload, start, 16} {
+		binary.NativeEndian.PutUint16(r[2+2*i:], n)
+	}
+	return r
 }
 
-// frame builds a frame of the kind; allowed is the LAN host that the ruleset
-// allows.
-func (k kind) frame(allowed netip.Addr) ([]byte, error) {
+// build builds a frame of a kind with its request before it; allowed is the LAN host
+// that the ruleset allows.
+func build(f bench.Frame, mac net.HardwareAddr, allowed netip.Addr) ([]byte, error) {
 	near, far := vm4, internet4
 	switch {
-	case k.ipv6:
+	case f.IPv6:
 		near, far = vm6, internet6
-	case k.peer == lanHost:
+	case f.Peer == bench.LANHost:
 		far = allowed
 	}
-	if k.way == toVM {
-		return datagram(lanMAC, vmMAC, far, near, k.size)
+	from, to, source, destination := mac, lanMAC, near, far
+	if f.Way == bench.ToVM {
+		from, to, source, destination = lanMAC, mac, far, near
 	}
-	return datagram(vmMAC, lanMAC, near, far, k.size)
+	var ask request
+	if f.Size == bench.Large {
+		ask = segment(f.IPv6)
+	}
+	frame, err := packet(from, to, source, destination, f.Size)
+	return append(ask[:], frame...), err
 }
 
-// datagram builds a frame with a UDP datagram, filled up to size.
-func datagram(from, to net.HardwareAddr, source, destination netip.Addr, size int) ([]byte, error) {
+// packet builds a frame with a UDP datagram, or a TCP segment if it is to be cut up,
+// filled up to size.
+func packet(from, to net.HardwareAddr, source, destination netip.Addr, size int) ([]byte, error) {
+	protocol, headers := layers.IPProtocolUDP, 14+20+8
+	if size == bench.Large {
+		protocol, headers = layers.IPProtocolTCP, 14+20+20
+	}
 	ethernet := &layers.Ethernet{SrcMAC: from, DstMAC: to, EthernetType: layers.EthernetTypeIPv4}
 	var ip interface {
 		gopacket.SerializableLayer
 		gopacket.NetworkLayer
-	} = &layers.IPv4{Version: 4, IHL: 5, TTL: 64, Protocol: layers.IPProtocolUDP, SrcIP: source.AsSlice(), DstIP: destination.AsSlice()}
-	headers := 14 + 20 + 8
+	} = &layers.IPv4{Version: 4, IHL: 5, TTL: 64, Protocol: protocol, SrcIP: source.AsSlice(), DstIP: destination.AsSlice()}
 	if destination.Is6() {
 		ethernet.EthernetType = layers.EthernetTypeIPv6
-		ip = &layers.IPv6{Version: 6, HopLimit: 64, NextHeader: layers.IPProtocolUDP, SrcIP: source.AsSlice(), DstIP: destination.AsSlice()}
-		headers = 14 + 40 + 8
+		ip = &layers.IPv6{Version: 6, HopLimit: 64, NextHeader: protocol, SrcIP: source.AsSlice(), DstIP: destination.AsSlice()}
+		headers += 20
 	}
-	udp := &layers.UDP{SrcPort: 40000, DstPort: 40001}
-	if err := udp.SetNetworkLayerForChecksum(ip); err != nil {
+	var transport interface {
+		gopacket.SerializableLayer
+		SetNetworkLayerForChecksum(gopacket.NetworkLayer) error
+	} = &layers.UDP{SrcPort: 40000, DstPort: 40001}
+	if size == bench.Large {
+		transport = &layers.TCP{SrcPort: 40000, DstPort: 443, Seq: 1000, Ack: 1, ACK: true, Window: 1000}
+	}
+	if err := transport.SetNetworkLayerForChecksum(ip); err != nil {
 		return nil, fmt.Errorf("build a frame: %w", err)
 	}
 	buf := gopacket.NewSerializeBuffer()
 	options := gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}
-	if err := gopacket.SerializeLayers(buf, options, ethernet, ip, udp, gopacket.Payload(make([]byte, size-headers))); err != nil {
+	if err := gopacket.SerializeLayers(buf, options, ethernet, ip, transport, gopacket.Payload(make([]byte, size-headers))); err != nil {
 		return nil, fmt.Errorf("build a frame: %w", err)
 	}
 	return buf.Bytes(), nil

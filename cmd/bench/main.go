@@ -14,49 +14,69 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 )
 
-const usage = `usage: bench [--binary FILE] [--starts N] [--rounds N] [--slice TIME] [--benchfmt FILE]
+const usage = `usage: bench [--binary FILE] [--only SECTION,…] [--rounds N] [--out FILE] [--update] [--from FILE]
 
-Measures, beside a shell hook and turn by turn: the time of a hook call as a
-whole process, and the time per frame under several rulesets. Needs root, nft,
-xmlstarlet and go; takes under a minute unless told otherwise.
+Measures macvtap-filter beside a shell hook, turn by turn, and prints tables,
+ratios first. Needs root, nft, xmlstarlet and go, and for guests qemu and iperf3.
 
-  --binary FILE    the macvtap-filter to measure (default: bin/macvtap-filter)
-  --starts N       how often each hook call is timed (default: 40; 0: not at all)
-  --rounds N       how often each ruleset is timed (default: 20; 0: not at all)
-  --slice TIME     how long each kind of frame is sent in a round (default: 12ms)
-  --benchfmt FILE  also writes every single result, in the form that benchstat reads
+  --binary FILE   the macvtap-filter to measure (default: bin/macvtap-filter)
+  --only LIST     of the sections below, those to measure, with commas between
+  --rounds N      how often each thing is measured, instead of each section's own number
+  --out FILE      also writes every single result, in the form that benchstat reads
+  --from FILE     shows the results in such a file, and measures nothing
+  --update        also writes the tables into README.md and the plots into internal/doc
 
-The variable NO_COLOR, when set, switches colours off.
+Sections, and how long each takes:
+
 `
 
 type options struct {
-	binary   string
-	starts   int
-	rounds   int
-	slice    time.Duration
-	benchfmt string
+	binary string
+	only   []string
+	rounds int
+	out    string
+	from   string
+	update bool
+	sizes  sizes
+}
+
+// sizes say how much is measured.
+type sizes struct {
+	hosts       []int         // the lengths of allow lists
+	slice       time.Duration // how long each kind of frame is sent in a round
+	besides     []int         // how many NICs are protected already when another one is
+	atOnce      int           // starts at once
+	atOnceShell int           // and those of the shell hook, of which the time would be minutes
+}
+
+var fullSizes = sizes{
+	hosts: []int{10, 100, 1_000, 10_000}, slice: 10 * time.Millisecond,
+	besides: []int{0, 100, 1_000}, atOnce: 200, atOnceShell: 50,
 }
 
 // limit bounds a whole run, several times what it should take.
-func (o options) limit() time.Duration {
-	round := 10*time.Second + 200*o.slice // some 80 slices, and between them other rules
-	return time.Minute + time.Duration(o.starts)*time.Second + time.Duration(o.rounds)*round
-}
+const limit = 40 * time.Minute
 
 func main() {
-	if len(os.Args) == 2 && os.Args[1] == runnerArgument {
-		if err := serveJobs(os.Stdin, os.Stdout); err != nil {
-			fmt.Fprintf(os.Stderr, "bench: runner: %v\n", err)
+	if serve := servants[strings.Join(os.Args[1:], " ")]; serve != nil {
+		if err := serve(os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintf(os.Stderr, "bench: %s: %v\n", os.Args[1], err)
 			os.Exit(1)
 		}
 		return
 	}
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// servants are what this program can be besides, in a namespace of its own.
+var servants = map[string]func(io.Reader, io.Writer) error{
+	runnerArgument:  serveJobs,
+	libvirtArgument: serveLibvirt,
 }
 
 // run gives the exit code: 0 measured, 1 failed, 2 wrong usage, 130 interrupted.
@@ -71,15 +91,15 @@ func run(args []string, stdout *os.File, stderr io.Writer) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	ctx, cancel := context.WithTimeout(ctx, o.limit())
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	err = bench(ctx, o, newPrinter(stdout))
+	err = measureAndShow(ctx, o, stdout, stderr)
 	switch {
 	case errors.Is(ctx.Err(), context.Canceled):
 		fmt.Fprintln(stderr, "bench: interrupted; nothing is left behind")
 		return 130
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
-		fmt.Fprintf(stderr, "bench: gave up after %v\n", o.limit())
+		fmt.Fprintf(stderr, "bench: gave up after %v\n", limit)
 		return 1
 	case err != nil:
 		fmt.Fprintf(stderr, "bench: %v\n", err)
@@ -89,70 +109,32 @@ func run(args []string, stdout *os.File, stderr io.Writer) int {
 }
 
 func parse(args []string, stderr io.Writer) (options, error) {
-	o := options{binary: "bin/macvtap-filter", starts: 40, rounds: 20, slice: 12 * time.Millisecond}
+	o := options{binary: "bin/macvtap-filter", sizes: fullSizes}
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	flags.Usage = func() {}
 	flags.StringVar(&o.binary, "binary", o.binary, "")
-	flags.IntVar(&o.starts, "starts", o.starts, "")
-	flags.IntVar(&o.rounds, "rounds", o.rounds, "")
-	flags.DurationVar(&o.slice, "slice", o.slice, "")
-	flags.StringVar(&o.benchfmt, "benchfmt", "", "")
+	flags.Func("only", "", func(list string) error {
+		o.only = strings.Split(list, ",")
+		return knownSections(o.only)
+	})
+	flags.IntVar(&o.rounds, "rounds", 0, "")
+	flags.StringVar(&o.out, "out", "", "")
+	flags.StringVar(&o.from, "from", "", "")
+	flags.BoolVar(&o.update, "update", false, "")
 	err := flags.Parse(args)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
-		fmt.Fprint(stderr, usage)
+		fmt.Fprint(stderr, usage+sectionUsage())
 		return o, err
 	case err != nil:
 		return o, err
 	case flags.NArg() > 0:
 		return o, fmt.Errorf("unknown argument %q", flags.Arg(0))
-	case o.starts < 0 || o.rounds < 0 || o.slice <= 0:
-		return o, errors.New("--starts, --rounds and --slice count upwards")
+	case o.rounds < 0:
+		return o, errors.New("--rounds counts upwards")
+	case o.from != "" && (o.only != nil || o.rounds > 0 || o.out != ""):
+		return o, errors.New("--from measures nothing: --only, --rounds and --out do not go with it")
 	}
 	return o, nil
-}
-
-// bench measures and prints.
-func bench(ctx context.Context, o options, out *printer) (err error) {
-	if os.Geteuid() != 0 {
-		return errors.New("network namespaces and tap devices need root: run it with sudo")
-	}
-	if err := needPrograms("nft", "xmlstarlet"); err != nil {
-		return err
-	}
-	if o.binary, err = filepath.Abs(o.binary); err != nil {
-		return err
-	}
-	if _, err := os.Stat(o.binary); err != nil {
-		return fmt.Errorf("%w (make builds it)", err)
-	}
-	lines, err := newLines(o.benchfmt)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, lines.close()) }()
-	s, err := newSite()
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, s.close()) }()
-
-	if o.starts > 0 {
-		timed, err := timeStarts(ctx, s, o)
-		if err != nil {
-			return err
-		}
-		timed.print(out)
-		timed.write(lines)
-	}
-	if o.rounds > 0 {
-		timed, err := timeFrames(ctx, s, o)
-		if err != nil {
-			return err
-		}
-		timed.print(out)
-		timed.write(lines)
-	}
-	return nil
 }

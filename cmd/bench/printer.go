@@ -3,60 +3,57 @@ package main
 import (
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/jedib0t/go-pretty/v6/text"
 	"golang.org/x/sys/unix"
+
+	"macvtap-filter/internal/bench"
 )
 
-// A printer prints what was measured. Colours only add to the words: they are
-// left out where standard output is no terminal, or NO_COLOR is set.
-type printer struct{ file *os.File }
-
-func newPrinter(file *os.File) *printer {
-	_, err := unix.IoctlGetTermios(int(file.Fd()), unix.TCGETS)
+// printTables prints what was measured: for a person if standard output is a terminal,
+// else as Markdown. Colours only add to the words: NO_COLOR switches them off.
+func printTables(r *bench.Results, out *os.File) {
+	_, err := unix.IoctlGetTermios(int(out.Fd()), unix.TCGETS)
+	if err != nil {
+		fmt.Fprint(out, r.Markdown())
+		return
+	}
 	text.EnableColors()
-	if err != nil || os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" {
+	if os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" {
 		text.DisableColors()
 	}
-	return &printer{file}
+	for _, t := range r.Tables() {
+		fmt.Fprintf(out, "\n%s\n%s\n", text.Bold.Sprint(t.Title), rendered(t))
+		if t.Note != "" {
+			fmt.Fprintln(out, text.WrapSoft(t.Note, 100))
+		}
+	}
 }
 
-// title begins a part.
-func (p *printer) title(s string) { fmt.Fprintln(p.file, "\n"+text.Bold.Sprint(s)) }
-
-func (p *printer) println(s string) { fmt.Fprintln(p.file, s) }
-
-// table prints a table whose first column is words, all others figures.
-func (p *printer) table(header table.Row, groups [][]table.Row) {
-	t := table.NewWriter()
+// rendered draws a table with lines.
+func rendered(t bench.Table) string {
+	w := table.NewWriter()
 	style := table.StyleRounded
 	style.Format.Header = text.FormatDefault
-	t.SetStyle(style)
-	t.AppendHeader(header)
+	w.SetStyle(style)
+	w.AppendHeader(cells(t.Header, func(s string) string { return strings.ReplaceAll(s, ", ", ",\n") }))
 	var columns []table.ColumnConfig
-	for i := 2; i <= len(header); i++ {
-		columns = append(columns, table.ColumnConfig{Number: i, Align: text.AlignRight, AlignHeader: text.AlignRight})
+	for i := 2; i <= len(t.Header); i++ {
+		columns = append(columns, table.ColumnConfig{Number: i, Align: text.AlignRight, AlignHeader: text.AlignRight, WidthMaxEnforcer: text.WrapSoft, WidthMax: 24})
 	}
-	t.SetColumnConfigs(columns)
-	for _, group := range groups {
-		t.AppendRows(group)
-		t.AppendSeparator()
+	w.SetColumnConfigs(columns)
+	for _, r := range t.Rows {
+		w.AppendRow(cells(r, func(s string) string { return s }))
 	}
-	fmt.Fprintln(p.file, t.Render())
+	return w.Render()
 }
 
-// ratio prints the median of a series of ratios, and its quartiles.
-func ratio(s series) string {
-	return fmt.Sprintf("%.2f (%.2f–%.2f)", s.median(), s.quantile(0.25), s.quantile(0.75))
+func cells(row []string, change func(string) string) table.Row {
+	var out table.Row
+	for _, s := range row {
+		out = append(out, change(s))
+	}
+	return out
 }
-
-// milliseconds prints nanoseconds.
-func milliseconds(ns float64) string { return fmt.Sprintf("%.2f", ns/1e6) }
-
-// spread prints the quartiles of a series.
-func spread(s series, format func(float64) string) string {
-	return format(s.quantile(0.25)) + "–" + format(s.quantile(0.75))
-}
-
-func whole(ns float64) string { return fmt.Sprintf("%.0f", ns) }

@@ -37,10 +37,11 @@ type job struct {
 	Stdin []byte // at most what fits in a pipe, 64 KiB
 }
 
-// A timing is what a job took from before its fork until after its exit.
+// A timing is what jobs took that ran at once, from before the first one's fork until
+// after the last one's exit.
 type timing struct {
 	Wall, CPU time.Duration
-	Failure   string // why it is no result, "" when it is one
+	Failures  []string // what each that failed said
 }
 
 func (s *site) startRunner(ctx context.Context) (*runner, error) {
@@ -67,15 +68,21 @@ func (s *site) startRunner(ctx context.Context) (*runner, error) {
 
 // time runs a job and times it.
 func (r *runner) time(j job) (timing, error) {
+	t, err := r.timeAll([]job{j})
+	if err == nil && len(t.Failures) > 0 {
+		err = fmt.Errorf("%s: %s", strings.Join(j.Args, " "), t.Failures[0])
+	}
+	return t, err
+}
+
+// timeAll runs jobs at once and times them as one. That some failed is no error.
+func (r *runner) timeAll(jobs []job) (timing, error) {
 	var t timing
-	if err := r.jobs.Encode(j); err != nil {
+	if err := r.jobs.Encode(jobs); err != nil {
 		return t, fmt.Errorf("runner: %w", err)
 	}
 	if err := r.timings.Decode(&t); err != nil {
 		return t, fmt.Errorf("runner: %w", err)
-	}
-	if t.Failure != "" {
-		return t, fmt.Errorf("%s: %s", strings.Join(j.Args, " "), t.Failure)
 	}
 	return t, nil
 }
@@ -90,65 +97,120 @@ func serveJobs(in io.Reader, out io.Writer) error {
 	runtime.LockOSThread()
 	jobs, timings := gob.NewDecoder(in), gob.NewEncoder(out)
 	for {
-		var j job
-		err := jobs.Decode(&j)
+		var batch []job
+		err := jobs.Decode(&batch)
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {
 			return err
 		}
-		t, err := j.run()
-		if err != nil {
-			t.Failure = err.Error()
-		}
-		if err := timings.Encode(t); err != nil {
+		if err := timings.Encode(runAll(batch)); err != nil {
 			return err
 		}
 	}
 }
 
-// run runs the job. All that it reads is in its pipe before it starts.
-func (j job) run() (timing, error) {
+// runAll runs jobs at once.
+func runAll(jobs []job) timing {
+	var t timing
+	started := make([]*started, len(jobs))
+	var failures []error
+	for i, j := range jobs {
+		var err error
+		if started[i], err = j.prepare(); err != nil {
+			failures = append(failures, err)
+		}
+	}
+	begin := time.Now()
+	for _, s := range started {
+		if s != nil {
+			s.start()
+		}
+	}
+	for _, s := range started {
+		if s == nil {
+			continue
+		}
+		cpu, err := s.wait()
+		if t.CPU += cpu; err != nil {
+			failures = append(failures, err)
+		}
+	}
+	t.Wall = time.Since(begin)
+	for _, s := range started {
+		if s != nil {
+			s.close()
+		}
+	}
+	for _, err := range failures {
+		t.Failures = append(t.Failures, err.Error())
+	}
+	return t
+}
+
+// A started is a job on its way: its process, and the files it reads and writes.
+type started struct {
+	job
+	files   []*os.File // standard input, output, error
+	process *os.Process
+	failure error
+}
+
+// prepare opens the job's files. All that it reads is in its pipe before it starts.
+func (j job) prepare() (*started, error) {
+	s := &started{job: j}
 	stdin, feed, err := os.Pipe()
 	if err != nil {
-		return timing{}, err
+		return nil, err
 	}
-	defer stdin.Close()
+	s.files = append(s.files, stdin)
 	_, err = feed.Write(j.Stdin)
 	if err = errors.Join(err, feed.Close()); err != nil {
-		return timing{}, err
+		s.close()
+		return nil, err
 	}
 	stdout, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
 	if err != nil {
-		return timing{}, err
+		s.close()
+		return nil, err
 	}
-	defer stdout.Close()
+	s.files = append(s.files, stdout)
 	fd, err := unix.MemfdCreate("stderr", unix.MFD_CLOEXEC)
 	if err != nil {
-		return timing{}, err
+		s.close()
+		return nil, err
 	}
-	stderr := os.NewFile(uintptr(fd), "stderr")
-	defer stderr.Close()
-	attributes := &os.ProcAttr{
-		Dir: "/", Env: j.Env, Files: []*os.File{stdin, stdout, stderr},
+	s.files = append(s.files, os.NewFile(uintptr(fd), "stderr"))
+	return s, nil
+}
+
+func (s *started) start() {
+	s.process, s.failure = os.StartProcess(s.Args[0], s.Args, &os.ProcAttr{
+		Dir: "/", Env: s.Env, Files: s.files,
 		Sys: &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL},
-	}
+	})
+}
 
-	begin := time.Now()
-	process, err := os.StartProcess(j.Args[0], j.Args, attributes)
-	if err != nil {
-		return timing{}, err
+// wait waits for the job's end, and gives the processors' time that it took.
+func (s *started) wait() (time.Duration, error) {
+	if s.failure != nil {
+		return 0, s.failure
 	}
-	state, err := process.Wait()
-	wall := time.Since(begin)
-
+	state, err := s.process.Wait()
 	if err != nil {
-		return timing{}, err
+		return 0, err
 	}
+	cpu := state.UserTime() + state.SystemTime()
 	if !state.Success() {
-		said, _ := io.ReadAll(io.NewSectionReader(stderr, 0, 4096))
-		return timing{}, fmt.Errorf("%v: %s", state, strings.TrimSpace(string(said)))
+		said, _ := io.ReadAll(io.NewSectionReader(s.files[2], 0, 4096))
+		return cpu, fmt.Errorf("%v: %s", state, strings.TrimSpace(string(said)))
 	}
-	return timing{Wall: wall, CPU: state.UserTime() + state.SystemTime()}, nil
+	return cpu, nil
+}
+
+func (s *started) close() {
+	for _, f := range s.files {
+		f.Close()
+	}
 }

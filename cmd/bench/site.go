@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	_ "embed"
 	"errors"
 	"fmt"
 	"net"
@@ -12,7 +11,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"text/template"
+
+	"github.com/vishvananda/netlink"
 
 	"macvtap-filter/internal/facts"
 	"macvtap-filter/internal/lab"
@@ -31,20 +31,12 @@ var (
 	vm4         = netip.MustParseAddr("192.168.2.201")
 	vm6         = netip.MustParseAddr("2001:db8:2::201")
 
-	vmMAC  = net.HardwareAddr{0x52, 0x54, 0x00, 0x6a, 0x10, 0x01}
 	lanMAC = net.HardwareAddr{0x02, 0, 0, 0, 0, 0x01}
 )
 
-const (
-	vmName   = "web" // as in domain.xml
-	vmDevice = "macvtap0"
-)
-
-// A site is a hypervisor with one VM's macvtap device, still down, as libvirt's
-// start hook finds it.
+// A site is a hypervisor with its LAN, and no macvtap device yet.
 type site struct {
 	network *lab.Network
-	tap     *lab.Tap
 	folder  string // of its own, for what programs read
 
 	textStands bool // the table textTable is there
@@ -71,15 +63,11 @@ func (s *site) build() error {
 	if s.network, err = lab.New(options); err != nil {
 		return err
 	}
-	if err := s.isolate(); err != nil {
-		return err
-	}
-	s.tap, err = s.network.AddMacvtap(vmDevice, vmMAC)
-	return err
+	return s.isolate()
 }
 
 // isolate gives the hypervisor a resolv.conf of its own, and keeps the machine's
-// log out of the reach of what runs there.
+// log, its libvirt and its lock out of the reach of what runs there.
 func (s *site) isolate() error {
 	hypervisor := s.network.Hypervisor
 	log, err := filepath.EvalSymlinks("/dev/log")
@@ -107,6 +95,40 @@ func (s *site) close() error {
 	return errors.Join(errs...)
 }
 
+// firstIndex begins the interface indexes of devices that plug makes, below those of
+// the lab: /dev is everybody's, and has a node by the index of each.
+const firstIndex = 1 << 29
+
+// plug makes the devices of VMs, down, as libvirt's start hook finds them. They go
+// with the site's namespace, all at once.
+func (s *site) plug(vms ...vm) error {
+	links := s.network.Hypervisor.Links()
+	parent, err := links.LinkByName(s.network.Parent)
+	if err != nil {
+		return err
+	}
+	for _, v := range vms {
+		for _, n := range v.nics {
+			attributes := netlink.NewLinkAttrs()
+			attributes.Name, attributes.HardwareAddr = n.Device, n.MAC
+			attributes.ParentIndex, attributes.Index = parent.Attrs().Index, nextIndex()
+			device := &netlink.Macvtap{Macvlan: netlink.Macvlan{LinkAttrs: attributes, Mode: netlink.MACVLAN_MODE_BRIDGE}}
+			if err := links.LinkAdd(device); err != nil {
+				return fmt.Errorf("add %s: %w", n.Device, err)
+			}
+		}
+	}
+	return nil
+}
+
+var indexesTaken int
+
+// nextIndex gives an index that is most likely nobody else's on the machine.
+func nextIndex() int {
+	indexesTaken++
+	return firstIndex | os.Getpid()<<13&(firstIndex-1) | indexesTaken
+}
+
 // facts are what the hook reads off the hypervisor.
 func (s *site) facts() facts.Facts {
 	return facts.Facts{
@@ -118,21 +140,6 @@ func (s *site) facts() facts.Facts {
 	}
 }
 
-//go:embed domain.xml
-var domainFile string
-
-var domainTemplate = template.Must(template.New("domain").Parse(domainFile))
-
-// domain gives the VM's XML. That of a VM that stopped names no device.
-func (s *site) domain(device string) []byte {
-	var xml bytes.Buffer
-	err := domainTemplate.Execute(&xml, struct{ MAC, Parent, Device string }{vmMAC.String(), s.network.Parent, device})
-	if err != nil {
-		panic(err) // a buffer takes everything, and the template is our own
-	}
-	return xml.Bytes()
-}
-
 // file writes a file into the site's folder and gives its path.
 func (s *site) file(name, content string, mode os.FileMode) (string, error) {
 	path := filepath.Join(s.folder, name)
@@ -142,14 +149,14 @@ func (s *site) file(name, content string, mode os.FileMode) (string, error) {
 // hookPath is the PATH that libvirt's daemon usually has.
 const hookPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-// needPrograms reports programs that are missing.
-func needPrograms(names ...string) error {
+// needPrograms reports programs that are missing, and the packages that have them.
+func needPrograms(packages map[string]string) error {
 	if err := os.Setenv("PATH", os.Getenv("PATH")+":"+hookPath); err != nil {
 		return err
 	}
-	for _, name := range names {
+	for name, from := range packages {
 		if _, err := exec.LookPath(name); err != nil {
-			return fmt.Errorf("the program %s is missing, without which there is no shell hook to compare with: apt-get install nftables xmlstarlet", name)
+			return fmt.Errorf("the program %s is missing: apt-get install %s", name, from)
 		}
 	}
 	return nil

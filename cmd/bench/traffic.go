@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"macvtap-filter/internal/bench"
 	"macvtap-filter/internal/lab"
 )
 
@@ -25,6 +26,9 @@ import (
 // let them pass: neither a reader on the other processor, nor its waking, nor the
 // memory of waiting frames is in the time. That a frame was thrown away there,
 // and not before, the device counts.
+//
+// Before each frame, both ways, is a virtio header, as QEMU and vhost-net have it; the
+// tap takes frames that are still to be cut up, as a Linux guest does.
 type traffic struct {
 	hypervisor *lab.Namespace
 	tap        *lab.Tap
@@ -35,8 +39,8 @@ type traffic struct {
 // call sends so many to the VM.
 const batch = 64
 
-func (s *site) startTraffic() (*traffic, error) {
-	t := &traffic{hypervisor: s.network.Hypervisor, tap: s.tap, socket: -1}
+func (s *site) startTraffic(tap *lab.Tap) (*traffic, error) {
+	t := &traffic{hypervisor: s.network.Hypervisor, tap: tap, socket: -1}
 	link, err := t.hypervisor.Links().LinkByIndex(t.tap.Index)
 	if err != nil {
 		return nil, err
@@ -44,7 +48,7 @@ func (s *site) startTraffic() (*traffic, error) {
 	if err := t.hypervisor.Links().LinkSetTxQLen(link, 1); err != nil {
 		return nil, fmt.Errorf("shorten the tap's queue: %w", err)
 	}
-	if err := errors.Join(t.tap.Open(), t.tap.Up()); err != nil {
+	if err := errors.Join(t.tap.OpenVirtio(), t.tap.TakeOffloads(), t.tap.Up()); err != nil {
 		return nil, err
 	}
 	if t.socket, err = openCable(s.network); err != nil {
@@ -65,47 +69,50 @@ func openCable(n *lab.Network) (int, error) {
 		if fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0); err != nil {
 			return err
 		}
+		if err := unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_VNET_HDR, 1); err != nil {
+			return err
+		}
 		return unix.Bind(fd, &unix.SockaddrLinklayer{Ifindex: cable.Attrs().Index})
 	})
 	return fd, err
 }
 
-func (t *traffic) close() error { return unix.Close(t.socket) }
+func (t *traffic) close() error { return errors.Join(unix.Close(t.socket), t.tap.Close()) }
 
 // round sends a frame over and over for a time and gives the ns that one took:
 // the median of the batches', since other processes interrupt a few of them. It
 // fails when the rules let fewer than all pass.
-func (t *traffic) round(k kind, frame []byte, slice time.Duration) (ns float64, err error) {
+func (t *traffic) round(way bench.Way, frame []byte, slice time.Duration) (ns float64, err error) {
 	send := t.fromVM(frame)
-	if k.way == toVM {
+	if way == bench.ToVM {
 		send = t.toVM(frame)
 	}
-	before, err := t.passed(k.way)
+	before, err := t.passed(way)
 	if err != nil {
 		return 0, err
 	}
-	var took series
+	var took bench.Series
 	for begin := time.Now(); time.Since(begin) < slice; {
 		start := time.Now()
 		if err := send(); err != nil {
-			return 0, fmt.Errorf("send %s: %w", k.way, err)
+			return 0, fmt.Errorf("send %s: %w", way, err)
 		}
 		took = append(took, float64(time.Since(start))/batch)
 	}
-	passed, err := t.settled(k.way, before+uint64(len(took)*batch))
+	passed, err := t.settled(way, before+uint64(len(took)*batch))
 	if err != nil {
 		return 0, err
 	}
 	if sent := uint64(len(took) * batch); passed-before < sent-sent/100 {
 		return 0, fmt.Errorf("%d of %d frames passed", passed-before, sent)
 	}
-	return took.median(), nil
+	return took.Median(), nil
 }
 
 // drops reports whether the rules stop a frame.
-func (t *traffic) drops(way direction, frame []byte) (bool, error) {
+func (t *traffic) drops(way bench.Way, frame []byte) (bool, error) {
 	send := t.fromVM(frame)
-	if way == toVM {
+	if way == bench.ToVM {
 		send = t.toVM(frame)
 	}
 	before, err := t.passed(way)
@@ -122,7 +129,7 @@ func (t *traffic) drops(way direction, frame []byte) (bool, error) {
 func (t *traffic) fromVM(frame []byte) func() error {
 	return func() error {
 		for range batch {
-			if err := t.tap.Send(frame); err != nil {
+			if err := t.tap.SendRaw(frame); err != nil {
 				return err
 			}
 		}
@@ -158,12 +165,12 @@ func (t *traffic) toVM(frame []byte) func() error {
 
 // passed counts the frames that the rules let pass: those that the device passed
 // on, or those that it had no room for in the tap's queue.
-func (t *traffic) passed(way direction) (uint64, error) {
+func (t *traffic) passed(way bench.Way) (uint64, error) {
 	link, err := t.hypervisor.Links().LinkByIndex(t.tap.Index)
 	if err != nil {
 		return 0, err
 	}
-	if way == toVM {
+	if way == bench.ToVM {
 		return link.Attrs().Statistics.RxDropped, nil
 	}
 	return link.Attrs().Statistics.TxPackets, nil
@@ -171,7 +178,7 @@ func (t *traffic) passed(way direction) (uint64, error) {
 
 // settled waits for the last frames, should the kernel have put them off, and
 // counts those that passed.
-func (t *traffic) settled(way direction, expected uint64) (uint64, error) {
+func (t *traffic) settled(way bench.Way, expected uint64) (uint64, error) {
 	for end := time.Now().Add(50 * time.Millisecond); ; time.Sleep(time.Millisecond) {
 		passed, err := t.passed(way)
 		if err != nil || passed >= expected || time.Now().After(end) {

@@ -126,6 +126,23 @@ func (t *Tap) open(header int) error {
 	return nil
 }
 
+// TakeOffloads says, after OpenVirtio, that the VM takes frames whose checksum is still
+// to be computed and TCP that is still to be cut up, as Linux guests do.
+func (t *Tap) TakeOffloads() error {
+	if t.frames == nil {
+		return fmt.Errorf("offloads of %s: %w", t.Name, os.ErrClosed)
+	}
+	const offloads = unix.TUN_F_CSUM | unix.TUN_F_TSO4 | unix.TUN_F_TSO6
+	var failure error
+	err := t.frames.conn.Control(func(fd uintptr) {
+		failure = unix.IoctlSetInt(int(fd), unix.TUNSETOFFLOAD, offloads)
+	})
+	if err = errors.Join(err, failure); err != nil {
+		return fmt.Errorf("offloads of %s: %w", t.Name, err)
+	}
+	return nil
+}
+
 // Send sends a frame, Ethernet header included, as the guest would. A frame
 // that a rule drops is no error: the guest is never told.
 func (t *Tap) Send(frame []byte) error {

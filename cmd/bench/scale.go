@@ -1,0 +1,186 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"macvtap-filter/internal/bench"
+)
+
+// A crowd is a site with many VMs, each with one NIC, which its hook protects; one
+// that is not protected yet; and as many more as are started at once.
+type crowd struct {
+	*site
+	own     hook
+	runner  *runner
+	libvirt *libvirt
+
+	vms       []vm
+	next      vm
+	impatient []vm
+}
+
+// timeScale times starts beside many others, many starts at once, and the commands
+// that look at all VMs.
+func timeScale(ctx context.Context, o options, rounds int, out *bench.Results) (err error) {
+	var crowds []*crowd
+	defer func() {
+		for _, c := range crowds {
+			err = errors.Join(err, c.close())
+		}
+	}()
+	for _, n := range o.sizes.besides {
+		for _, name := range []string{bench.Ours, bench.ShellMany} {
+			c, err := newCrowd(ctx, o, name, n)
+			if c != nil {
+				crowds = append(crowds, c)
+			}
+			if err != nil {
+				return fmt.Errorf("%d VMs: %w", n, err)
+			}
+		}
+	}
+	for round := range rounds + 1 {
+		into := out
+		if round == 0 { // the first one is for warming up
+			into = new(bench.Results)
+		}
+		for _, c := range crowds {
+			if err := errors.Join(c.start(ctx, into), c.commands(into), c.rush(ctx, o, into)); err != nil {
+				return fmt.Errorf("%s, %d VMs: %w", c.own.name, len(c.vms), err)
+			}
+		}
+	}
+	return nil
+}
+
+// newCrowd gives a crowd, to be closed, with an error if it is not complete.
+func newCrowd(ctx context.Context, o options, name string, n int) (_ *crowd, err error) {
+	c := &crowd{next: newVM("next", 0, 1)}
+	if c.site, err = newSite(); err != nil {
+		return nil, err
+	}
+	hooks, err := c.makeHooks(ctx, o.binary)
+	if err != nil {
+		return c, err
+	}
+	if c.own = hooks.ours; name == bench.ShellMany {
+		c.own = hooks.shellMany
+	}
+	if c.runner, err = c.startRunner(ctx); err != nil {
+		return c, err
+	}
+	c.vms = newVMs(n)
+	if n == 0 {
+		c.impatient = newVMs(o.sizes.atOnce)
+	}
+	if err := c.plug(append(append([]vm{c.next}, c.vms...), c.impatient...)...); err != nil {
+		return c, err
+	}
+	return c, c.protect(ctx)
+}
+
+// newVMs makes up so many VMs, each with a NIC.
+func newVMs(n int) []vm {
+	var vms []vm
+	for i := range n {
+		vms = append(vms, newVM(fmt.Sprintf("vm-%d", i+1), i+1, 1))
+	}
+	return vms
+}
+
+// protect programs what the crowd's own hook would.
+func (c *crowd) protect(ctx context.Context) (err error) {
+	if c.own.name == bench.Ours {
+		if c.libvirt, err = c.startLibvirt(ctx, c.vms); err != nil {
+			return err
+		}
+		_, err = c.runner.time(c.own.command("apply", "--all"))
+		return err
+	}
+	var all strings.Builder
+	for _, v := range c.vms {
+		table := fmt.Sprintf("shell_hook_%s_1", v.name) // as hooks.sh calls it
+		all.WriteString(strings.Replace(linear(v.nics[0].Device, gateway4), textTable, table, 1))
+	}
+	_, err = c.nft(ctx, all.String(), "-f", "-")
+	return err
+}
+
+func (c *crowd) close() error {
+	var errs []error
+	if c.libvirt != nil {
+		errs = append(errs, c.libvirt.close())
+	}
+	if c.runner != nil {
+		errs = append(errs, c.runner.close())
+	}
+	return errors.Join(append(errs, c.site.close())...)
+}
+
+// start times one more VM's start.
+func (c *crowd) start(ctx context.Context, out *bench.Results) error {
+	took, err := c.runner.time(c.own.call(bench.FirstStart, c.next, c.network.Parent))
+	if err != nil {
+		return err
+	}
+	out.Add(bench.Beside(c.own.name, len(c.vms)), bench.Time, float64(took.Wall))
+	if _, err := c.runner.time(c.own.call(bench.Stop, c.next, c.network.Parent)); err != nil {
+		return err
+	}
+	return c.settle(ctx)
+}
+
+// commands times what looks at all VMs. That nothing is wrong then, verify says.
+func (c *crowd) commands(out *bench.Results) error {
+	if c.libvirt == nil || len(c.vms) == 0 {
+		return nil
+	}
+	for _, command := range bench.Commands {
+		took, err := c.runner.time(c.own.command(strings.Fields(command)...))
+		if err != nil {
+			return err
+		}
+		out.Add(bench.Command(command, len(c.vms)), bench.Time, float64(took.Wall))
+	}
+	return nil
+}
+
+// rush has many VMs start at once. Of the shell hook's there are fewer: each nft
+// begins anew when another one has changed anything.
+func (c *crowd) rush(ctx context.Context, o options, out *bench.Results) error {
+	if len(c.impatient) == 0 {
+		return nil
+	}
+	if c.own.name == bench.Ours {
+		if err := c.startAll(ctx, c.impatient, out); err != nil {
+			return err
+		}
+	}
+	return c.startAll(ctx, c.impatient[:o.sizes.atOnceShell], out)
+}
+
+// startAll times starts at once, and counts those that fail: of ours none may.
+func (c *crowd) startAll(ctx context.Context, vms []vm, out *bench.Results) error {
+	var up, down []job
+	for _, v := range vms {
+		up = append(up, c.own.call(bench.FirstStart, v, c.network.Parent))
+		down = append(down, c.own.call(bench.Stop, v, c.network.Parent))
+	}
+	took, err := c.runner.timeAll(up)
+	if err != nil {
+		return err
+	}
+	if failed := took.Failures; c.own.name == bench.Ours && len(failed) > 0 {
+		return fmt.Errorf("of %d starts at once %d failed: %s", len(up), len(failed), failed[0])
+	}
+	name := bench.AtOnce(c.own.name, len(up))
+	out.Add(name, bench.Time, float64(took.Wall))
+	out.Add(name, bench.Failures, float64(len(took.Failures)))
+	if _, err := c.runner.timeAll(down); err != nil {
+		return err
+	}
+	return c.settle(ctx)
+}

@@ -1,0 +1,83 @@
+package main
+
+import (
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"macvtap-filter/internal/bench"
+)
+
+// The test is what the program is besides, when it is called so.
+func TestMain(m *testing.M) {
+	if len(os.Args) == 2 && servants[os.Args[1]] != nil {
+		if err := servants[os.Args[1]](os.Stdin, os.Stdout); err != nil {
+			panic(err)
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// tiny is as much as shows that a section measures what it says.
+var tiny = sizes{hosts: []int{10}, slice: time.Millisecond, besides: []int{0, 3}, atOnce: 4, atOnceShell: 2}
+
+// measured are one name of each section's results, and the unit.
+var measured = map[string][2]string{
+	"start":  {bench.HookCall(bench.Reapply, bench.Ours, 4), bench.Time},
+	"frames": {bench.PerFrame(bench.Frames[0], bench.Rules{Kind: bench.TrafficControl, Hosts: 10}), bench.Time},
+	"scale":  {bench.Command("verify --all", 3), bench.Time},
+}
+
+// Each section measures something, under rules that do what they should, in one round.
+func TestSections(t *testing.T) {
+	if os.Geteuid() != 0 {
+		if os.Getenv("CI") != "" {
+			t.Fatal("NOT RUN: root is needed, and CI must not skip")
+		}
+		t.Skip("NOT RUN: network namespaces need root")
+	}
+	binary := filepath.Join(t.TempDir(), "macvtap-filter")
+	build := exec.Command("go", "build", "-o", binary, "macvtap-filter/cmd/macvtap-filter")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if said, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, said)
+	}
+	for _, s := range sections {
+		t.Run(s.name, func(t *testing.T) {
+			o := options{binary: binary, only: []string{s.name}, rounds: 1, sizes: tiny, out: filepath.Join(t.TempDir(), "results")}
+			results, err := o.measure(t.Context(), io.Discard)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := measured[s.name]
+			if got := results.Of(want[0], want[1]); len(got) != 1 || got[0] <= 0 {
+				t.Errorf("%s %s: %v, want one value", want[0], want[1], got)
+			}
+			again, err := options{from: o.out}.results(t.Context(), io.Discard)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, want := again.Markdown(), results.Markdown(); got != want {
+				t.Errorf("from its file it shows\n%s\nand before it was\n%s", got, want)
+			}
+		})
+	}
+}
+
+func TestUsage(t *testing.T) {
+	for _, s := range sections {
+		if !strings.Contains(sectionUsage(), s.name) {
+			t.Errorf("--help does not tell of %s", s.name)
+		}
+	}
+	for _, args := range [][]string{{"--only", "nothing"}, {"--rounds", "-1"}, {"more"}, {"--from", "x", "--rounds", "2"}} {
+		if _, err := parse(args, io.Discard); err == nil {
+			t.Errorf("%q: no error", args)
+		}
+	}
+}

@@ -1,0 +1,114 @@
+package bench
+
+// The hooks that are compared.
+const (
+	Ours       = "macvtap-filter"
+	Shell      = "shell hook"
+	ShellFresh = "shell hook that deletes nothing"
+	ShellMany  = "shell hook for several NICs"
+	EmptyGo    = "empty Go process"
+)
+
+// The hook calls that are timed, in the order of a VM's life.
+const (
+	FirstStart = "first start" // no table stands
+	Reapply    = "re-apply"    // the table stands
+	Stop       = "stop"
+)
+
+// HookCalls are all of them.
+var HookCalls = []string{FirstStart, Reapply, Stop}
+
+// HookCall names a hook's call for a VM with so many NICs.
+func HookCall(call, hook string, nics int) string {
+	return Name("HookCall", "call", call, "hook", hook, "nics", nics)
+}
+
+// Beside names a first start beside so many NICs that are protected already.
+func Beside(hook string, nics int) string { return Name("Beside", "hook", hook, "nics", nics) }
+
+// AtOnce names so many first starts at once.
+func AtOnce(hook string, vms int) string { return Name("AtOnce", "hook", hook, "vms", vms) }
+
+// Command names an administrator's command over so many VMs.
+func Command(command string, vms int) string {
+	return Name("Command", "command", command, "vms", vms)
+}
+
+// Kinds of rules that are compared, beside those of the hooks.
+const (
+	Unfiltered     = "unfiltered"
+	Linear         = "linear list"
+	OursGuard      = "macvtap-filter behind its guard"
+	TrafficControl = "tc-bpf"
+)
+
+// Rules say what judged frames, with how many more hosts allowed than the policy's own.
+type Rules struct {
+	Kind  string
+	Hosts int
+}
+
+// A Way is a direction through a macvtap device.
+type Way string
+
+// The ways.
+const (
+	FromVM Way = "from the VM"
+	ToVM   Way = "to the VM"
+)
+
+// A Frame is a kind of frame: which way it goes, who is at its far end, and how long
+// it is, the Ethernet header included. One longer than a segment is TCP that somebody
+// else is to cut up (GSO).
+type Frame struct {
+	Way  Way
+	Peer string
+	IPv6 bool
+	Size int
+}
+
+// The peers of frames.
+const (
+	Internet = "internet"
+	LANHost  = "allowed LAN host"
+)
+
+// Large is the size of a frame that is to be cut up: as long as an IPv4 packet may be,
+// less what would not fill a segment.
+const Large = 14 + 20 + 20 + 45*1448
+
+// Frames are the kinds that are sent. Nothing tells a shorter frame to a LAN host
+// from a longer one but what an internet host's show already.
+var Frames = []Frame{
+	{FromVM, Internet, false, 64},
+	{FromVM, Internet, false, 1500},
+	{FromVM, Internet, false, Large},
+	{FromVM, Internet, true, 64},
+	{FromVM, Internet, true, 1500},
+	{FromVM, Internet, true, Large},
+	{FromVM, LANHost, false, 64},
+	{ToVM, Internet, false, 64},
+	{ToVM, Internet, false, 1500},
+	{ToVM, Internet, false, Large},
+	{ToVM, Internet, true, 64},
+	{ToVM, Internet, true, 1500},
+	{ToVM, Internet, true, Large},
+	{ToVM, LANHost, false, 64},
+}
+
+// Family gives the name of the frame's version of IP.
+func (f Frame) Family() string {
+	if f.IPv6 {
+		return "IPv6"
+	}
+	return "IPv4"
+}
+
+// PerFrame names what one frame takes under some rules.
+func PerFrame(f Frame, r Rules) string {
+	return Name("Frame", "way", f.Way, "peer", f.Peer, "family", f.Family(), "bytes", f.Size, "rules", r.Kind, "hosts", r.Hosts)
+}
+
+// Held names what the kernel holds for one NIC under some rules.
+func Held(r Rules) string { return Name("Held", "rules", r.Kind, "hosts", r.Hosts) }

@@ -1,0 +1,105 @@
+package bench
+
+import (
+	"encoding/xml"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// some are results of a day on which everything took what is easy to reckon with.
+func some() *Results {
+	r := &Results{About: []Fact{{"kernel", "6.18"}, {"cpu", "a processor"}, {"cpus", "2"}, {"date", "2026-11-23"}}}
+	for round := range 4 {
+		busy := float64(round + 1) // the machine's other work, which ratios do not show
+		for i, hook := range []string{EmptyGo, Ours, Shell, ShellMany} {
+			for _, call := range HookCalls {
+				r.Add(HookCall(call, hook, 1), Time, busy*float64(i+1)*1e6)
+			}
+		}
+		for _, f := range Frames {
+			r.Add(PerFrame(f, Rules{Kind: Shell}), Time, busy*1000)
+			for _, hosts := range hostCounts {
+				r.Add(PerFrame(f, Rules{Ours, hosts}), Time, busy*1100)
+				r.Add(PerFrame(f, Rules{Linear, hosts}), Time, busy*(1000+25*float64(hosts)))
+			}
+		}
+		for _, n := range []int{0, 100, 1_000} {
+			r.Add(Beside(Ours, n), Time, busy*8e6)
+			r.Add(Beside(ShellMany, n), Time, busy*(20e6+1e6*float64(n)))
+		}
+	}
+	return r
+}
+
+func TestMarkdown(t *testing.T) {
+	text := some().Markdown()
+	for _, want := range []string{
+		"One run of `make bench` on 2026-11-23 (Linux 6.18, a processor, 2 processors):",
+		"| first start | 0.67 (0.67–0.67) | 0.50 (0.50–0.50) | 2.00 (2.00–2.00) | 5.0 (3.5–6.5) |",
+		"| macvtap-filter, 10,000 | 1.10 (1.10–1.10) |",
+		"| linear list, 1,000 | 26 (26–26) |",
+		"| a first start beside 1,000 protected NICs | 1.00 (1.00–1.00) | 20.0 (14.0–26.0) | 51 (51–51) |",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in\n%s", want, text)
+		}
+	}
+	if strings.Contains(text, "Memory") || strings.Contains(text, TrafficControl+",") {
+		t.Errorf("what was not measured is shown:\n%s", text)
+	}
+}
+
+func TestPlots(t *testing.T) {
+	pictures, err := some().Plots()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"bench-starts.svg", "bench-frames.svg", "bench-scale.svg"} {
+		svg := string(pictures[name])
+		for d := xml.NewDecoder(strings.NewReader(svg)); ; {
+			if _, err := d.Token(); errors.Is(err, io.EOF) {
+				break
+			} else if err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+		}
+		if !strings.Contains(svg, ">"+Ours+"</text>") || !strings.Contains(svg, "sans-serif") {
+			t.Errorf("%s: no word of us, or in a font that few have", name)
+		}
+		if strings.Contains(svg, "fill:#FFFFFF") || strings.Contains(svg, "fill:#000000") {
+			t.Errorf("%s: white or black, which one of GitHub's themes swallows", name)
+		}
+	}
+	if pictures, err := new(Results).Plots(); err != nil || len(pictures) != 0 {
+		t.Errorf("of nothing there are %d pictures, %v", len(pictures), err)
+	}
+}
+
+func TestUpdateREADME(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "README.md")
+	if err := os.WriteFile(path, []byte("# before\n"+blockBegin+"old\n"+blockEnd+"after\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the second time changes nothing
+		if err := some().UpdateREADME(path); err != nil {
+			t.Fatal(err)
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := "# before\n" + blockBegin + some().Markdown() + blockEnd + "after\n"; string(text) != want {
+			t.Errorf("wrote\n%s", text)
+		}
+	}
+	if err := os.WriteFile(path, []byte("# no place\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := some().UpdateREADME(path); err == nil {
+		t.Error("no place, and no error")
+	}
+}

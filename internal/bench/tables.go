@@ -1,0 +1,152 @@
+package bench
+
+import "fmt"
+
+// starts shows hook calls.
+func (r *Results) starts() Table {
+	t := Table{
+		Title:  "A hook call as a whole process, from fork to exit: macvtap-filter's time",
+		Header: []string{"", "of the shell hook's", "of the shell hook's for several NICs", "of an empty Go process's", "ms"},
+		Note: "Given are medians with quartiles, of ratios that are made round by round. A call that deletes a table waits, when it " +
+			"ends, about 11 ms for the kernel to free it, in either program; a first start of macvtap-filter deletes none.",
+	}
+	for _, nics := range []int{1, 4} {
+		for _, call := range HookCalls {
+			wall := func(hook string) Series { return r.Of(HookCall(call, hook, nics), Time) }
+			mine, words := wall(Ours), call
+			if nics > 1 {
+				words += ", " + count(nics, "NIC")
+			}
+			// An empty process is the same for whatever VM.
+			t.add(words, ratio(mine, wall(Shell)), ratio(mine, wall(ShellMany)),
+				ratio(mine, r.Of(HookCall(call, EmptyGo, 1), Time)), milliseconds(mine))
+		}
+	}
+	if kinder := r.Of(HookCall(FirstStart, ShellFresh, 1), Time); len(kinder) > 0 {
+		mine := r.Of(HookCall(FirstStart, Ours, 1), Time)
+		t.add("first start, of a shell hook that is told to delete nothing", ratio(mine, kinder), "", "", milliseconds(kinder))
+	}
+	return t
+}
+
+// hostCounts are the lengths of allow lists that frames were measured with; 0 stands
+// for the default policy's own.
+var hostCounts = []int{0, 10, 100, 1_000, 10_000}
+
+// frames shows one way's frames.
+func (r *Results) frames(way Way) Table {
+	t := Table{Title: fmt.Sprintf("A frame %s: its time as a part of the shell hook's two rules'", way), Header: []string{""}}
+	var shown []Frame
+	for _, f := range Frames {
+		if f.Way != way {
+			continue
+		}
+		shown = append(shown, f)
+		words := fmt.Sprintf("%s, %d bytes", f.Family(), f.Size)
+		switch {
+		case f.Size == Large:
+			words = f.Family() + " TCP, 64 KiB at once"
+		case f.Peer == LANHost:
+			words = LANHost
+		}
+		t.Header = append(t.Header, words)
+	}
+	row := func(words string, cell func(Frame) string) {
+		var cells []string
+		for _, f := range shown {
+			cells = append(cells, cell(f))
+		}
+		t.add(words, cells...)
+	}
+	row("shell hook, ns", func(f Frame) string {
+		return withSpread(r.Of(PerFrame(f, Rules{Kind: Shell}), Time), 1, 0)
+	})
+	for _, kind := range []string{Unfiltered, Ours, OursGuard, TrafficControl, Linear} {
+		for _, hosts := range hostCounts {
+			rules := Rules{kind, hosts}
+			row(rules.words(), func(f Frame) string {
+				return ratio(r.Of(PerFrame(f, rules), Time), r.Of(PerFrame(f, Rules{Kind: Shell}), Time))
+			})
+		}
+	}
+	t.Note = "The time is of the whole way, unfiltered too: a write to the tap until the frame is in the LAN's bridge."
+	if way == ToVM {
+		t.Note = "The time is from a packet socket on the LAN's end of the cable to the tap's queue, which is full. " +
+			"tc-bpf is the heart of the policy alone: source MAC, kind of frame, a tree of denied prefixes, a hash of allowed hosts, ARP; " +
+			"no tunnels, ICMP errors, DHCP, router advertisements, neighbour discovery, fragments, claimed sources, counters."
+	}
+	return t
+}
+
+// words says what rules they are.
+func (r Rules) words() string {
+	switch {
+	case r.Kind == Unfiltered:
+		return r.Kind
+	case r.Hosts == 0:
+		return r.Kind + ", 3 hosts allowed"
+	}
+	return r.Kind + ", " + grouped(r.Hosts)
+}
+
+// crowds shows starts beside others, and at once.
+func (r *Results) crowds() Table {
+	t := Table{
+		Title:  "Many VMs on one host",
+		Header: []string{"", "of the first's", "ms", "shell hook for several NICs: of the first's", "ms"},
+		Note:   "The shell hook's neighbours are its own tables, macvtap-filter's are its.",
+	}
+	for _, n := range []int{0, 100, 1_000} {
+		mine, other := r.Of(Beside(Ours, n), Time), r.Of(Beside(ShellMany, n), Time)
+		t.add(fmt.Sprintf("a first start beside %s", count(n, "protected NIC")),
+			ratio(mine, r.Of(Beside(Ours, 0), Time)), milliseconds(mine),
+			ratio(other, r.Of(Beside(ShellMany, 0), Time)), milliseconds(other))
+	}
+	for _, n := range []int{50, 200} {
+		mine, other := AtOnce(Ours, n), AtOnce(ShellMany, n)
+		t.add(fmt.Sprintf("%d first starts at once, all of them", n), "", r.withFailures(mine), "", r.withFailures(other))
+	}
+	return t
+}
+
+// withFailures writes a time, and how many of what took it failed.
+func (r *Results) withFailures(name string) string {
+	took := milliseconds(r.Of(name, Time))
+	if failed := r.Of(name, Failures); len(failed) > 0 {
+		return fmt.Sprintf("%s, %.0f failed", took, failed.Quantile(1))
+	}
+	return took
+}
+
+// Commands are those that look at all VMs.
+var Commands = []string{"apply --all", "verify --all"}
+
+// commands shows what administrators call.
+func (r *Results) commands() Table {
+	t := Table{
+		Title:  "Commands over all VMs",
+		Header: []string{"", "100 VMs, ms", "1,000 VMs, ms", "ms a VM"},
+		Note:   "Beside a stand-in for libvirt's daemon, which has the XML ready: the daemon's own time is not in these.",
+	}
+	for _, command := range Commands {
+		few, many := r.Of(Command(command, 100), Time), r.Of(Command(command, 1_000), Time)
+		t.add(command, milliseconds(few), milliseconds(many), withSpread(many, 1_000*1e6, 2))
+	}
+	return t
+}
+
+// memory shows what the kernel holds.
+func (r *Results) memory() Table {
+	t := Table{Title: "Memory in the kernel for a NIC", Header: []string{"", "of the shell hook's", "KiB"}}
+	base := r.Of(Held(Rules{Kind: Shell}), Memory)
+	for _, kind := range []string{Shell, Ours, Linear} {
+		for _, hosts := range hostCounts {
+			held := r.Of(Held(Rules{kind, hosts}), Memory)
+			t.add(Rules{kind, hosts}.words(), ratio(held, base), withSpread(held, 1024, 0))
+		}
+	}
+	return t
+}
+
+// guests shows what guests measured.
+func (r *Results) guests() Table { return Table{} }
