@@ -69,14 +69,19 @@ func Attached(ifindex int) (bool, error) {
 
 // Detach takes the check off a device. It is no error when it is not there.
 func Detach(ifindex int) error {
-	standing, err := find(ifindex)
-	if err != nil || standing.id == 0 {
+	// It may stand in both places, when Lighten was interrupted.
+	heavy, err := findClsact(ifindex)
+	if err == nil && heavy.id != 0 {
+		err = heavy.removeClsact()
+	}
+	if err != nil {
 		return err
 	}
-	if standing.tcx {
-		return standing.removeTCX()
+	light, err := findTCX(ifindex)
+	if err == nil && light.id != 0 {
+		err = light.removeTCX()
 	}
-	return standing.removeClsact()
+	return err
 }
 
 // Drops gives how many frames of a device the check has dropped; 0 where there is
@@ -98,6 +103,7 @@ type standing struct {
 
 	tcx      bool   // it is one of the kernel's newer kind
 	revision uint64 // of the device's programs of that kind, then
+	count    uint32 // of them
 }
 
 func (s standing) current() bool { return s.id != 0 && s.name == name() }

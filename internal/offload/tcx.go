@@ -39,7 +39,7 @@ func findTCX(ifindex int) (standing, error) {
 	if err != nil {
 		return s, os.NewSyscallError("bpf program query", err)
 	}
-	s.revision = attributes.revision
+	s.revision, s.count = attributes.revision, attributes.count
 	for _, id := range ids[:min(attributes.count, mostPrograms)] {
 		called, err := programName(id)
 		if errors.Is(err, unix.ENOENT) {

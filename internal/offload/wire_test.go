@@ -57,8 +57,8 @@ func in(t *testing.T, n *lab.Network, do func() error) {
 	}
 }
 
-// A way is how the check comes on a device: the usual one, and that of a device that
-// has another qdisc in its place.
+// A way is how the check comes on a device: the usual one, that of a device that has
+// another qdisc in its place, and what watch makes of the usual one.
 type way struct {
 	name   string
 	attach func(t *testing.T, n *lab.Network, tap *lab.Tap)
@@ -79,11 +79,27 @@ var ways = []way{
 		}
 		attach(t, n, tap)
 	}},
+	{"lightened", func(t *testing.T, n *lab.Network, tap *lab.Tap) {
+		t.Helper()
+		attach(t, n, tap)
+		if moved := lighten(t, n, tap); moved != hasTCX(t, n, tap) {
+			t.Errorf("moved: %v", moved)
+		}
+	}},
 }
 
 func attach(t *testing.T, n *lab.Network, tap *lab.Tap) {
 	t.Helper()
 	in(t, n, func() error { return Attach(tap.Index) })
+}
+
+func lighten(t *testing.T, n *lab.Network, tap *lab.Tap) (moved bool) {
+	t.Helper()
+	in(t, n, func() (err error) {
+		moved, err = Lighten(tap.Index)
+		return err
+	})
+	return moved
 }
 
 // ingress is the qdisc that libvirt makes for <bandwidth>.

@@ -38,6 +38,8 @@ type device struct {
 	policy string // the rules' policy
 	check  bool   // offloads are to be checked
 
+	lightened bool // its check of checksum offload was moved, or need not be
+
 	state   State
 	since   time.Time // when the state began
 	problem string    // why no rules could be made
@@ -167,7 +169,7 @@ func (n network) Facts(parent string) (facts.Facts, error) {
 
 // plan works out what should stand for a device.
 func (w *watcher) plan(ctx context.Context, d *device, standing map[string]kernel.Standing) {
-	d.planned = true
+	d.planned, d.lightened, w.busy = true, false, true
 	owner := w.owner(d)
 	d.number = 0
 	if owner == nil {

@@ -141,14 +141,15 @@ const (
 	lastRetry  = 10 * time.Second
 )
 
-// calm is how long nothing must have been told for memory to be given back.
+// calm is how long rules must have stood for memory to be given back, and the checks
+// of checksum offload to be moved.
 const calm = 2 * time.Second
 
 // loop makes a pass whenever something was told.
 func (w *watcher) loop(ctx context.Context, told <-chan event, ended <-chan error) error {
 	w.look = look{devices: true, tables: true}
 	pause := firstRetry
-	var idle <-chan time.Time
+	var idle, light <-chan time.Time
 	for {
 		var retry <-chan time.Time
 		w.busy = false
@@ -164,7 +165,7 @@ func (w *watcher) loop(ctx context.Context, told <-chan event, ended <-chan erro
 			w.Ready()
 		}
 		if w.busy {
-			idle = time.After(calm)
+			idle, light = time.After(calm), nil
 		}
 		if !w.look.any() {
 			select {
@@ -175,10 +176,13 @@ func (w *watcher) loop(ctx context.Context, told <-chan event, ended <-chan erro
 			case <-retry:
 			case <-idle:
 				idle = nil
-				// A burst may have needed a hundred times what is kept. What
-				// sync.Pools hold of it goes with the second collection.
-				runtime.GC()
-				debug.FreeOSMemory()
+				giveBack()
+				light = w.lighten(ctx)
+				continue
+			case <-light:
+				if light = w.lighten(ctx); light == nil {
+					giveBack()
+				}
 				continue
 			case e := <-told:
 				e(w)
@@ -186,6 +190,13 @@ func (w *watcher) loop(ctx context.Context, told <-chan event, ended <-chan erro
 		}
 		w.drain(told)
 	}
+}
+
+// giveBack gives memory back: a burst may have needed a hundred times what is kept.
+// What sync.Pools hold of it goes with the second collection.
+func giveBack() {
+	runtime.GC()
+	debug.FreeOSMemory()
 }
 
 // drain takes what else was told meanwhile: a burst of events is one pass's work.

@@ -193,7 +193,12 @@ func field(text, name string) string {
 // until waits for what should happen.
 func (m *machine) until(what string, happened func() bool) {
 	m.t.Helper()
-	for end := time.Now().Add(bound); !happened(); time.Sleep(10 * time.Millisecond) {
+	m.within(bound, what, happened)
+}
+
+func (m *machine) within(most time.Duration, what string, happened func() bool) {
+	m.t.Helper()
+	for end := time.Now().Add(most); !happened(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
 			m.t.Fatalf("never: %s", what)
 		}

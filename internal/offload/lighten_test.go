@@ -1,0 +1,114 @@
+package offload
+
+import (
+	"errors"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestLighten moves the check while the VM sends bad frames without a pause, none of
+// which comes out. The qdisc is gone then, so that another finds its place.
+func TestLighten(t *testing.T) {
+	n, tap := network(t)
+	if !hasTCX(t, n, tap) {
+		attach(t, n, tap)
+		if lighten(t, n, tap) {
+			t.Error("moved, on a kernel that cannot (Linux 6.6)")
+		}
+		stands(t, n, tap, true, 0)
+		return
+	}
+	if lighten(t, n, tap) {
+		t.Error("moved, and it did not stand")
+	}
+	stands(t, n, tap, false, 0)
+	attach(t, n, tap)
+	frame := append(header(1, 0, 0, 20, 10), ether(0x0800, ipv4(17, 0, 0), make([]byte, 40))...)
+	sent := 0
+	seen, err := n.Watch(func() error {
+		moved := make(chan error, 1)
+		go func() {
+			moved <- n.Hypervisor.Do(func() error {
+				is, err := Lighten(tap.Index)
+				if err == nil && !is {
+					err = errors.New("not moved")
+				}
+				return err
+			})
+		}()
+		for {
+			if err := tap.SendRaw(frame); err != nil {
+				return err
+			}
+			sent++
+			select {
+			case err := <-moved:
+				return err
+			default:
+			}
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(seen.Wire) > 0 || sent < 2 {
+		t.Errorf("%d of %d bad frames came out meanwhile", len(seen.Wire), sent)
+	}
+	if lighten(t, n, tap) {
+		t.Error("moved twice")
+	}
+	addIngress(t, n, tap)
+	attach(t, n, tap)
+	if passes(t, n, tap) {
+		t.Error("a bad frame passes")
+	}
+	single(t, n, tap)
+	stands(t, n, tap, false, 0)
+}
+
+// TestLightenBesideOthers leaves the check where it is beside somebody else's program
+// of the newer kind: only who may look at that can tell that it is not the check.
+// Interrupted between its two steps it leaves the check in both places, which go
+// together.
+func TestLightenBesideOthers(t *testing.T) {
+	n, tap := network(t)
+	if !hasTCX(t, n, tap) {
+		t.Log("this kernel has no such programs (Linux 6.6): nothing to try")
+		return
+	}
+	addTCX := func(name string, program []instruction) {
+		t.Helper()
+		in(t, n, func() error {
+			fd, err := loadProgram(name, program)
+			if err != nil {
+				return err
+			}
+			defer unix.Close(fd)
+			s, err := findTCX(tap.Index)
+			if err != nil {
+				return err
+			}
+			s.id = 0 // beside what stands
+			return s.replaceTCX(fd)
+		})
+	}
+	attach(t, n, tap)
+	addTCX("theirs", []instruction{set(r0, next), exit()})
+	if lighten(t, n, tap) {
+		t.Error("moved beside a program that may be anybody's")
+	}
+	stands(t, n, tap, true, 0)
+	addTCX(name(), []instruction{set(r0, next), exit()})
+	detach(t, n, tap)
+	stands(t, n, tap, false, 0)
+	attach(t, n, tap)
+	if !lighten(t, n, tap) {
+		in(t, n, func() error {
+			if s, err := findTCX(tap.Index); err != nil || s.count != 1 || s.id != 0 {
+				t.Errorf("their program alone is to stand: %+v, %v", s, err)
+			}
+			return nil
+		})
+	}
+}
