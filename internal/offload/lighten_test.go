@@ -2,6 +2,7 @@ package offload
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -111,4 +112,54 @@ func TestLightenBesideOthers(t *testing.T) {
 			return nil
 		})
 	}
+}
+
+// TestAsService does all that watch does with the capabilities that its unit leaves it,
+// on devices with one kind of check and the other.
+func TestAsService(t *testing.T) {
+	for _, w := range ways {
+		t.Run(w.name, func(t *testing.T) {
+			n, tap := network(t)
+			asService := func(do func() error) {
+				t.Helper()
+				in(t, n, func() error { return withCapabilities(do, unix.CAP_NET_ADMIN, unix.CAP_BPF, unix.CAP_PERFMON) })
+			}
+			w.attach(t, n, tap)
+			stands(t, n, tap, true, 0)
+			asService(func() error { return Detach(tap.Index) })
+			stands(t, n, tap, false, 0)
+			asService(func() error { return Attach(tap.Index) })
+			stands(t, n, tap, true, 0)
+			asService(func() error {
+				_, err := Lighten(tap.Index)
+				return errors.Join(err, Attach(tap.Index))
+			})
+			in(t, n, func() error {
+				if is, err := Attached(tap.Index); !is || err != nil {
+					return fmt.Errorf("attached: %v, %w", is, err)
+				}
+				return nil
+			})
+			asService(func() error { return Detach(tap.Index) })
+			stands(t, n, tap, false, 0)
+		})
+	}
+}
+
+// withCapabilities does something on a thread that can use only these meanwhile.
+func withCapabilities(do func() error, only ...uint) error {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var all [2]unix.CapUserData
+	if err := unix.Capget(&header, &all[0]); err != nil {
+		return err
+	}
+	few := all
+	few[0].Effective, few[1].Effective = 0, 0
+	for _, c := range only {
+		few[c/32].Effective |= 1 << (c % 32)
+	}
+	if err := unix.Capset(&header, &few[0]); err != nil {
+		return err
+	}
+	return errors.Join(do(), unix.Capset(&header, &all[0]))
 }

@@ -82,15 +82,20 @@ func (s standing) replaceTCX(program int) error {
 }
 
 func (s standing) removeTCX() error {
+	attributes := attachment{target: uint32(s.ifindex), kind: unix.BPF_TCX_EGRESS}
 	program, err := openProgram(s.id)
-	if errors.Is(err, unix.ENOENT) {
+	switch {
+	case errors.Is(err, unix.ENOENT):
 		return nil
-	}
-	if err != nil {
+	case errors.Is(err, unix.EPERM):
+		// It cannot be named, see findTCX. It is the first.
+		attributes.flags, attributes.revision = unix.BPF_F_BEFORE, s.revision
+	case err != nil:
 		return err
+	default:
+		defer unix.Close(program)
+		attributes.program = uint32(program)
 	}
-	defer unix.Close(program)
-	attributes := attachment{target: uint32(s.ifindex), program: uint32(program), kind: unix.BPF_TCX_EGRESS}
 	_, err = bpf(unix.BPF_PROG_DETACH, &attributes)
 	if errors.Is(err, unix.ENOENT) {
 		return nil // somebody else was faster
