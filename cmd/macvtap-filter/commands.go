@@ -37,9 +37,10 @@ func commands() []command {
 		{"verify", verifyUsage, verifies, verify},
 		{"render", renderUsage, renders, render},
 		{"explain", explainUsage, explainFlags, explain},
+		{"metrics", metricsUsage, func(f *flag.FlagSet, o *options) { f.StringVar(&o.textfile, "textfile", "", "") }, printMetrics},
 		{"facts", factsUsage, none, printFacts},
 		{"check", checkUsage, none, check},
-		{"watch", watchUsage, none, watchHost},
+		{"watch", watchUsage, func(f *flag.FlagSet, o *options) { f.StringVar(&o.listen, "listen", "", "") }, watchHost},
 		{"version", versionUsage, none, version},
 		{"complete", completeUsage, none, complete},
 	}

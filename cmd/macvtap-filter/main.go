@@ -92,6 +92,9 @@ type options struct {
 	// Of render: folders of golden files to compare with or to write, and a report.
 	check, output, codeQuality string
 
+	textfile string // of metrics: the file to write
+	listen   string // of watch: where its figures are to be had
+
 	question question // of explain
 }
 

@@ -37,6 +37,7 @@ commands:
   verify [VM… | --all]  compare the kernel with what should be there, and mend it
   render [FILE | -]     print the rules for a domain XML as nft text
   explain …             say what happens to a frame, which rule decides, and why
+  metrics               print the host's figures for Prometheus
   facts PARENT…         print what the words of a policy stand for on this host
   check                 say whether this host is ready, and what to mend
   watch                 keep the rules standing, whatever happens
@@ -141,7 +142,21 @@ line each. Exits 1 when something must be mended.
   --config FILE  another configuration
 `
 
-const watchUsage = `usage: macvtap-filter watch
+const metricsUsage = `usage: macvtap-filter metrics [--textfile FILE]
+
+Prints what was passed and dropped, and the states of all interfaces, as Prometheus
+reads it: metrics macvtap_filter_…, with the labels vm, uuid and device. It exits 1
+when something could not be found out; the rest is printed all the same. A watch can
+have the same read itself: see "macvtap-filter watch --help".
+
+  --textfile FILE  write it into a file, in one step, for the textfile collector of
+                   node_exporter; its name ends in .prom
+  --config FILE    another configuration
+
+example: macvtap-filter metrics --textfile /var/lib/prometheus/node-exporter/macvtap-filter.prom
+`
+
+const watchUsage = `usage: macvtap-filter watch [--listen ADDRESS]
 
 Runs until it is stopped, as a service usually, and keeps the rules standing: it
 protects interfaces that are plugged into running VMs, puts back rules that others
@@ -151,7 +166,11 @@ devices that are gone leave behind. When it stops, the rules stay.
 SIGHUP has it read the configuration again; it does so by itself when the file
 changes. One that is wrong changes nothing, and is logged.
 
-  --config FILE  another configuration
+  --listen ADDRESS  have the figures that "macvtap-filter metrics" prints read by
+                    Prometheus, at a loopback address (127.0.0.1:9477, path /metrics)
+                    or a socket (unix:/run/FILE); counts before listen = in the
+                    configuration, without either there are none
+  --config FILE     another configuration
 `
 
 const versionUsage = `usage: macvtap-filter version

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
@@ -23,17 +24,23 @@ func watchHost(ctx context.Context, std streams, o options, args []string) error
 	if _, err := config.Load(o.config); err != nil {
 		return badInput(err)
 	}
+	if _, err := config.ParseListen(o.listen); err != nil {
+		return badInput(fmt.Errorf("--listen: %w", err))
+	}
 	ctx, stop := signal.NotifyContext(context.WithoutCancel(ctx), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	interval, err := daemon.SdWatchdogEnabled(false)
 	if err != nil {
 		warningf(std, "systemd's watchdog: %v", err)
 	}
+	log := watchLog(std)
+	e := &exporter{ctx: ctx, options: o, log: log}
 	return watch.Run(ctx, watch.Options{
 		ConfigFile: o.config,
 		Reload:     hangups(ctx),
 		Connect:    func(patience time.Duration) (watch.Libvirt, error) { return libvirt.Listen(patience) },
-		Log:        watchLog(std),
+		Log:        log,
+		Configured: e.follow,
 		Ready:      func() { notify(daemon.SdNotifyReady) },
 		Alive:      func() { notify(daemon.SdNotifyWatchdog) },
 		Heartbeat:  interval / 2,

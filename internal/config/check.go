@@ -75,6 +75,12 @@ func (c *Config) check(check checker, raw *file) {
 		c.HonourMetadata = *m == "honour"
 	}
 	c.checkGuard(check, raw)
+	if l := raw.Listen; l != nil {
+		var err error
+		if c.Listen, err = ParseListen(*l); err != nil {
+			check.add("listen", "listen = %v", err)
+		}
+	}
 	c.policies[DefaultPolicy] = checkPolicy(check, DefaultPolicy, filePolicy{})
 	for _, name := range slices.Sorted(maps.Keys(raw.Policy)) {
 		c.policies[name] = checkPolicy(check, name, raw.Policy[name])

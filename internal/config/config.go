@@ -54,6 +54,9 @@ type Config struct {
 	GuardPrefixes []string
 	OpenOthers    bool
 
+	// Listen is where watch has its figures read.
+	Listen Listen
+
 	policies map[string]Policy
 	vms      []vm
 }

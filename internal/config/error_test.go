@@ -63,6 +63,16 @@ func TestParseErrors(t *testing.T) {
 		{about: "prefix in an earlier one", text: parents + "guard_prefixes = [\"web\",\n\"web-\"]", want: `guard_prefixes: every name that begins with "web-" begins with "web": leave one out`},
 		{about: "prefix in a later one", text: parents + "guard_prefixes = [\"web-\",\n\"web\"]", line: 2, want: `guard_prefixes: every name that begins with "web-" begins with "web"`},
 		{about: "prefix twice", text: parents + "guard_prefixes = [\"web\",\n\"web\"]", want: `begins with "web" begins with "web"`},
+		{about: "listen to all", text: parents + `listen = "0.0.0.0:9477"`, want: `listen = "0.0.0.0:9477": others could read the figures there: want a loopback address`},
+		{about: "listen to all, IPv6", text: parents + `listen = "[::]:9477"`, want: `listen = "[::]:9477": others could`},
+		{about: "listen to the LAN", text: parents + `listen = "192.168.2.2:9477"`, want: `listen = "192.168.2.2:9477": others could`},
+		{about: "listen to a name", text: parents + `listen = "localhost:9477"`, want: `listen = "localhost:9477": want a loopback address with a port`},
+		{about: "listen to a port", text: parents + `listen = ":9477"`, want: `listen = ":9477": want a loopback address with a port`},
+		{about: "listen to no port", text: parents + `listen = "127.0.0.1"`, want: `listen = "127.0.0.1": want a loopback address with a port`},
+		{about: "listen to port 0", text: parents + `listen = "127.0.0.1:0"`, want: `listen = "127.0.0.1:0": port 0`},
+		{about: "listen somewhere here", text: parents + `listen = "unix:run/x"`, want: `listen = "unix:run/x": want an absolute path`},
+		{about: "listen far away", text: parents + `listen = "unix:/` + strings.Repeat("x", 107) + `"`, want: `at most 107 bytes, this one has 108`},
+		{about: "listen a number", text: parents + `listen = 9477`, want: "listen: want a string"},
 		{about: "other others", text: parents + `guard_others = "accept"`, want: `guard_others = "accept": want "pass" or "drop"`},
 
 		// parents and reconnect.

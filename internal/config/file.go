@@ -20,6 +20,7 @@ type file struct {
 	Guard     *bool                 `toml:"guard"`
 	Prefixes  *[]string             `toml:"guard_prefixes"`
 	Others    *string               `toml:"guard_others"`
+	Listen    *string               `toml:"listen"`
 	Policy    map[string]filePolicy `toml:"policy"`
 	VM        []fileVM              `toml:"vm"`
 }

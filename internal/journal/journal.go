@@ -42,6 +42,7 @@ const (
 	Network   Reason = "network"   // the host's network changed
 	Libvirt   Reason = "libvirt"   // libvirt does not say what runs
 	Guard     Reason = "guard"     // the guard of all devices was raised or taken away
+	Metrics   Reason = "metrics"   // where the metrics are to be had, or why they are not
 	Lost      Reason = "lost"      // entries were lost, since the log did not listen
 )
 

@@ -39,6 +39,10 @@ type Options struct {
 	// Log takes what happened, what is wrong and what to do about it.
 	Log func(level slog.Level, message string, fields journal.Fields)
 
+	// Configured is called with the configuration that is in force, at the start and
+	// whenever another one is; nil for nobody who wants to know.
+	Configured func(*config.Config)
+
 	// Ready is called once: what runs is protected from then on, but for what
 	// the kernel refused again and again, and Log was told.
 	Ready func()
@@ -78,6 +82,7 @@ func Run(ctx context.Context, o Options) error {
 			_ = w.guard.Close() // it stands on
 		}
 	}()
+	w.configured()
 	told, ended, err := w.listen(ctx)
 	if err != nil {
 		return err
@@ -267,6 +272,12 @@ func (w *watcher) say(level slog.Level, about, message string, f journal.Fields)
 // well notes that all is well with something again.
 func (w *watcher) well(about string) { delete(w.wrong, about) }
 
+func (w *watcher) configured() {
+	if w.Configured != nil {
+		w.Configured(w.config)
+	}
+}
+
 // standing gives the tables of ours that stand, by name; nil when nothing was told
 // that concerns them and no device needs to know.
 func (w *watcher) standing(ctx context.Context, seen look) (map[string]kernel.Standing, error) {
@@ -298,5 +309,6 @@ func (w *watcher) reload() {
 	w.well("configuration")
 	w.Log(slog.LevelInfo, fmt.Sprintf("read the configuration %s", c.File), journal.Fields{Reason: journal.Config})
 	w.config = c
+	w.configured()
 	w.replan(func(*device) bool { return true })
 }
