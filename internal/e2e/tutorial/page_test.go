@@ -95,7 +95,7 @@ var variable = []struct {
 	pattern *regexp.Regexp
 	same    string
 }{
-	{"the version of the commit", regexp.MustCompile(`0\.0\.0~\d{8}\.[0-9a-f]+(-1)?|\d+\.\d+\.\d+\+\d+\.[0-9a-f]+(-1)?`), "VERSION"},
+	{"the version of the commit", regexp.MustCompile(`\d+\.\d+\.\d+[~+.\w]*-1`), "VERSION"},
 	{"a package's size", regexp.MustCompile(`[\d,.]+ [kM]B`), "SIZE"},
 	{"files on this machine", regexp.MustCompile(`\d+ files and directories`), "N files and directories"},
 	{"packages that apt would bring up to date", regexp.MustCompile(`\d+ not upgraded`), "N not upgraded"},
@@ -106,9 +106,8 @@ var variable = []struct {
 	{"processes", regexp.MustCompile(`process \d+`), "process N"},
 	{"a round trip", regexp.MustCompile(`\d+\.\d+( ms|/)`), "TIME$1"},
 	{"a round trip of the tail of ping", regexp.MustCompile(`(TIME/)+TIME ms`), "TIMES"},
-	{"the number of a device", regexp.MustCompile(`\b(iif|oif) \d+`), "$1 N"},
+	{"where a rule stands among the others", regexp.MustCompile(`by rule \d+`), "by rule N"},
 	{"the number of a VM's start", regexp.MustCompile(`(?m)^ \d+( +web)`), " N$1"},
-	{"times of day", regexp.MustCompile(`\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d)?( ?[A-Z]+)?|\b\d\d:\d\d:\d\d\b`), "WHEN"},
 }
 
 // normal is an answer without what differs.
