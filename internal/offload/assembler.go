@@ -104,6 +104,16 @@ func call(helper int32) instruction {
 	return instruction{code: unix.BPF_JMP | unix.BPF_CALL, value: helper}
 }
 
+// callKernel calls a function of the kernel's own by its number among its types.
+func callKernel(function int32) instruction {
+	return instruction{code: unix.BPF_JMP | unix.BPF_CALL, src: unix.BPF_PSEUDO_KFUNC_CALL, value: function}
+}
+
+// store stores a constant of four bytes.
+func store(base register, offset int16, value int32) instruction {
+	return instruction{code: unix.BPF_ST | unix.BPF_MEM | unix.BPF_W, dst: base, offset: offset, value: value}
+}
+
 // jump goes to a label when the lower half of a register compares with a constant
 // so, BPF_JEQ for one.
 func jump(comparison byte, dst register, value int32, to string) instruction {

@@ -67,8 +67,36 @@ func lookup(array int) (uint64, error) {
 // its memory.
 const license = "Dual BSD/GPL"
 
-// loadProgram has the kernel verify and translate a program, and gives its
-// descriptor.
+// loading are bpf(2)'s attributes to load a program.
+type loading struct {
+	kind, count       uint32
+	code, license     uint64
+	_, _              uint32 // log
+	_                 uint64
+	_, flags          uint32
+	name              objectName
+	_, _              uint32 // device
+	btf, functionSize uint32
+	functions         uint64
+	functionCount, _  uint32
+	_                 uint64 // lines
+	_, _, _           uint32
+	relocationCount   uint32
+	_, relocations    uint64
+	relocationSize, _ uint32
+}
+
+// load has the kernel verify and translate a program, and gives its descriptor.
+func (l *loading) load(name string, program []instruction) (int, error) {
+	code, permission := assemble(program), append([]byte(license), 0)
+	l.name, l.code, l.count, l.license = named(name), pointer(&code[0]), uint32(len(code)/8), pointer(&permission[0])
+	fd, err := bpf(unix.BPF_PROG_LOAD, l)
+	runtime.KeepAlive(code)
+	runtime.KeepAlive(permission)
+	return fd, os.NewSyscallError("bpf program load", err)
+}
+
+// loadProgram loads a program for traffic control.
 func loadProgram(name string, program []instruction) (int, error) {
 	blob, ways := types()
 	btf, err := loadTypes(blob)
@@ -76,41 +104,20 @@ func loadProgram(name string, program []instruction) (int, error) {
 		return -1, err
 	}
 	defer unix.Close(btf)
-	code, relocate := assemble(program), relocations(program, ways)
-	permission := append([]byte(license), 0)
+	relocate := relocations(program, ways)
 	function := struct{ instruction, kind uint32 }{0, typeFunction}
-	attributes := struct {
-		kind, count                 uint32
-		code, license               uint64
-		logLevel, logSize           uint32
-		log                         uint64
-		kernel, flags               uint32
-		name                        objectName
-		device, attach              uint32
-		btf, functionSize           uint32
-		functions                   uint64
-		functionCount, lineSize     uint32
-		lines                       uint64
-		lineCount, target, targetFD uint32
-		relocationCount             uint32
-		descriptors, relocations    uint64
-		relocationSize              uint32
-		_                           uint32
-	}{
-		kind: unix.BPF_PROG_TYPE_SCHED_CLS, count: uint32(len(code) / 8), name: named(name),
-		code: pointer(&code[0]), license: pointer(&permission[0]),
-		btf: uint32(btf), functionSize: uint32(unsafe.Sizeof(function)), functions: pointer(&function), functionCount: 1,
+	l := loading{
+		kind: unix.BPF_PROG_TYPE_SCHED_CLS,
+		btf:  uint32(btf), functionSize: uint32(unsafe.Sizeof(function)), functions: pointer(&function), functionCount: 1,
 	}
 	if len(relocate) > 0 {
-		attributes.relocations, attributes.relocationSize = pointer(&relocate[0]), relocationSize
-		attributes.relocationCount = uint32(len(relocate) / relocationSize)
+		l.relocations, l.relocationSize = pointer(&relocate[0]), relocationSize
+		l.relocationCount = uint32(len(relocate) / relocationSize)
 	}
-	fd, err := bpf(unix.BPF_PROG_LOAD, &attributes)
-	runtime.KeepAlive(code)
+	fd, err := l.load(name, program)
 	runtime.KeepAlive(relocate)
-	runtime.KeepAlive(permission)
 	runtime.KeepAlive(&function)
-	return fd, os.NewSyscallError("bpf program load", err)
+	return fd, err
 }
 
 func loadTypes(blob []byte) (int, error) {
@@ -122,6 +129,25 @@ func loadTypes(blob []byte) (int, error) {
 	fd, err := bpf(unix.BPF_BTF_LOAD, &attributes)
 	runtime.KeepAlive(blob)
 	return fd, os.NewSyscallError("bpf types load", err)
+}
+
+// ask runs a program once, for nothing but its answer.
+func ask(name string, program []instruction) (int32, error) {
+	l := loading{kind: unix.BPF_PROG_TYPE_SYSCALL, flags: unix.BPF_F_SLEEPABLE}
+	fd, err := l.load(name, program)
+	if err != nil {
+		return 0, err
+	}
+	defer unix.Close(fd)
+	attributes := struct {
+		program         uint32
+		answer          int32
+		sizeIn, sizeOut uint32
+		in, out         uint64
+		repeat, took    uint32
+	}{program: uint32(fd)}
+	_, err = bpf(unix.BPF_PROG_TEST_RUN, &attributes)
+	return attributes.answer, os.NewSyscallError("bpf program run", err)
 }
 
 // openProgram and openMap give a descriptor of what has the kernel's number.

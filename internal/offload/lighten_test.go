@@ -163,3 +163,26 @@ func withCapabilities(do func() error, only ...uint) error {
 	}
 	return errors.Join(do(), unix.Capset(&header, &all[0]))
 }
+
+// TestCast finds the kernel's function, and loads the program that calls it, where the
+// kernel has it; what that does is what the other one does (TestEveryPlace, lightened).
+func TestCast(t *testing.T) {
+	if _, err := functionNumber("mvfilter_no_such_function"); !errors.Is(err, unix.ENOENT) {
+		t.Errorf("no such function: %v, want %v", err, unix.ENOENT)
+	}
+	number, err := functionNumber("bpf_cast_to_kern_ctx")
+	if errors.Is(err, unix.ENOENT) {
+		t.Logf("this kernel has no such function (Linux 6.2)")
+		return
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	program, err := newProgram(castFrame(number))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Close(program); err != nil {
+		t.Error(err)
+	}
+}

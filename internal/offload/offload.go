@@ -33,7 +33,7 @@ func Attach(ifindex int) error {
 		if err != nil || standing.current() {
 			return explained(err)
 		}
-		program, err := newProgram()
+		program, err := newProgram(copyFrame())
 		if err != nil {
 			return explained(err)
 		}
@@ -51,13 +51,13 @@ const attempts = 100
 
 // newProgram has the kernel load the program with a counter of its own, and gives
 // the program's descriptor.
-func newProgram() (int, error) {
+func newProgram(asks []instruction) (int, error) {
 	counter, err := newCounter()
 	if err != nil {
 		return -1, err
 	}
 	defer unix.Close(counter) // the program holds it
-	return loadProgram(name(), instructions(counter))
+	return loadProgram(name(), instructions(counter, asks))
 }
 
 // Attached reports whether the check, in this very version, judges what leaves a

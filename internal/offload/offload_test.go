@@ -142,7 +142,7 @@ func TestNoPlace(t *testing.T) {
 	n, tap := network(t)
 	addIngress(t, n, tap)
 	err := n.Hypervisor.Do(func() error {
-		program, err := newProgram()
+		program, err := newProgram(copyFrame())
 		if err != nil {
 			t.Error(err)
 		}

@@ -3,6 +3,7 @@ package offload
 import (
 	"fmt"
 	"hash/fnv"
+	"slices"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -14,7 +15,9 @@ const prefix = "mvfilter_"
 
 var name = sync.OnceValue(func() string {
 	hash := fnv.New32a()
-	_, _ = hash.Write(assemble(instructions(0))) // which cannot fail
+	for _, asks := range [][]instruction{copyFrame(), castFrame(0)} {
+		_, _ = hash.Write(assemble(instructions(0, asks))) // which cannot fail
+	}
 	return fmt.Sprintf("%s%06x", prefix, hash.Sum32()>>8)
 })
 
@@ -72,13 +75,14 @@ const (
 )
 
 // instructions are what runs for each frame that the rules let pass; counter is the
-// descriptor of the array in which it counts what it drops.
+// descriptor of the array in which it counts what it drops, and asks are the
+// instructions that leave in r1 where a struct sk_buff of the frame's is.
 //
 // A frame is dropped that is not what the rules took it for, or in which a sum is
 // still to be stored over, or before, anything that the rules have judged. No field
 // of __sk_buff, which programs are to go by, tells of that.
-func instructions(counter int) []instruction {
-	return []instruction{
+func instructions(counter int, asks []instruction) []instruction {
+	return slices.Concat([]instruction{
 		// A tap has the whole Ethernet header where it can be read directly
 		// (drivers/net/tap.c, tap_get_user).
 		move(ctx, r1),
@@ -96,17 +100,9 @@ func instructions(counter int) []instruction {
 		load(size32, r5, ctx, skbProtocol),
 		jumpIf(unix.BPF_JNE, r5, etherType, "drop"),
 
-		// The rest is asked of the kernel's own struct sk_buff, at whose beginning
-		// ctx really points; it has to be copied to be read. Is a sum to be stored
+		// The rest is asked of the kernel's own struct sk_buff. Is a sum to be stored
 		// (CHECKSUM_PARTIAL)?
-		move(r1, stack),
-		calculate(unix.BPF_ADD, r1, -copied),
-		set(r2, copied),
-		move(r3, ctx),
-		call(probeReadKernel),
-		jump(unix.BPF_JNE, r0, 0, "drop"),
-		move(r1, stack),
-		calculate(unix.BPF_ADD, r1, -copied),
+	}, asks, []instruction{
 		loadField(r2, ipSummed),
 		shiftField(r2, ipSummed),
 		calculate(unix.BPF_RSH, r2, 64-2),
@@ -174,9 +170,7 @@ func instructions(counter int) []instruction {
 		// Does the sum lie there, or behind? Its place is so far from where it starts;
 		// that, and the Ethernet header, are counted from the beginning of the
 		// frame's memory.
-		at("ask", move(r1, stack)),
-		calculate(unix.BPF_ADD, r1, -copied),
-		loadField(r3, csumStart),
+		at("ask", loadField(r3, csumStart)),
 		loadField(r4, csumOffset),
 		add(r3, r4),
 		loadField(r4, macHeader),
@@ -188,5 +182,26 @@ func instructions(counter int) []instruction {
 		increment(r1, r2),
 		set(r0, shot),
 		exit(),
+	})
+}
+
+// copyFrame copies the struct, at whose beginning ctx really points: to be read it has
+// to be.
+func copyFrame() []instruction {
+	return []instruction{
+		move(r1, stack),
+		calculate(unix.BPF_ADD, r1, -copied),
+		set(r2, copied),
+		move(r3, ctx),
+		call(probeReadKernel),
+		jump(unix.BPF_JNE, r0, 0, "drop"),
+		move(r1, stack),
+		calculate(unix.BPF_ADD, r1, -copied),
 	}
+}
+
+// castFrame has the kernel let ctx be read as what it is, which costs a frame nothing
+// (Linux 6.2). cast is the number of the kernel's function bpf_cast_to_kern_ctx.
+func castFrame(cast int32) []instruction {
+	return []instruction{move(r1, ctx), callKernel(cast), move(r1, r0)}
 }
