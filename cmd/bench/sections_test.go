@@ -33,20 +33,22 @@ var measured = map[string][2]string{
 	"scale":  {bench.Command("verify --all", 3), bench.Time},
 }
 
-// Each section measures something, under rules that do what they should, in one round.
-func TestSections(t *testing.T) {
-	if os.Geteuid() != 0 {
-		if os.Getenv("CI") != "" {
-			t.Fatal("NOT RUN: root is needed, and CI must not skip")
-		}
-		t.Skip("NOT RUN: network namespaces need root")
-	}
+// program builds the program.
+func program(t *testing.T) string {
+	t.Helper()
 	binary := filepath.Join(t.TempDir(), "macvtap-filter")
 	build := exec.Command("go", "build", "-o", binary, "macvtap-filter/cmd/macvtap-filter")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if said, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, said)
 	}
+	return binary
+}
+
+// Each section measures something, under rules that do what they should, in one round.
+func TestSections(t *testing.T) {
+	needRoot(t)
+	binary := program(t)
 	for _, s := range sections {
 		t.Run(s.name, func(t *testing.T) {
 			o := options{binary: binary, only: []string{s.name}, rounds: 1, sizes: tiny, out: filepath.Join(t.TempDir(), "results")}

@@ -66,13 +66,27 @@ func apply(ctx context.Context, std streams, o options, args []string) error {
 func applyEach(ctx context.Context, std streams, o options, c *config.Config, client *libvirt.Client, names []string) (failed bool) {
 	p, std := startProgress(std, len(names))
 	defer p.end()
-	for i, name := range names {
-		p.step(i, name)
+	alone := func(name string) {
 		err := anew(ctx, func(ctx context.Context) error { return applyOne(ctx, std, o, c, client, name) })
 		if err != nil {
 			errorf(std, "%v", err)
 			failed = true
 		}
+	}
+	if !o.all || o.dryRun {
+		for i, name := range names {
+			p.step(i, name)
+			alone(name)
+		}
+		return failed
+	}
+	for i := 0; i < len(names); i += transactionVMs {
+		p.step(i, names[i])
+		many := names[i:min(i+transactionVMs, len(names))]
+		_ = anew(ctx, func(ctx context.Context) error {
+			failed = !applyMany(ctx, std, c, client, many, alone) || failed
+			return nil
+		})
 	}
 	return failed
 }

@@ -1,0 +1,109 @@
+package main
+
+import (
+	"context"
+	"strings"
+
+	"macvtap-filter/internal/config"
+	"macvtap-filter/internal/domain"
+	"macvtap-filter/internal/filter"
+	"macvtap-filter/internal/host"
+	"macvtap-filter/internal/kernel"
+	"macvtap-filter/internal/libvirt"
+	"macvtap-filter/internal/plan"
+	"macvtap-filter/internal/ruleset"
+)
+
+// transactionVMs is how many VMs' rules one transaction replaces at most. Each
+// transaction waits once for what it deletes, and lists once what stands. With more,
+// the kernel's search for each rule's sets among the transaction's changes costs as
+// much again, and the hooks of other VMs wait longer.
+const transactionVMs = 16
+
+// A plannedVM is one whose rules are to be programmed.
+type plannedVM struct {
+	domain *domain.Domain
+	made   plan.Plan
+}
+
+// applyMany programs VMs' rules in one transaction, and reports whether it told of no
+// error. What is wrong with one VM is told, and keeps no other from its rules; where
+// the transaction fails, alone tries each for itself, so that the error is its own.
+func applyMany(ctx context.Context, std streams, c *config.Config, client *libvirt.Client, names []string, alone func(name string)) bool {
+	var failures []error
+	var domains []*domain.Domain
+	for _, name := range names {
+		d, err := liveDomain(ctx, client, name)
+		if err != nil {
+			failures = append(failures, err)
+			continue
+		}
+		domains = append(domains, d)
+	}
+	vms, unplanned, err := replaceMany(ctx, c, domains)
+	if err == nil {
+		failures = append(failures, unplanned...)
+	}
+	for _, failure := range failures {
+		errorf(std, "%v", failure)
+	}
+	if err != nil {
+		for _, d := range domains {
+			alone(d.Name)
+		}
+	}
+	for _, vm := range vms {
+		for _, w := range vm.made.Warnings {
+			warningf(std, "%s", w)
+		}
+		tellApplied(std, vm.domain, vm.made)
+	}
+	return len(failures) == 0
+}
+
+// liveDomain reads what libvirt says of a running VM.
+func liveDomain(ctx context.Context, client *libvirt.Client, name string) (*domain.Domain, error) {
+	xml, err := client.LiveXML(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return parseNamed(name, strings.NewReader(xml))
+}
+
+// replaceMany plans VMs' rules and programs them in place of all that these VMs have.
+// It gives those whose rules stand, and why others' could not be planned. An error is
+// of the transaction, or of the host, and no VM's own.
+func replaceMany(ctx context.Context, c *config.Config, domains []*domain.Domain) (vms []plannedVM, failures []error, err error) {
+	unlock, err := kernel.Lock(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer unlock()
+	guard, err := guarded(ctx, c)
+	if err != nil {
+		return nil, nil, err
+	}
+	h, err := host.Open(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer h.Close()
+	network := plan.Remember(plan.Live{Host: h, Running: true, Guard: guard})
+	var tables []ruleset.Table
+	owners := map[string]bool{}
+	for _, d := range domains {
+		made, err := plan.Make(d, c, network)
+		if err != nil {
+			failures = append(failures, err)
+			continue
+		}
+		vms = append(vms, plannedVM{d, made})
+		tables = append(tables, made.Tables...)
+		owners[d.UUID] = d.UUID != ""
+	}
+	err = kernel.Replace(ctx, tables, func(s kernel.Standing) bool { return owners[filter.ParseOwner(s.Comment).UUID] })
+	if err != nil {
+		return nil, nil, err
+	}
+	return vms, failures, nil
+}
