@@ -16,7 +16,7 @@ func TestApplyAllWithOneWrong(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.close()
+	defer func() { check(t, s.close()) }()
 	hooks, err := s.makeHooks(t.Context(), program(t))
 	if err != nil {
 		t.Fatal(err)
@@ -29,12 +29,12 @@ func TestApplyAllWithOneWrong(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.close()
+	defer func() { check(t, l.close()) }()
 	r, err := s.startRunner(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.close()
+	defer func() { check(t, r.close()) }()
 
 	_, err = r.time(hooks.ours.command("apply", "--all"))
 	if err == nil || !strings.Contains(err.Error(), vms[7].name) {
@@ -63,4 +63,11 @@ func needRoot(t *testing.T) {
 		t.Fatal("NOT RUN: root is needed, and CI must not skip")
 	}
 	t.Skip("NOT RUN: network namespaces need root")
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Error(err)
+	}
 }
