@@ -3,9 +3,13 @@
 package service
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,6 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"macvtap-filter/internal/e2e/hypervisor"
+	"macvtap-filter/internal/e2e/systemd"
 )
 
 // TestReady shows that the service counts as started when what runs is protected, and not before.
@@ -375,6 +380,80 @@ func TestJournal(t *testing.T) {
 			t.Errorf("%s finds %q", match, got)
 		}
 	}
+}
+
+// TestMetrics shows that the service has its figures read: at a socket as it is, and at a port once it may use IP as
+// the manual page has it, which without that the journal asks for; and that IP is for this host alone even then.
+func TestMetrics(t *testing.T) {
+	const config = "parents = [\"enp88s0\"]\n[policy.default]\ndeny = [\"192.168.0.0/16\"]\nallow = []\nipv6 = \"drop\"\n"
+	page, err := os.ReadFile(filepath.Join(moduleRoot(t), "internal", "packaging", "man", "macvtap-filter.8"))
+	m := boot(t, "listen = \"unix:/run/metrics\"\n"+config)
+	m.check(err)
+	tap := m.plug("macvtap0", 1)
+	m.run("systemctl", "start", unit)
+	m.until("the interface has rules", func() bool { return m.closed(tap) })
+	m.until("the socket has the figures", func() bool { return m.figures("unix", m.path("/run/metrics")) })
+
+	m.write(configFile, "listen = \"127.0.0.1:9477\"\n"+config)
+	m.run("systemctl", "reload", unit)
+	m.until("the journal says what the service lacks", func() bool {
+		return m.logged(`"systemctl edit macvtap-filter-watch", and below [Service] write RestrictAddressFamilies=AF_INET AF_INET6 and IPAddressAllow=localhost`)
+	})
+	m.run("ip", "link", "set", "lo", "up")
+	settings := []string{"RestrictAddressFamilies=AF_INET AF_INET6", "IPAddressAllow=localhost"}
+	if !strings.Contains(string(page), "\n[Service]\n"+strings.Join(settings, "\n")+"\n") {
+		t.Fatalf("the manual page does not say so: %q", settings)
+	}
+	m.dropIn(settings...)
+	m.run("systemctl", "restart", unit)
+	m.until("the port has the figures", func() bool { return m.figures("tcp", "127.0.0.1:9477") })
+	if !m.closed(tap) {
+		t.Error("the interface is open")
+	}
+	if deny, allow := m.show("IPAddressDeny"), m.show("IPAddressAllow"); !strings.Contains(deny, "0.0.0.0/0") || !strings.Contains(allow, "127.0.0.0/8") || strings.Contains(allow, "0.0.0.0/0") {
+		t.Errorf("the service may speak to %q, and not to %q", allow, deny)
+	}
+
+	// The timer's service, as the manual page has it.
+	_, rest, _ := strings.Cut(string(page), "[Service]\nType=oneshot\n")
+	service, rest, _ := strings.Cut(rest, "\n\n[Timer]\n")
+	timer, _, found := strings.Cut(rest, "\n[Install]")
+	if !found {
+		t.Fatal("the manual page has no timer")
+	}
+	m.write(filepath.Join(systemd.UnitFolder, "macvtap-filter-metrics.service"), "[Unit]\nDefaultDependencies=no\n[Service]\nType=oneshot\n"+
+		strings.NewReplacer(`\e`, `\`, "/var/lib/prometheus/node-exporter", "/run").Replace(service)+"\n")
+	m.write(filepath.Join(systemd.UnitFolder, "macvtap-filter-metrics.timer"), "[Unit]\nDefaultDependencies=no\n[Timer]\n"+timer+"\n")
+	m.run("systemctl", "daemon-reload")
+	m.run("systemctl", "start", "macvtap-filter-metrics.timer")
+	m.until("the timer has written the figures", func() bool {
+		text, err := os.ReadFile(m.path("/run/macvtap-filter.prom"))
+		return err == nil && strings.Contains(string(text), "\nmacvtap_filter_watch_up 1\n")
+	})
+}
+
+// figures reports whether an address has the figures of a watch that runs, complete.
+func (m *machine) figures(network, address string) bool {
+	m.t.Helper()
+	dial := func(context.Context, string, string) (conn net.Conn, err error) {
+		err = m.network.Hypervisor.Do(func() (err error) { conn, err = net.DialTimeout(network, address, bound); return err })
+		return conn, err
+	}
+	client := &http.Client{Timeout: bound, Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}
+	answer, err := client.Get("http://localhost/metrics")
+	if err != nil {
+		return false
+	}
+	defer func() { _ = answer.Body.Close() }()
+	text, err := io.ReadAll(answer.Body)
+	m.check(err)
+	for _, want := range []string{"\nmacvtap_filter_watch_up 1\n", "\nmacvtap_filter_scrape_success 1\n", `device="macvtap0",state="unknown owner"} 1` + "\n", `device="macvtap0",direction="from-vm",reason="denied-ipv4"} `} {
+		if !strings.Contains(string(text), want) {
+			m.t.Logf("no %q", want)
+			return false
+		}
+	}
+	return true
 }
 
 // vmXML is a VM that has nothing to boot, which is enough to have a NIC.
