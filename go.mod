@@ -16,6 +16,7 @@ require (
 	github.com/jedib0t/go-pretty/v6 v6.8.3 // demo and bench: tables
 	github.com/mdlayher/netlink v1.11.2 // the transaction's own socket: google/nftables' transport, used directly for what it cannot say
 	github.com/pelletier/go-toml/v2 v2.4.3 // config.toml: positions of keys, no dependencies, well kept
+	github.com/rivo/uniseg v0.4.7 // status: how wide names of any script are on a terminal; it does nothing before main, unlike mattn/go-runewidth (65 µs) and all that build on that
 	github.com/rogpeppe/go-internal v1.16.0 // verify: diffs, in n log n steps however many rules there are; tests: testscript
 	github.com/vishvananda/netlink v1.3.1 // links, addresses, routes; prescribed
 	github.com/yuin/goldmark v1.8.7 // tests: the links of pages; Markdown as GitHub reads it, no dependencies
@@ -50,7 +51,6 @@ require (
 	github.com/mattn/go-runewidth v0.0.16 // indirect
 	github.com/mdlayher/socket v0.6.0 // indirect
 	github.com/munnerz/goautoneg v0.0.0-20191010083416-a7dc8b61c822 // indirect
-	github.com/rivo/uniseg v0.4.7 // indirect
 	github.com/valyala/fastrand v1.1.0 // indirect
 	github.com/valyala/histogram v1.2.0 // indirect
 	github.com/vishvananda/netns v0.0.5 // indirect

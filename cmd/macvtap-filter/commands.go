@@ -24,6 +24,10 @@ func commands() []command {
 		f.BoolVar(&o.repair, "repair", false, "")
 		f.BoolVar(&o.json, "json", false, "")
 	}
+	shows := func(f *flag.FlagSet, o *options) {
+		f.Var(&o.interval, "watch", "")
+		f.BoolVar(&o.json, "json", false, "")
+	}
 	renders := func(f *flag.FlagSet, o *options) {
 		f.StringVar(&o.format, "format", "nft", "")
 		f.StringVar(&o.facts, "facts", "", "")
@@ -35,6 +39,7 @@ func commands() []command {
 		{"apply", applyUsage, previews, apply},
 		{"remove", removeUsage, previews, remove},
 		{"verify", verifyUsage, verifies, verify},
+		{"status", statusUsage, shows, showStatus},
 		{"render", renderUsage, renders, render},
 		{"explain", explainUsage, explainFlags, explain},
 		{"metrics", metricsUsage, func(f *flag.FlagSet, o *options) { f.StringVar(&o.textfile, "textfile", "", "") }, printMetrics},

@@ -59,7 +59,11 @@ func candidates(ctx context.Context, before []string, word string) []string {
 	case strings.HasPrefix(word, "-"):
 		return beginning(word, flagsOf(c))
 	case strings.Contains(shape, "VM…"):
-		return beginning(word, unused(before[at+1:], runningVMs(ctx)))
+		names := runningVMs(ctx)
+		if strings.Contains(shape, "--all") {
+			names = append(names, "--all\tevery running VM")
+		}
+		return beginning(word, unused(before[at+1:], names))
 	case strings.Contains(shape, "PARENT…"):
 		return beginning(word, unused(before[at+1:], devices("")))
 	case strings.Contains(shape, "FILE |"):
@@ -73,7 +77,7 @@ const (
 	// A command: its name, its arguments, and what it does.
 	commandLine = `(?m)^  ([a-z]+) (?:.*\S)?  +(\S.*)$`
 	// A flag: its name, its value's, and what it does.
-	flagLine = `(?m)^  --([a-z-]+)(?: [^ \n]+)?  +(\S.*)$`
+	flagLine = `(?m)^  --([a-z-]+)(?: [^ \n]+|\[=[^ \n]+)?  +(\S.*)$`
 )
 
 // described gives the names and descriptions that a pattern finds in a help text.
@@ -140,21 +144,19 @@ func flagSet(c command) *flag.FlagSet {
 	return flags
 }
 
-// runningVMs gives what VM… may be: names, and --all.
+// runningVMs gives the names of the running VMs.
 func runningVMs(ctx context.Context) []string {
-	out := []string{"--all\tevery running VM"}
 	client, err := libvirt.Dial(ctx)
 	if err != nil {
-		return out
+		return nil
 	}
 	defer client.Close()
 	names, err := client.Running()
 	if err != nil {
-		return out
+		return nil
 	}
 	// Lines are how they travel.
-	names = slices.DeleteFunc(names, func(name string) bool { return strings.ContainsAny(name, "\n\t") })
-	return append(names, out...)
+	return slices.DeleteFunc(names, func(name string) bool { return strings.ContainsAny(name, "\n\t") })
 }
 
 // devices gives the network devices whose names begin so.

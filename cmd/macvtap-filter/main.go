@@ -96,6 +96,7 @@ type options struct {
 	listen   string // of watch: where its figures are to be had
 
 	question question // of explain
+	interval interval // of status
 }
 
 // A command is one word of the command line.

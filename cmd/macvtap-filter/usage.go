@@ -34,6 +34,7 @@ usage: macvtap-filter [--config FILE] COMMAND …
 commands:
   apply VM… | --all     program the rules of running VMs again
   remove VM… | --all    remove the rules of VMs
+  status [VM…]          show interfaces, their rules' state, and what was dropped
   verify [VM… | --all]  compare the kernel with what should be there, and mend it
   render [FILE | -]     print the rules for a domain XML as nft text
   explain …             say what happens to a frame, which rule decides, and why

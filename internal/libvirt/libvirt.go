@@ -163,15 +163,15 @@ func (c *Client) suggest(name string) string {
 	for i, d := range domains {
 		names[i] = d.Name
 	}
-	if near := nearest(name, names); near != "" {
+	if near := Nearest(name, names); near != "" {
 		return fmt.Sprintf(", did you mean %q?", near)
 	}
 	return ""
 }
 
-// nearest gives the name that a mistyped one most likely stands for, "" for none:
+// Nearest gives the name that a mistyped one most likely stands for, "" for none:
 // one letter in three may be wrong.
-func nearest(typed string, names []string) string {
+func Nearest(typed string, names []string) string {
 	near, least := "", max(1, utf8.RuneCountInString(typed)/3)+1
 	for _, name := range names {
 		distance := levenshtein.ComputeDistance(strings.ToLower(typed), strings.ToLower(name))

@@ -8,11 +8,11 @@ func TestNearest(t *testing.T) {
 		"wep-1": "web-1", "web1": "web-1", "databse": "database", "mail": "Mail", "web-12x": "web-12",
 		"x": "", "": "", "webserver": "", "router": "",
 	} {
-		if got := nearest(typed, names); got != want {
+		if got := Nearest(typed, names); got != want {
 			t.Errorf("%q: %q, want %q", typed, got, want)
 		}
 	}
-	if got := nearest("web", nil); got != "" {
+	if got := Nearest("web", nil); got != "" {
 		t.Errorf("of no names %q", got)
 	}
 }

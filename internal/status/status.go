@@ -10,6 +10,7 @@ package status
 
 import (
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -63,6 +64,11 @@ type Interface struct {
 	Rules uint64 `json:"-"`
 }
 
+// Is reports whether the interface is that of the VM with this name or UUID.
+func (i Interface) Is(vm string) bool {
+	return i.VM != "" && i.VM == vm || i.UUID != "" && i.UUID == strings.ToLower(vm)
+}
+
 // A State says how an interface's rules are.
 type State string
 
@@ -91,7 +97,7 @@ type Flow struct {
 	Arrived *Count `json:"arrived,omitempty"`
 	// Drops are the counters of the rules that stand, in their order, those that
 	// counted nothing included; nil where nobody could read them.
-	Drops []Drop `json:"drops,omitempty"`
+	Drops []Drop `json:"drops,omitzero"`
 }
 
 // Dropped gives how many frames all reasons together dropped; false where nobody could
