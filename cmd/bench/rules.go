@@ -14,6 +14,7 @@ import (
 	"macvtap-filter/internal/filter"
 	"macvtap-filter/internal/kernel"
 	"macvtap-filter/internal/lab"
+	"macvtap-filter/internal/offload"
 	"macvtap-filter/internal/plan"
 	"macvtap-filter/internal/ruleset"
 )
@@ -24,6 +25,7 @@ type rules struct {
 	bench.Rules
 	tables   []ruleset.Table
 	guard    bool       // beside a guard
+	watch    bool       // watch ran after the hook
 	text     string     // of the table textTable
 	programs *programs  // of traffic control
 	allowed  netip.Addr // the LAN host that frames of the kind lanHost go to
@@ -66,6 +68,9 @@ func (s *site) allRules(lengths []int, v vm, tap *lab.Tap) ([]rules, error) {
 			return nil, err
 		}
 		all = append(all, rules{Rules: bench.Rules{Kind: bench.Ours, Hosts: n}, tables: plain, allowed: allowed})
+		if n == 0 || n == lengths[len(lengths)-1] {
+			all = append(all, rules{Rules: bench.Rules{Kind: bench.OursWatch, Hosts: n}, tables: plain, watch: true, allowed: allowed})
+		}
 		if !guard {
 			continue
 		}
@@ -162,7 +167,7 @@ func linear(device string, allowed ...netip.Addr) string {
 func (s *site) install(ctx context.Context, tap *lab.Tap, r rules) error {
 	all := func(kernel.Standing) bool { return true }
 	err := s.network.Hypervisor.Do(func() error {
-		if err := detachPrograms(tap); err != nil {
+		if err := errors.Join(offload.Detach(tap.Index), detachPrograms(tap)); err != nil {
 			return err
 		}
 		if _, err := kernel.RemoveGuard(ctx); err != nil {
@@ -176,6 +181,10 @@ func (s *site) install(ctx context.Context, tap *lab.Tap, r rules) error {
 		}
 		if r.guard {
 			return kernel.RaiseGuard(ctx, s.guard(tap.Name))
+		}
+		if r.watch {
+			_, err := offload.Lighten(tap.Index) // which older kernels cannot
+			return err
 		}
 		return nil
 	})

@@ -40,6 +40,7 @@ const (
 	Unfiltered     = "unfiltered"
 	Linear         = "linear list"
 	OursGuard      = "macvtap-filter behind its guard"
+	OursWatch      = "macvtap-filter with watch" // which moved the check of checksum offload
 	TrafficControl = "tc-bpf"
 )
 

@@ -61,7 +61,7 @@ func (r *Results) frames(way Way) Table {
 	row("shell hook, ns", func(f Frame) string {
 		return withSpread(r.Of(PerFrame(f, Rules{Kind: Shell}), Time), 1, 0)
 	})
-	for _, kind := range []string{Unfiltered, Ours, OursGuard, TrafficControl, Linear} {
+	for _, kind := range []string{Unfiltered, Ours, OursWatch, OursGuard, TrafficControl, Linear} {
 		for _, hosts := range hostCounts {
 			rules := Rules{kind, hosts}
 			row(rules.words(), func(f Frame) string {
