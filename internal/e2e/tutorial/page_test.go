@@ -107,6 +107,8 @@ var variable = []struct {
 	{"a round trip", regexp.MustCompile(`\d+\.\d+( ms|/)`), "TIME$1"},
 	{"a round trip of the tail of ping", regexp.MustCompile(`(TIME/)+TIME ms`), "TIMES"},
 	{"where a rule stands among the others", regexp.MustCompile(`by rule \d+`), "by rule N"},
+	{"what passed and was dropped", regexp.MustCompile(`(?m)^(VM +DEVICE.* STATE) .*|^(web .* protected) .*`), "$1$2 FIGURES"},
+	{"how much was dropped for the same reason", regexp.MustCompile(`dropped from the VM: .*\b(arp-target) \d+.*`), "dropped from the VM: $1"},
 	{"the number of a VM's start", regexp.MustCompile(`(?m)^ \d+( +web)`), " N$1"},
 }
 
