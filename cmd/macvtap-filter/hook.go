@@ -19,6 +19,7 @@ import (
 	"macvtap-filter/internal/host"
 	"macvtap-filter/internal/journal"
 	"macvtap-filter/internal/kernel"
+	"macvtap-filter/internal/offload"
 	"macvtap-filter/internal/plan"
 	"macvtap-filter/internal/ruleset"
 )
@@ -137,6 +138,9 @@ func (h *hookCall) protect(ctx context.Context, running bool) error {
 	c, err := config.Load(configFile())
 	if err != nil {
 		return badInput(fmt.Errorf("VM %q: %w", d.Name, err))
+	}
+	if !running && !c.Policy(d.Name, d.UUID).PassOffload {
+		offload.Preload(len(d.Direct))
 	}
 	unlock, err := kernel.Lock(ctx)
 	if err != nil {

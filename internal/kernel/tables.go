@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/google/nftables/userdata"
@@ -34,19 +35,22 @@ type Standing struct {
 // it is replaced. Where a table asks for it, the check of offloads stands on its
 // device before the rules do, or the call fails.
 func Create(ctx context.Context, tables []ruleset.Table) error {
-	messages, err := compileAll(tables, func(_ string, table []netlink.Message) []netlink.Message {
-		table[0].Header.Flags |= netlink.Excl
-		return table
+	compiled := beside(func() ([]netlink.Message, error) {
+		return compileAll(tables, func(_ string, table []netlink.Message) []netlink.Message {
+			table[0].Header.Flags |= netlink.Excl
+			return table
+		})
 	})
-	if err != nil {
-		return err
-	}
 	conn, err := dial(ctx)
 	if err != nil {
 		return err
 	}
 	defer closeLater(conn)
 	if err := attachOffload(tables); err != nil {
+		return err
+	}
+	messages, err := compiled()
+	if err != nil {
 		return err
 	}
 	for _, t := range tables {
@@ -64,6 +68,17 @@ func Create(ctx context.Context, tables []ruleset.Table) error {
 		}
 	}
 	return commit(conn, messages)
+}
+
+// beside begins to do something that needs no thread of its own while the caller does
+// something else; what it gives waits for it. A fault in it is the caller's.
+func beside[T any](do func() (T, error)) func() (T, error) {
+	once := sync.OnceValues(do)
+	go func() {
+		defer func() { _ = recover() }() // the caller meets it again
+		_, _ = once()
+	}()
+	return once
 }
 
 // Replace programs tables in one transaction, each in the place of the table of

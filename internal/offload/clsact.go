@@ -87,9 +87,13 @@ func (s standing) replaceClsact(program int, name string) error {
 		if err != nil {
 			return os.NewSyscallError("add the qdisc clsact", err)
 		}
-		filter := &netlink.BpfFilter{FilterAttrs: s.filter(), Fd: program, Name: name, DirectAction: true}
-		return os.NewSyscallError("add a tc filter", handle.FilterReplace(filter))
+		return s.addFilter(handle, program, name)
 	})
+}
+
+func (s standing) addFilter(handle *netlink.Handle, program int, name string) error {
+	filter := &netlink.BpfFilter{FilterAttrs: s.filter(), Fd: program, Name: name, DirectAction: true}
+	return os.NewSyscallError("add a tc filter", handle.FilterReplace(filter))
 }
 
 // isClsact reports a qdisc that stands where clsact belongs and is another. A filter

@@ -17,7 +17,10 @@ package offload
 import (
 	"errors"
 	"fmt"
+	"os"
+	"sync"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -29,15 +32,7 @@ import (
 // CONFIG_DEBUG_INFO_BTF).
 func Attach(ifindex int) error {
 	for range attempts {
-		standing, err := find(ifindex)
-		if err != nil || standing.current() {
-			return explained(err)
-		}
-		program, err := newProgram(copyFrame())
-		if err != nil {
-			return explained(err)
-		}
-		err = errors.Join(standing.replace(program), unix.Close(program))
+		err := attachOnce(ifindex)
 		if !errors.Is(err, unix.ESTALE) {
 			return explained(err)
 		}
@@ -46,8 +41,85 @@ func Attach(ifindex int) error {
 	return fmt.Errorf("the programs of device %d kept changing meanwhile", ifindex)
 }
 
+func attachOnce(ifindex int) error {
+	if done, err := attachFirst(ifindex); done || err != nil {
+		return err
+	}
+	standing, err := find(ifindex)
+	if err != nil || standing.current() {
+		return err
+	}
+	program, err := takeProgram()
+	if err != nil {
+		return err
+	}
+	return errors.Join(standing.replace(program), unix.Close(program))
+}
+
+// attachFirst attaches the check to a device that never had any, as that of a VM that
+// starts, and is not done with others. It lists nothing.
+func attachFirst(ifindex int) (done bool, err error) {
+	s, err := findTCX(ifindex)
+	if err != nil || s.id != 0 {
+		return false, err
+	}
+	err = withNetlink(func(handle *netlink.Handle) error {
+		err := handle.QdiscAdd(s.clsact())
+		if errors.Is(err, unix.EEXIST) {
+			return nil
+		}
+		if err != nil {
+			return os.NewSyscallError("add the qdisc clsact", err)
+		}
+		done = true
+		program, err := takeProgram()
+		if err == nil {
+			err = errors.Join(s.addFilter(handle, program, name()), unix.Close(program))
+		}
+		if err != nil {
+			_ = handle.QdiscDel(s.clsact()) // as it was
+		}
+		return err
+	})
+	return done, err
+}
+
+// preloaded are programs that are loaded, or about to be.
+var preloaded = make(chan func() (int, error), 16)
+
+// Preload has the kernel load the program for so many devices while the caller does
+// something else, and Attach take what is loaded: the kernel verifies each time. It is
+// for a process that attaches soon and then ends, as what is left over stays loaded
+// until then. An error is Attach's.
+func Preload(devices int) {
+	var loads []func() (int, error)
+	for range min(devices, cap(preloaded)-len(preloaded)) {
+		loads = append(loads, sync.OnceValues(newHeavyProgram))
+	}
+	for _, load := range loads {
+		preloaded <- load
+	}
+	go func() {
+		defer func() { _ = recover() }() // Attach meets it again
+		for _, load := range loads {
+			_, _ = load()
+		}
+	}()
+}
+
+func takeProgram() (int, error) {
+	select {
+	case load := <-preloaded:
+		return load()
+	default:
+		return newHeavyProgram()
+	}
+}
+
 // attempts bounds how often the device is looked at again.
 const attempts = 100
+
+func newHeavyProgram() (int, error) { return newProgram(copyFrame()) }
 
 // newProgram has the kernel load the program with a counter of its own, and gives
 // the program's descriptor.
