@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"os/signal"
 	"slices"
 	"sync/atomic"
@@ -107,6 +108,7 @@ func within(limit time.Duration, vm string, work func(context.Context) error) er
 				done <- fmt.Errorf("VM %q: a fault of the program: %v", vm, fault)
 			}
 		}()
+		roomy(false)
 		done <- work(ctx)
 	}()
 	select {
@@ -115,6 +117,21 @@ func within(limit time.Duration, vm string, work func(context.Context) error) er
 	case <-time.After(limit + limit/10):
 		return fmt.Errorf("VM %q: gave up after %s: the domain XML, the configuration or the kernel did not come", vm, limit)
 	}
+}
+
+// roomy gives the calling goroutine a stack that is large enough for all that a hook
+// call does. It would come to it by doubling, and the runtime would move all that is on
+// it each time, by tables that it had to read from the program's file before.
+//
+//go:noinline
+func roomy(use bool) byte {
+	if !use {
+		return 0
+	}
+	// Never. The compiler keeps room for it, and clears none.
+	var room [128 << 10]byte
+	room[os.Getpid()%len(room)]++
+	return room[os.Getppid()%len(room)]
 }
 
 // protect programs the VM's interfaces. On a first start nothing stands yet; of
