@@ -264,7 +264,7 @@ func planLive(ctx context.Context, d *domain.Domain, c *config.Config, running b
 		return plan.Plan{}, fmt.Errorf("VM %q: %w", d.Name, err)
 	}
 	defer h.Close()
-	return plan.Make(d, c, plan.Live{Host: h, Running: running, Guard: guard})
+	return plan.Make(d, c, plan.Live{Host: h, Running: running, Guard: guard, Seen: map[string]host.NIC{}})
 }
 
 // ownedBy finds the tables of a VM.

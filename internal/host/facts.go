@@ -25,27 +25,32 @@ func (h *Host) Facts(parent string) (facts.Facts, error) {
 	if err != nil {
 		return facts.Facts{}, err
 	}
+	return h.FactsOf(nic)
+}
+
+// FactsOf reads the facts of a parent, as Facts does.
+func (h *Host) FactsOf(nic NIC) (facts.Facts, error) {
 	f := facts.Facts{
 		Parent: nic.Name, Names: nic.Names[1:], Broadcast: []netip.Addr{limitedBroadcast},
 		Gateway: []netip.Addr{}, DNS: []netip.Addr{}, OnLink: []netip.Prefix{}, // in JSON [], not null
 	}
 	if err := h.addFacts(&f, nic.Index); err != nil {
-		return f, fmt.Errorf("facts of %q: %w", parent, err)
+		return f, fmt.Errorf("facts of %q: %w", nic.Name, err)
 	}
 	if len(f.OnLink) == 0 {
 		siblings, err := h.macvlans(nic.Index)
 		if err != nil {
-			return f, fmt.Errorf("facts of %q: %w", parent, err)
+			return f, fmt.Errorf("facts of %q: %w", nic.Name, err)
 		}
 		for _, index := range siblings {
 			if err := h.addFacts(&f, index); err != nil {
-				return f, fmt.Errorf("facts of %q: %w", parent, err)
+				return f, fmt.Errorf("facts of %q: %w", nic.Name, err)
 			}
 		}
 	}
 	servers, err := nameServers()
 	if err != nil {
-		return f, fmt.Errorf("facts of %q: %w", parent, err)
+		return f, fmt.Errorf("facts of %q: %w", nic.Name, err)
 	}
 	f.DNS = append(f.DNS, slices.DeleteFunc(servers, h.isOwn)...)
 	f.Gateway, f.DNS, f.Broadcast = sortAddrs(f.Gateway), sortAddrs(f.DNS), sortAddrs(f.Broadcast)
@@ -89,9 +94,9 @@ func (h *Host) addFacts(f *facts.Facts, index int) error {
 		if err := h.addRoutes(f, index, family); err != nil {
 			return fmt.Errorf("list routes: %w", err)
 		}
-		if err := h.addNeighbours(f, index, family); err != nil {
-			return fmt.Errorf("list neighbours: %w", err)
-		}
+	}
+	if err := h.addNeighbours(f, index); err != nil {
+		return fmt.Errorf("list neighbours: %w", err)
 	}
 	return nil
 }
@@ -100,11 +105,11 @@ func (h *Host) addFacts(f *facts.Facts, index int) error {
 // which these same gateways said they are IPv6 routers (RFC 4861, 4.4): their
 // advertisements come from there, whatever address the host's routes name. Any
 // host of the LAN may say that it is a router; only a default route makes it one.
-func (h *Host) addNeighbours(f *facts.Facts, index, family int) error {
+func (h *Host) addNeighbours(f *facts.Facts, index int) error {
 	// The library's request for neighbours does not stand the kernel's strict
 	// check (net/core/neighbour.c, neigh_valid_dump_req).
 	_ = h.handle.SetStrictCheck(false)
-	neighbours, err := again(func() ([]netlink.Neigh, error) { return h.handle.NeighList(index, family) })
+	neighbours, err := again(func() ([]netlink.Neigh, error) { return h.handle.NeighList(index, netlink.FAMILY_ALL) })
 	_ = h.handle.SetStrictCheck(true)
 	if err != nil {
 		return err

@@ -53,21 +53,15 @@ func Create(ctx context.Context, tables []ruleset.Table) error {
 	if err != nil {
 		return err
 	}
-	for _, t := range tables {
-		standing, err := stands(conn, t.Name)
-		if err != nil {
-			return err
-		}
-		if standing {
-			// Nothing else is to go, so nothing is listed.
-			replacements, err := compileAll(tables, inPlace)
-			if err != nil {
-				return err
-			}
-			return commit(conn, replacements)
-		}
+	if err := commit(conn, messages); !errors.Is(err, unix.EEXIST) {
+		return err
 	}
-	return commit(conn, messages)
+	// Nothing else is to go, so nothing is listed.
+	replacements, err := compileAll(tables, inPlace)
+	if err != nil {
+		return err
+	}
+	return commit(conn, replacements)
 }
 
 // beside begins to do something that needs no thread of its own while the caller does
@@ -188,12 +182,6 @@ func retry(ctx context.Context, attempt func() error) error {
 		time.Sleep(pause)
 	}
 	return err
-}
-
-// stands reports whether there is a table of that name.
-func stands(conn *netlink.Conn, name string) (bool, error) {
-	_, standing, err := look(conn, name)
-	return standing, err
 }
 
 // look gives the table of that name, or false when there is none.

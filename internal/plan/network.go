@@ -20,6 +20,10 @@ type Live struct {
 	// Guard says that a guard stands. Rules then mark what they accept even if
 	// the configuration wants none by now: the VM would have no network.
 	Guard bool
+
+	// Seen are the parents that were looked at already, by the names that they
+	// were asked for, for a plan that is made at once. Nil remembers none.
+	Seen map[string]host.NIC
 }
 
 // Guarded reports whether a guard stands.
@@ -27,17 +31,34 @@ func (l Live) Guarded() bool { return l.Guard }
 
 // Names asks the host.
 func (l Live) Names(parent string) ([]string, error) {
-	nic, err := l.Host.NIC(parent)
+	nic, err := l.nic(parent)
 	return nic.Names, err
 }
 
 // Facts asks the host.
-func (l Live) Facts(parent string) (facts.Facts, error) { return l.Host.Facts(parent) }
+func (l Live) Facts(parent string) (facts.Facts, error) {
+	nic, err := l.nic(parent)
+	if err != nil {
+		return facts.Facts{}, err
+	}
+	return l.Host.FactsOf(nic)
+}
+
+func (l Live) nic(parent string) (host.NIC, error) {
+	if nic, ok := l.Seen[parent]; ok {
+		return nic, nil
+	}
+	nic, err := l.Host.NIC(parent)
+	if err == nil && l.Seen != nil {
+		l.Seen[parent] = nic
+	}
+	return nic, err
+}
 
 // Check holds the interface against the kernel. The MAC address that counts is
 // the XML's, but for one that the guest may have changed.
 func (l Live) Check(i domain.Interface) (domain.Interface, error) {
-	parent, err := l.Host.NIC(i.Parent)
+	parent, err := l.nic(i.Parent)
 	if err != nil {
 		return i, err
 	}
