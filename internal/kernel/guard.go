@@ -43,7 +43,7 @@ func LookGuard(ctx context.Context) (Standing, bool, error) {
 		return Standing{}, false, err
 	}
 	defer conn.Close()
-	return look(conn, ruleset.GuardTable)
+	return lookGuard(conn)
 }
 
 // RaiseGuard puts the guard up (see filter.Guard), in the place of the one that
@@ -75,7 +75,7 @@ func RemoveGuard(ctx context.Context) (bool, error) {
 }
 
 func lower(conn *netlink.Conn) (bool, error) {
-	guard, standing, err := look(conn, ruleset.GuardTable)
+	guard, standing, err := lookGuard(conn)
 	if err != nil || !standing {
 		return false, err
 	}
@@ -117,7 +117,7 @@ func newTable(t ruleset.Table, flags uint32) netlink.Message {
 func guardRefused(conn *netlink.Conn, err error) error {
 	switch {
 	case errors.Is(err, unix.EPERM):
-		if guard, standing, lookErr := look(conn, ruleset.GuardTable); lookErr == nil && standing && guard.Owner != 0 {
+		if guard, standing, lookErr := lookGuard(conn); lookErr == nil && standing && guard.Owner != 0 {
 			return fmt.Errorf("%w (process %d)", ErrGuardOwned, guard.Owner&(1<<ownerBits-1))
 		}
 	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.ENOENT):
@@ -193,7 +193,7 @@ func (o *OwnedGuard) Ensure(ctx context.Context, guard ruleset.Table) error {
 	if err != nil {
 		return err
 	}
-	now, standing, err := look(o.conn, ruleset.GuardTable)
+	now, standing, err := lookGuard(o.conn)
 	if err != nil {
 		return err
 	}
@@ -204,7 +204,7 @@ func (o *OwnedGuard) Ensure(ctx context.Context, guard ruleset.Table) error {
 		return err
 	}
 	o.guard = guard
-	o.ours, _, err = look(o.conn, ruleset.GuardTable)
+	o.ours, _, err = lookGuard(o.conn)
 	return err
 }
 

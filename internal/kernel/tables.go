@@ -184,8 +184,9 @@ func retry(ctx context.Context, attempt func() error) error {
 	return err
 }
 
-// look gives the table of that name, or false when there is none.
-func look(conn *netlink.Conn, name string) (Standing, bool, error) {
+// lookGuard gives the guard's table, or false when there is none.
+func lookGuard(conn *netlink.Conn) (Standing, bool, error) {
+	const name = ruleset.GuardTable
 	answers, err := conn.Execute(request(unix.NFT_MSG_GETTABLE, 0, attribute(unix.NFTA_TABLE_NAME, cString(name))))
 	if errors.Is(err, unix.ENOENT) {
 		return Standing{}, false, nil
