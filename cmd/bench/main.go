@@ -52,11 +52,15 @@ type sizes struct {
 	besides     []int         // how many NICs are protected already when another one is
 	atOnce      int           // starts at once
 	atOnceShell int           // and those of the shell hook, of which the time would be minutes
+	held        int           // NICs whose rules' memory is counted
+	transfer    []string      // how much iperf3 sends in a round
+	echoes      int           // and how many pings there are
 }
 
 var fullSizes = sizes{
 	hosts: []int{10, 100, 1_000, 10_000}, slice: 10 * time.Millisecond,
-	besides: []int{0, 100, 1_000}, atOnce: 200, atOnceShell: 50,
+	besides: []int{0, 100, 1_000}, atOnce: 200, atOnceShell: 50, held: 400,
+	transfer: []string{"--time", "1"}, echoes: 400,
 }
 
 // limit bounds a whole run, several times what it should take.

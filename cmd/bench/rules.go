@@ -63,7 +63,7 @@ func (s *site) allRules(lengths []int, v vm, tap *lab.Tap) ([]rules, error) {
 		if n > 0 {
 			allowed = hosts(n)[n/2]
 		}
-		plain, err := s.tables(v, tap, hosts(n), false)
+		plain, err := s.tables(v, tap.Index, hosts(n), false)
 		if err != nil {
 			return nil, err
 		}
@@ -74,7 +74,7 @@ func (s *site) allRules(lengths []int, v vm, tap *lab.Tap) ([]rules, error) {
 		if !guard {
 			continue
 		}
-		behind, err := s.tables(v, tap, hosts(n), true)
+		behind, err := s.tables(v, tap.Index, hosts(n), true)
 		if err != nil {
 			return nil, err
 		}
@@ -115,9 +115,9 @@ func hosts(n int) []netip.Addr {
 	return out
 }
 
-// tables gives our own tables, of the default policy with more hosts allowed, the
-// way a hook call makes them.
-func (s *site) tables(v vm, tap *lab.Tap, more []netip.Addr, guard bool) ([]ruleset.Table, error) {
+// tables gives our own tables for a VM whose only device has that index, of the
+// default policy with more hosts allowed, the way a hook call makes them.
+func (s *site) tables(v vm, index int, more []netip.Addr, guard bool) ([]ruleset.Table, error) {
 	d, err := domain.Parse(bytes.NewReader(v.running(s.network.Parent)))
 	if err != nil {
 		return nil, err
@@ -128,7 +128,7 @@ func (s *site) tables(v vm, tap *lab.Tap, more []netip.Addr, guard bool) ([]rule
 	}
 	made, err := plan.Make(d, c, plan.Recorded{s.facts()})
 	for i := range made.Tables {
-		made.Tables[i] = filter.Bind(made.Tables[i], tap.Index)
+		made.Tables[i] = filter.Bind(made.Tables[i], index)
 	}
 	return made.Tables, err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 
 	"macvtap-filter/internal/bench"
@@ -91,6 +92,14 @@ func newVMs(n int) []vm {
 	return vms
 }
 
+// linearTable gives a table of the shell hook's kind for a VM's first NIC.
+func linearTable(v vm, allowed ...netip.Addr) string {
+	return strings.Replace(linear(v.nics[0].Device, allowed...), textTable, v.shellTable(), 1)
+}
+
+// shellTable is the table of the VM's first NIC, as hooks.sh calls it.
+func (v vm) shellTable() string { return fmt.Sprintf("shell_hook_%s_1", v.name) }
+
 // protect programs what the crowd's own hook would.
 func (c *crowd) protect(ctx context.Context) (err error) {
 	if c.own.name == bench.Ours {
@@ -102,8 +111,7 @@ func (c *crowd) protect(ctx context.Context) (err error) {
 	}
 	var all strings.Builder
 	for _, v := range c.vms {
-		table := fmt.Sprintf("shell_hook_%s_1", v.name) // as hooks.sh calls it
-		all.WriteString(strings.Replace(linear(v.nics[0].Device, gateway4), textTable, table, 1))
+		all.WriteString(linearTable(v, gateway4))
 	}
 	_, err = c.nft(ctx, all.String(), "-f", "-")
 	return err

@@ -27,11 +27,17 @@ type section struct {
 
 var shellNeeds = map[string]string{"nft": "nftables", "xmlstarlet": "xmlstarlet"}
 
+var guestNeeds = map[string]string{
+	"nft": "nftables", "iperf3": "iperf3", "qemu-system-x86_64": "qemu-system-x86", "busybox": "busybox-static", "depmod": "kmod",
+}
+
 // sections are all of them, in the order in which they are measured.
 var sections = []section{
 	{"start", "a hook call as a whole process (10 s)", 40, timeStarts, shellNeeds},
 	{"frames", "time per frame under several rulesets (2 min)", 15, timeFrames, shellNeeds},
-	{"scale", "starts beside many others and at once, commands over all VMs (1 min)", 7, timeScale, shellNeeds},
+	{"scale", "starts beside many others and at once, commands over all VMs (3 min)", 5, timeScale, shellNeeds},
+	{"memory", "what the kernel holds for a NIC (20 s)", 3, timeMemory, shellNeeds},
+	{"guests", "iperf3 and ping of a real guest (3 min)", 5, timeGuests, guestNeeds},
 }
 
 func sectionUsage() string {

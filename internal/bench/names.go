@@ -113,3 +113,19 @@ func PerFrame(f Frame, r Rules) string {
 
 // Held names what the kernel holds for one NIC under some rules.
 func Held(r Rules) string { return Name("Held", "rules", r.Kind, "hosts", r.Hosts) }
+
+// A Load is what a guest is given to do.
+type Load string
+
+// The loads: TCP as fast as it goes, UDP of 64 bytes as fast as it goes, and echoes,
+// one after the other.
+const (
+	TCP  Load = "TCP"
+	UDP  Load = "UDP, 64 bytes"
+	Echo Load = "ping"
+)
+
+// Guest names what a real guest does under some rules. An echo goes both ways.
+func Guest(l Load, w Way, r Rules) string {
+	return Name("Guest", "load", l, "way", w, "rules", r.Kind)
+}

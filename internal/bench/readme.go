@@ -2,14 +2,9 @@ package bench
 
 import (
 	"fmt"
-	"os"
 	"strings"
-)
 
-// The README's measurements stand between these.
-const (
-	blockBegin = "<!-- bench -->\n"
-	blockEnd   = "<!-- /bench -->"
+	"macvtap-filter/internal/doc"
 )
 
 // Markdown shows all that was measured, as the README has it.
@@ -22,16 +17,6 @@ func (r *Results) Markdown() string {
 	return b.String()
 }
 
-// UpdateREADME writes all that was measured into the README's block.
-func (r *Results) UpdateREADME(path string) error {
-	readme, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	head, rest, begins := strings.Cut(string(readme), blockBegin)
-	_, tail, ends := strings.Cut(rest, blockEnd)
-	if !begins || !ends {
-		return fmt.Errorf("%s: no place for the measurements: it has no lines %q and %q", path, strings.TrimSpace(blockBegin), blockEnd)
-	}
-	return os.WriteFile(path, []byte(head+blockBegin+r.Markdown()+blockEnd+tail), 0o644)
-}
+// UpdateREADME writes all that was measured between the README's lines <!-- bench -->
+// and <!-- /bench -->.
+func (r *Results) UpdateREADME(path string) error { return doc.SetBlock(path, "bench", r.Markdown()) }

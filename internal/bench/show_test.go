@@ -81,7 +81,7 @@ func TestPlots(t *testing.T) {
 
 func TestUpdateREADME(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "README.md")
-	if err := os.WriteFile(path, []byte("# before\n"+blockBegin+"old\n"+blockEnd+"after\n"), 0o644); err != nil {
+	if err := os.WriteFile(path, []byte("# before\n"+"<!-- bench -->\nold\n<!-- /bench -->\nafter\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 { // the second time changes nothing
@@ -92,7 +92,7 @@ func TestUpdateREADME(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if want := "# before\n" + blockBegin + some().Markdown() + blockEnd + "after\n"; string(text) != want {
+		if want := "# before\n" + "<!-- bench -->\n" + some().Markdown() + "<!-- /bench -->\nafter\n"; string(text) != want {
 			t.Errorf("wrote\n%s", text)
 		}
 	}

@@ -148,5 +148,26 @@ func (r *Results) memory() Table {
 	return t
 }
 
-// guests shows what guests measured.
-func (r *Results) guests() Table { return Table{} }
+// guests shows what a guest measured.
+func (r *Results) guests() Table {
+	t := Table{
+		Title:  "A real guest: its part of what it does unfiltered",
+		Header: []string{"", "unfiltered", Shell, Ours, OursGuard},
+		Note:   "In brackets, quartiles. " + r.Fact("guests"),
+	}
+	row := func(words string, l Load, w Way, unit string, scale float64, digits int, of string) {
+		series := func(kind string) Series { return r.Of(Guest(l, w, Rules{Kind: kind}), unit) }
+		bare := series(Unfiltered)
+		if len(bare) == 0 {
+			return
+		}
+		t.add(words, withSpread(bare, scale, digits)+" "+of, ratio(series(Shell), bare), ratio(series(Ours), bare), ratio(series(OursGuard), bare))
+	}
+	for _, w := range []Way{FromVM, ToVM} {
+		row("TCP "+string(w), TCP, w, Throughput, 1e6, 0, "Mbit/s")
+		row("UDP "+string(w)+", 64 bytes", UDP, w, Datagrams, 1e3, 1, "thousand a second")
+	}
+	row("ping, median", Echo, ToVM, Median, 1e3, 0, "µs")
+	row("ping, 99 of 100", Echo, ToVM, Tail, 1e3, 0, "µs")
+	return t
+}

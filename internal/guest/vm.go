@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"strconv"
@@ -11,7 +12,7 @@ import (
 	"time"
 )
 
-// A VM is a guest with one processor, no disk and no network.
+// A VM is a guest with one processor and no disk.
 type VM struct {
 	Kernel    string    // path of the bootable image
 	Initramfs string    // path of its root file system; may be empty
@@ -20,6 +21,26 @@ type VM struct {
 	MemoryMiB int       // 0 is 256
 	Console   io.Writer // takes what the kernel and /init print (ttyS0)
 	Output    io.Writer // takes what the guest writes to /dev/ttyS1; may be nil
+	NIC       *NIC      // nil: no network
+}
+
+// A NIC is a VM's virtio NIC.
+type NIC struct {
+	Tap   *os.File // of a tap or macvtap device, with a virtio header before each frame
+	MAC   net.HardwareAddr
+	Vhost bool // the host's kernel carries the frames, by /dev/vhost-net, instead of QEMU
+}
+
+// arguments are QEMU's, with the tap's descriptor.
+func (n *NIC) arguments(descriptor int) []string {
+	vhost := "off"
+	if n.Vhost {
+		vhost = "on"
+	}
+	return []string{
+		"-netdev", fmt.Sprintf("tap,id=net0,fd=%d,vhost=%s", descriptor, vhost),
+		"-device", fmt.Sprintf("virtio-net-pci,netdev=net0,mac=%s,romfile=", n.MAC),
+	}
 }
 
 // Run boots the VM and returns when it has powered off or rebooted. It fails
@@ -53,6 +74,10 @@ func (v *VM) Run(ctx context.Context) error {
 		if finish, err = secondSerial(cmd, v.Output); err != nil {
 			return fmt.Errorf("guest: %w", err)
 		}
+	}
+	if v.NIC != nil {
+		cmd.ExtraFiles = append(cmd.ExtraFiles, v.NIC.Tap)
+		cmd.Args = append(cmd.Args, v.NIC.arguments(2+len(cmd.ExtraFiles))...)
 	}
 	err = cmd.Run()
 	if ferr := finish(); err == nil {

@@ -143,6 +143,15 @@ func (t *Tap) TakeOffloads() error {
 	return nil
 }
 
+// File gives the VM's side, once it is open, for a process that is to be the VM. It
+// stays the Tap's own.
+func (t *Tap) File() *os.File {
+	if t.frames == nil {
+		return nil
+	}
+	return t.frames.file
+}
+
 // Send sends a frame, Ethernet header included, as the guest would. A frame
 // that a rule drops is no error: the guest is never told.
 func (t *Tap) Send(frame []byte) error {
