@@ -42,9 +42,16 @@ func (r row) String() string {
 const (
 	attacksPage = "../doc/attacks.md"
 	readme      = "../../README.md"
+	readmeZh    = "../../README.zh-CN.md"
 )
 
-// onPages holds the rows against the page of attacks, and their sums against the README's, or writes them there.
+// The headers of the README's table, by page.
+var headers = map[string]string{
+	readme:   "| for example | counted as | attacks | frames | arrive with no rules | with macvtap-filter |\n",
+	readmeZh: "| 例如 | 计入 | 攻击 | 帧 | 没有规则时到达 | 有 macvtap-filter 时 |\n",
+}
+
+// onPages holds the rows against the page of attacks, and their sums against the READMEs', or writes them there.
 func onPages(t *testing.T, rows []row) {
 	t.Helper()
 	if _, err := os.Stat(readme); errors.Is(err, os.ErrNotExist) {
@@ -56,7 +63,9 @@ func onPages(t *testing.T, rows []row) {
 		every.WriteString(r.String())
 	}
 	onPage(t, attacksPage, "attacks", every.String())
-	onPage(t, readme, "attacks by reason", byReason(rows))
+	for page, header := range headers {
+		onPage(t, page, "attacks by reason", header+byReason(rows))
+	}
 }
 
 func onPage(t *testing.T, page, block, table string) {
@@ -98,7 +107,7 @@ func byReason(rows []row) string {
 		return cmp.Or(cmp.Compare(sums[b].frames, sums[a].frames), cmp.Compare(a, b))
 	})
 	var b strings.Builder
-	b.WriteString("| for example | counted as | attacks | frames | arrive with no rules | with macvtap-filter |\n| --- | --- | --- | --- | --- | --- |\n")
+	b.WriteString("| --- | --- | --- | --- | --- | --- |\n")
 	for _, reason := range reasons {
 		s := sums[reason]
 		name := "`" + reason + "`"
