@@ -6,6 +6,7 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -87,10 +88,37 @@ func (h *hook) call(ctx context.Context, out *printer, v *vm, operation, suboper
 	return nil
 }
 
+// showStatus has the binary tell how the VMs' interfaces are, to whom the
+// demonstration tells everything: a terminal has its colours.
+func (h *hook) showStatus(ctx context.Context, out *printer) error {
+	ctx, cancel := context.WithTimeout(ctx, hookTime)
+	defer cancel()
+	out.command(filepath.Base(h.binary)+" status", "")
+	cmd := command(ctx, h.binary, "status")
+	cmd.Env = append(cmd.Env, "TERM="+os.Getenv("TERM"), "NO_COLOR="+os.Getenv("NO_COLOR"))
+	var stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = out.file, &stderr
+	if err := h.hypervisor.Run(cmd); err != nil {
+		return fmt.Errorf("status: %w: %s", err, strings.TrimSpace(stderr.String()))
+	}
+	return nil
+}
+
 // run runs a program in the hypervisor and gives what it printed.
 func (h *hook) run(ctx context.Context, stdin []byte, program string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, hookTime)
 	defer cancel()
+	cmd := command(ctx, program, args...)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(stdin), &stdout, &stderr
+	if err := h.hypervisor.Run(cmd); err != nil {
+		return "", fmt.Errorf("%w: %s", err, strings.TrimSpace(stderr.String()))
+	}
+	return stdout.String(), nil
+}
+
+// command prepares a program as libvirt would run it.
+func command(ctx context.Context, program string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Dir = "/"
 	cmd.Env = []string{
@@ -104,12 +132,7 @@ func (h *hook) run(ctx context.Context, stdin []byte, program string, args ...st
 	// A process group of its own: Ctrl-C is for the demonstration, which ends
 	// what it started.
 	cmd.SysProcAttr = ownGroup()
-	var stdout, stderr bytes.Buffer
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(stdin), &stdout, &stderr
-	if err := h.hypervisor.Run(cmd); err != nil {
-		return "", fmt.Errorf("%w: %s", err, strings.TrimSpace(stderr.String()))
-	}
-	return stdout.String(), nil
+	return cmd
 }
 
 // domain gives the VM's XML. Only that of a VM that runs, or is about to, names

@@ -104,26 +104,6 @@ func cell(open, should bool) string {
 	return text.FgGreen.Sprint(state(open))
 }
 
-// countTable shows what each VM's rules counted for each reason.
-func (p *printer) countTable(vms []*vm, reasons []string, counts []map[string]count) {
-	t := p.table()
-	names, units := table.Row{""}, table.Row{"dropped as"}
-	for _, vm := range vms {
-		names = append(names, vm.name, vm.name)
-		units = append(units, "packets", "bytes")
-	}
-	t.AppendHeader(names, table.RowConfig{AutoMerge: true})
-	t.AppendHeader(units)
-	for _, reason := range reasons {
-		row := table.Row{reason}
-		for i := range vms {
-			row = append(row, counts[i][reason].packets, counts[i][reason].bytes)
-		}
-		t.AppendRow(row)
-	}
-	p.println(t.Render())
-}
-
 func (p *printer) table() table.Writer {
 	t := table.NewWriter()
 	style := table.StyleRounded

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"syscall"
 
 	"github.com/google/nftables"
@@ -69,59 +68,6 @@ func findNFT() (string, error) {
 		path, err = exec.LookPath("/usr/sbin/nft")
 	}
 	return path, err
-}
-
-// A count is what a counter says.
-type count struct{ packets, bytes uint64 }
-
-// counts gives the counters of a VM's table by name.
-func (h *hook) counts(v *vm) (map[string]count, error) {
-	counts := make(map[string]count)
-	err := h.netfilter(func(conn *nftables.Conn) error {
-		table := &nftables.Table{Name: tablePrefix + v.device, Family: nftables.TableFamilyNetdev}
-		objects, err := conn.GetObjects(table)
-		for _, object := range objects {
-			if counter, ok := object.(*nftables.CounterObj); ok {
-				counts[counter.Name] = count{counter.Packets, counter.Bytes}
-			}
-		}
-		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("read the counters of %s: %w", v.device, err)
-	}
-	return counts, nil
-}
-
-// showCounters prints the reasons for which something was dropped, and how much.
-func (h *hook) showCounters(out *printer, vms []*vm) error {
-	var perVM []map[string]count
-	reasons := make(map[string]bool)
-	for _, vm := range vms {
-		counts, err := h.counts(vm)
-		if err != nil {
-			return err
-		}
-		perVM = append(perVM, counts)
-		for reason, c := range counts {
-			reasons[reason] = reasons[reason] || c.packets > 0
-		}
-	}
-	var used, idle []string
-	for reason, counted := range reasons {
-		if counted {
-			used = append(used, reason)
-		} else {
-			idle = append(idle, reason)
-		}
-	}
-	slices.Sort(used)
-	slices.Sort(idle)
-	out.countTable(vms, used, perVM)
-	if len(idle) > 0 {
-		out.printf("Nothing was dropped as %s.\n", list(idle))
-	}
-	return nil
 }
 
 // netfilter runs f with a connection to the hypervisor's nftables.

@@ -67,7 +67,7 @@ func show(ctx context.Context, binary string, ipv6 bool, out *printer) (err erro
 		return err
 	}
 	out.title("What they counted")
-	if err := h.showCounters(out, s.vms); err != nil {
+	if err := h.showStatus(ctx, out); err != nil {
 		return err
 	}
 

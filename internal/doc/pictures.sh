@@ -23,3 +23,5 @@ awk '/^    table netdev/ { rules = 1 }
 	rules && /^    / { n++; next }
 	rules { printf "    … (%d lines)\n", n; rules = 0 }
 	{ print }' "$work/demo" | draw demo.svg
+
+sed -n '/macvtap-filter status/,/macvtap interfaces:/p' "$work/demo" | draw status.svg
