@@ -205,3 +205,22 @@ func follow(t *testing.T, file, link string) error {
 	}
 	return nil
 }
+
+// The README's map has every package.
+func TestMap(t *testing.T) {
+	readme, err := os.ReadFile(moduleRoot + "/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, parent := range []string{"cmd", "internal"} {
+		packages, err := os.ReadDir(filepath.Join(moduleRoot, parent))
+		if err != nil || len(packages) == 0 {
+			t.Fatalf("%s: %d packages, %v", parent, len(packages), err)
+		}
+		for _, p := range packages {
+			if name := "`" + parent + "/" + p.Name() + "`"; !strings.Contains(string(readme), "| "+name) && !strings.Contains(string(readme), ", "+name) {
+				t.Errorf("the README's map has no %s", name)
+			}
+		}
+	}
+}
