@@ -266,6 +266,7 @@ func TestDroppedLog(t *testing.T) {
 	s := newLogSite(t, "parents = [\"enp88s0\"]\n[policy.default]\ndeny = [\"192.168.0.0/16\"]\nallow = []\nipv6 = \"drop\"\nlog = true\n")
 	s.check(errors.Join(s.tap.Up(), s.tap.Open()))
 	all, one := documentedFilters(t)
+	s.floods(kmsg)
 	for _, name := range oddNames {
 		if said, err := s.hook(name, "reconnect", "begin"); err != nil || said != "" {
 			t.Fatalf("%q: %v: %s", name, err, said)
@@ -285,6 +286,31 @@ func TestDroppedLog(t *testing.T) {
 		if !want.MatchString(line) {
 			t.Errorf("%q: the line %q, want %s", name, line, want)
 		}
+	}
+}
+
+// floods shows that a VM that sends without end does not fill the log: of a thousand
+// frames that a rule drops, a few are logged.
+func (s *logSite) floods(kmsg *os.File) {
+	s.Helper()
+	if said, err := s.hook("flood", "reconnect", "begin"); err != nil || said != "" {
+		s.Fatalf("%v: %s", err, said)
+	}
+	const frames = 1000
+	began := time.Now()
+	s.send(frames, udpFrom(s.tap.MAC, net.IPv4(192, 168, 2, 78)))
+	took := time.Since(began)
+	// The rule for the last frame is another one's, whose turn in the log comes after.
+	s.send(1, append(append(append([]byte{2, 0, 0, 0, 0, 0x77}, s.tap.MAC...), 0x88, 0xcc), make([]byte, 46)...))
+	logged := 0
+	awaitKernel(s.T, kmsg, func(line string) bool {
+		if strings.Contains(line, "DST=192.168.2.78") {
+			logged++
+		}
+		return strings.Contains(line, "REASON=ethertype DEVICE=macvtap0 VM=flood ")
+	})
+	if most := 5 + 5*(1+int(took.Seconds())); logged == 0 || logged > most {
+		s.Errorf("%d of %d frames in %s are logged, want %d at most", logged, frames, took, most)
 	}
 }
 

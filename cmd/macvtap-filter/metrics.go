@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"runtime/debug"
 	"time"
 
 	"macvtap-filter/internal/config"
@@ -107,6 +108,8 @@ func (e *exporter) serve(ctx context.Context, where config.Listen) {
 			e.log(slog.LevelInfo, fmt.Sprintf("the metrics are to be had at %s, path %s", where, metrics.Path), journal.Fields{Reason: journal.Metrics})
 			metrics.Serve(ctx, l, func(ctx context.Context) ([]byte, error) {
 				page, _, err := figures(ctx, e.options)
+				// Of a thousand interfaces that takes ten times what watch needs.
+				debug.FreeOSMemory()
 				return page, err
 			})
 			return
