@@ -232,15 +232,15 @@ func checksum(b []byte) uint16 {
 	return ^uint16(sum)
 }
 
-// hook programs a VM's rules as its hook does.
-func hook(t *testing.T, n *lab.Network, text, xml string) {
+// hook programs the VM's rules, of the policy dmz, as its hook does.
+func hook(t *testing.T, n *lab.Network) {
 	t.Helper()
 	err := inside(n, func() error {
-		c, err := config.Parse("config.toml", []byte(text))
+		c, err := config.Parse("config.toml", []byte(dmz))
 		if err != nil {
 			return err
 		}
-		d, err := domain.Parse(strings.NewReader(xml))
+		d, err := domain.Parse(strings.NewReader(web))
 		if err != nil {
 			return err
 		}

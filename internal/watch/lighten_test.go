@@ -17,7 +17,7 @@ import (
 func TestLightens(t *testing.T) {
 	n := network(t)
 	first := plug(t, n, "macvtap0", webMAC)
-	hook(t, n, dmz, web)
+	hook(t, n)
 	if !hasClsact(t, n, first) {
 		t.Fatal("the hook made no qdisc: this test shows nothing")
 	}

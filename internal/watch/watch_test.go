@@ -116,7 +116,7 @@ func TestPutsBackUnknown(t *testing.T) {
 		"flush table netdev macvtap-filter-macvtap0; delete chain netdev macvtap-filter-macvtap0 from-vm",
 		"insert rule netdev macvtap-filter-macvtap0 from-vm accept",
 	} {
-		hook(t, n, dmz, web)
+		hook(t, n)
 		w.until("the VM's own policy counts", func() bool { return !passes(t, n, tap, "10.1.1.1") })
 		w.nft(script)
 		w.until("closed after "+script, func() bool { return !passes(t, n, tap, "192.168.2.77") && passes(t, n, tap, "192.0.2.1") })
@@ -231,7 +231,7 @@ func TestSweeps(t *testing.T) {
 func TestAdopts(t *testing.T) {
 	n := network(t)
 	first, second := plug(t, n, "macvtap0", webMAC), plug(t, n, "macvtap1", net.HardwareAddr{0x52, 0x54, 0, 0, 0, 2})
-	hook(t, n, dmz, web)
+	hook(t, n)
 	before := handles(t, n)
 	w := start(t, n, dmz, web)
 	w.until("the other interface is protected", func() bool { return !passes(t, n, second, "192.168.2.77") })
@@ -458,7 +458,7 @@ func TestOtherParents(t *testing.T) {
 func TestRecycledName(t *testing.T) {
 	n := network(t)
 	dead := plug(t, n, "macvtap0", webMAC)
-	hook(t, n, dmz, web)
+	hook(t, n)
 	if err := dead.Delete(); err != nil {
 		t.Fatal(err)
 	}
