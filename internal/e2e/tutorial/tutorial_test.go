@@ -80,6 +80,7 @@ type follower struct {
 	host     *host
 	terminal *terminal
 	prompt   string // that stands there
+	booting  bool   // the VM was started anew
 }
 
 func (h *host) follow(t *testing.T) *follower {
@@ -135,8 +136,11 @@ func (f *follower) do(t *testing.T, s step) string {
 		t.Fatalf("%s: %v", s.command, err)
 	}
 	f.prompt = prompt
-	if s.command == "nft flush ruleset" {
+	switch s.command {
+	case "nft flush ruleset":
 		f.awaitRules(t)
+	case "virsh start web":
+		f.booting = true
 	}
 	return answer
 }
@@ -163,8 +167,11 @@ func (f *follower) inGuest(t *testing.T, s step) string {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), bound)
 	defer cancel()
-	if err := f.host.web.Greet(ctx); err != nil {
-		t.Fatal(err)
+	if f.booting {
+		if err := f.host.web.Greet(ctx); err != nil {
+			t.Fatal(err)
+		}
+		f.booting = false
 	}
 	shell := func(command string) (said string) {
 		if err := f.host.web.Call(ctx, "Shell", command, &said); err != nil {
@@ -172,8 +179,9 @@ func (f *follower) inGuest(t *testing.T, s step) string {
 		}
 		return said
 	}
-	// While the guest still asks who has an address, somebody who types at once gets the answer to a question of before.
-	for strings.Contains(shell("ip neigh"), "INCOMPLETE") {
+	// Nobody types that fast: what a guest sends before its NIC is up is lost, and while it still asks who has an address,
+	// it takes the answer to a question of before.
+	for shell("cat /sys/class/net/eth0/operstate") != "up\n" || strings.Contains(shell("ip neigh"), "INCOMPLETE") {
 		time.Sleep(50 * time.Millisecond)
 	}
 	return shown(shell(s.command))
