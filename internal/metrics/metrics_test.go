@@ -6,6 +6,7 @@ import (
 	"math"
 	"strings"
 	"testing"
+	"testing/quick"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
@@ -205,5 +206,32 @@ func TestBounded(t *testing.T) {
 	none, one, hundred := lines(0), lines(1), lines(100)
 	if (hundred - none) != 100*(one-none) {
 		t.Errorf("%d lines for none, %d for one, %d for a hundred", none, one, hundred)
+	}
+}
+
+// TestAnyName shows that no name, policy or reason breaks a page, and that each is read
+// back as it was, but for bytes that are no UTF-8.
+func TestAnyName(t *testing.T) {
+	const signs = "ab \\\"\n\r\t\x00\x7f{}=,#é网\u2028\u202e\xff\xc3🦊"
+	any := func(name string) bool {
+		s := picture(name)
+		s.Interfaces[0].Policy, s.Interfaces[0].Parent, s.Interfaces[0].ToVM.Drops[0].Reason = name, name, name
+		families := parse(t, text(t, s))
+		clean := strings.ToValidUTF8(name, "\ufffd")
+		value(t, families, "macvtap_filter_interface_info", map[string]string{"vm": clean, "policy": clean, "parent": clean})
+		value(t, families, "macvtap_filter_dropped_frames_total", map[string]string{"vm": clean, "direction": "to-vm", "reason": clean})
+		return !t.Failed()
+	}
+	if err := quick.Check(any, &quick.Config{MaxCount: 300}); err != nil {
+		t.Error(err)
+	}
+	odd := func(bytes []byte) bool {
+		for n := range bytes {
+			bytes[n] = signs[int(bytes[n])%len(signs)]
+		}
+		return any(string(bytes))
+	}
+	if err := quick.Check(odd, &quick.Config{MaxCount: 300}); err != nil {
+		t.Error(err)
 	}
 }
