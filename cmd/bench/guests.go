@@ -170,13 +170,15 @@ func (g *real) greet() error {
 
 // close ends the guest first: it holds the tap.
 func (g *real) close() error {
+	var err error
 	if g.stop != nil {
 		g.stop()
-		<-g.ended // that it was killed
+		if err = <-g.ended; errors.Is(err, context.Canceled) {
+			err = nil
+		}
 	}
-	var err error
 	if g.tap != nil {
-		err = g.tap.Close()
+		err = errors.Join(err, g.tap.Close())
 	}
 	return errors.Join(err, g.site.close())
 }

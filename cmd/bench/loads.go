@@ -67,7 +67,12 @@ func (g *real) iperf(ctx context.Context, o options, way bench.Way, more ...stri
 	return t, err
 }
 
+// iperfTime is how long one talk may take, a second's, on a busy machine.
+const iperfTime = 15 * time.Second
+
 func (g *real) iperfOnce(ctx context.Context, o options, way bench.Way, more ...string) (transfer, error) {
+	ctx, cancel := context.WithTimeout(ctx, iperfTime)
+	defer cancel()
 	args := append([]string{"--client", vm4.String(), "--json", "--connect-timeout", "5000"}, o.sizes.transfer...)
 	if way == bench.FromVM {
 		args = append(args, "--reverse")
@@ -81,7 +86,7 @@ func (g *real) iperfOnce(ctx context.Context, o options, way bench.Way, more ...
 		return t, fmt.Errorf("iperf3: %w: %s", errors.Join(failure, err), strings.TrimSpace(stderr.String()))
 	}
 	if failure != nil || t.Error != "" {
-		return t, fmt.Errorf("iperf3 %s: %s; the guest says: %s", strings.Join(cmd.Args[1:], " "), errors.Join(failure, errors.New(t.Error)), g.console.String())
+		return t, fmt.Errorf("iperf3 %s: %w; the guest says: %s", strings.Join(cmd.Args[1:], " "), errors.Join(failure, errors.New(t.Error)), g.console.String())
 	}
 	return t, nil
 }
