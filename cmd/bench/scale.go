@@ -49,7 +49,8 @@ func timeScale(ctx context.Context, o options, rounds int, out *bench.Results) (
 			into = new(bench.Results)
 		}
 		for _, c := range crowds {
-			if err := errors.Join(c.start(ctx, into), c.commands(into), c.rush(ctx, o, into)); err != nil {
+			err := errors.Join(c.start(into), c.commands(into), c.stop(ctx), c.rush(ctx, o, into))
+			if err != nil {
 				return fmt.Errorf("%s, %d VMs: %w", c.own.name, len(c.vms), err)
 			}
 		}
@@ -103,11 +104,13 @@ func (v vm) shellTable() string { return fmt.Sprintf("shell_hook_%s_1", v.name) 
 // protect programs what the crowd's own hook would.
 func (c *crowd) protect(ctx context.Context) (err error) {
 	if c.own.name == bench.Ours {
-		if c.libvirt, err = c.startLibvirt(ctx, c.vms); err != nil {
+		if c.libvirt, err = c.startLibvirt(ctx, append(c.vms[:len(c.vms):len(c.vms)], c.next)); err != nil {
 			return err
 		}
-		_, err = c.runner.time(c.own.command("apply", "--all"))
-		return err
+		if _, err = c.runner.time(c.own.command("apply", "--all")); err != nil {
+			return err
+		}
+		return c.stop(ctx)
 	}
 	var all strings.Builder
 	for _, v := range c.vms {
@@ -129,19 +132,25 @@ func (c *crowd) close() error {
 }
 
 // start times one more VM's start.
-func (c *crowd) start(ctx context.Context, out *bench.Results) error {
+func (c *crowd) start(out *bench.Results) error {
 	took, err := c.runner.time(c.own.call(bench.FirstStart, c.next, c.network.Parent))
 	if err != nil {
 		return err
 	}
 	out.Add(bench.Beside(c.own.name, len(c.vms)), bench.Time, float64(took.Wall))
+	return nil
+}
+
+// stop stops it again.
+func (c *crowd) stop(ctx context.Context) error {
 	if _, err := c.runner.time(c.own.call(bench.Stop, c.next, c.network.Parent)); err != nil {
 		return err
 	}
 	return c.settle(ctx)
 }
 
-// commands times what looks at all VMs. That nothing is wrong then, verify says.
+// commands times what looks at all VMs. That nothing is wrong then, verify and status
+// say.
 func (c *crowd) commands(out *bench.Results) error {
 	if c.libvirt == nil || len(c.vms) == 0 {
 		return nil

@@ -63,6 +63,9 @@ func (r *Results) frames(way Way) Table {
 	})
 	for _, kind := range []string{Unfiltered, Ours, OursWatch, OursGuard, TrafficControl, Linear} {
 		for _, hosts := range hostCounts {
+			if behind := kind == OursGuard || kind == OursWatch; behind && hosts != 0 && hosts != hostCounts[len(hostCounts)-1] {
+				continue // as long as those without, and one more step
+			}
 			rules := Rules{kind, hosts}
 			row(rules.words(), func(f Frame) string {
 				return ratio(r.Of(PerFrame(f, rules), Time), r.Of(PerFrame(f, Rules{Kind: Shell}), Time))
@@ -119,7 +122,7 @@ func (r *Results) withFailures(name string) string {
 }
 
 // Commands are those that look at all VMs.
-var Commands = []string{"apply --all", "verify --all"}
+var Commands = []string{"apply --all", "verify --all", "status"}
 
 // commands shows what administrators call.
 func (r *Results) commands() Table {
