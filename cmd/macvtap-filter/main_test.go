@@ -33,6 +33,7 @@ func TestScripts(t *testing.T) {
 		UpdateScripts:       *update,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits":    exits,
+			"hanging":  hangLibvirt,
 			"hook":     callHook,
 			"macvtap":  addMacvtap,
 			"tables":   wantTables,

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net"
 	"net/netip"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
@@ -149,6 +150,23 @@ func wantGuard(ts *testscript.TestScript, neg bool, args []string) {
 	if standing == neg {
 		ts.Fatalf("a guard stands: %t", standing)
 	}
+}
+
+// hangLibvirt has the script see a libvirt that takes connections, and never answers:
+// hanging
+func hangLibvirt(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) > 0 {
+		ts.Fatalf("usage: hanging")
+	}
+	const folder = "/run/libvirt"
+	if _, err := os.Stat(folder); errors.Is(err, fs.ErrNotExist) {
+		// Nothing was there to be covered; the machine gets none.
+		ts.Check(unix.Mount("tmpfs", "/run", "tmpfs", 0, "mode=755"))
+		ts.Check(os.Mkdir(folder, 0o755))
+	}
+	listener, err := net.Listen("unix", folder+"/libvirt-sock")
+	ts.Check(err)
+	ts.Defer(func() { _ = listener.Close() })
 }
 
 // awaitWatch waits for a watch to run, or, with a part of a problem, to tell of it:

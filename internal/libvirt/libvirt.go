@@ -10,6 +10,8 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync/atomic"
+	"time"
 	"unicode/utf8"
 
 	"github.com/agnivade/levenshtein"
@@ -30,8 +32,9 @@ var ErrUnknown = errors.New("libvirt knows no such VM")
 
 // A Client is a connection to the daemon.
 type Client struct {
-	rpc  *rpc.Libvirt
-	conn net.Conn
+	rpc   *rpc.Libvirt
+	conn  net.Conn
+	until time.Time // when it is given up; the zero time for never
 }
 
 // Dial connects to the first socket that answers. What is asked over the connection
@@ -41,16 +44,13 @@ func Dial(ctx context.Context) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := limit(ctx, conn); err != nil {
-		_ = conn.Close()
-		return nil, err
-	}
-	client := rpc.NewWithDialer(dialers.NewAlreadyConnected(conn))
-	if err := client.ConnectToURI(rpc.QEMUSystem); err != nil {
+	c := &Client{rpc: rpc.NewWithDialer(dialers.NewAlreadyConnected(conn)), conn: conn}
+	c.limit(ctx)
+	if err := c.within(func() error { return c.rpc.ConnectToURI(rpc.QEMUSystem) }); err != nil {
 		_ = conn.Close()
 		return nil, fmt.Errorf("libvirt: %s: %w", conn.RemoteAddr(), err)
 	}
-	return &Client{client, conn}, nil
+	return c, nil
 }
 
 // connect opens the first socket that answers.
@@ -66,13 +66,27 @@ func connect(ctx context.Context) (net.Conn, error) {
 	return nil, fmt.Errorf("libvirt: no daemon answers: %s", strings.Join(failures, "; "))
 }
 
-// limit has all that is asked over a connection fail when ctx ends.
-func limit(ctx context.Context, conn net.Conn) error {
-	deadline, _ := ctx.Deadline() // the zero time: never
-	if err := conn.SetDeadline(deadline); err != nil {
-		return fmt.Errorf("libvirt: %w", err)
+// limit has all that is asked over the connection fail when ctx ends.
+func (c *Client) limit(ctx context.Context) { c.until, _ = ctx.Deadline() }
+
+// within asks the daemon, and gives up when the time is over. That ends the
+// connection: go-libvirt takes a deadline that it reads over for a passing fault, and
+// reads again for ever.
+func (c *Client) within(ask func() error) error {
+	if c.until.IsZero() {
+		return ask()
 	}
-	return nil
+	var late atomic.Bool
+	timer := time.AfterFunc(time.Until(c.until), func() {
+		late.Store(true)
+		_ = c.conn.Close()
+	})
+	defer timer.Stop()
+	err := ask()
+	if err != nil && late.Load() {
+		return ErrSlow
+	}
+	return err
 }
 
 // PID gives the process that made the socket: the daemon's own or, where systemd
@@ -96,11 +110,13 @@ func (c *Client) PID() int {
 }
 
 // Close ends the connection.
-func (c *Client) Close() { _ = c.rpc.Disconnect() } // nothing is left undone
+func (c *Client) Close() {
+	_ = c.within(c.rpc.Disconnect) // nothing is left undone
+}
 
 // Running lists the names of the running VMs, sorted.
 func (c *Client) Running() ([]string, error) {
-	domains, _, err := c.rpc.ConnectListAllDomains(1, rpc.ConnectListDomainsActive)
+	domains, err := c.domains(rpc.ConnectListDomainsActive)
 	if err != nil {
 		return nil, fmt.Errorf("libvirt: list the running VMs: %w", err)
 	}
@@ -112,10 +128,19 @@ func (c *Client) Running() ([]string, error) {
 	return names, nil
 }
 
+// domains lists VMs.
+func (c *Client) domains(which rpc.ConnectListAllDomainsFlags) (domains []rpc.Domain, err error) {
+	err = c.within(func() error {
+		domains, _, err = c.rpc.ConnectListAllDomains(1, which)
+		return err
+	})
+	return domains, err
+}
+
 // RunningVMs gives the names of the running VMs by their UUIDs, which are in lower case
 // with hyphens.
 func (c *Client) RunningVMs() (map[string]string, error) {
-	domains, _, err := c.rpc.ConnectListAllDomains(1, rpc.ConnectListDomainsActive)
+	domains, err := c.domains(rpc.ConnectListDomainsActive)
 	if err != nil {
 		return nil, fmt.Errorf("libvirt: list the running VMs: %w", err)
 	}
@@ -129,33 +154,44 @@ func (c *Client) RunningVMs() (map[string]string, error) {
 // LiveXML gives the XML of a running VM as it is now. For one that is shut off the
 // error is ErrNotRunning.
 func (c *Client) LiveXML(ctx context.Context, name string) (string, error) {
-	if err := limit(ctx, c.conn); err != nil {
-		return "", err
-	}
-	d, err := c.rpc.DomainLookupByName(name)
-	if rpc.IsNotFound(err) {
+	c.limit(ctx)
+	xml := ""
+	err := c.within(func() (err error) {
+		xml, err = c.liveXML(name)
+		return err
+	})
+	switch {
+	case errors.Is(err, ErrUnknown):
 		return "", fmt.Errorf("VM %q: %w%s; \"virsh list --all\" names them", name, ErrUnknown, c.suggest(name))
-	}
-	if err != nil {
-		return "", fmt.Errorf("VM %q: libvirt: %w", name, err)
-	}
-	active, err := c.rpc.DomainIsActive(d)
-	if err != nil {
-		return "", fmt.Errorf("VM %q: libvirt: %w", name, err)
-	}
-	if active == 0 {
-		return "", fmt.Errorf("VM %q: %w", name, ErrNotRunning)
-	}
-	xml, err := c.rpc.DomainGetXMLDesc(d, 0)
-	if err != nil {
+	case errors.Is(err, ErrNotRunning):
+		return "", fmt.Errorf("VM %q: %w", name, err)
+	case err != nil:
 		return "", fmt.Errorf("VM %q: libvirt: %w", name, err)
 	}
 	return xml, nil
 }
 
+func (c *Client) liveXML(name string) (string, error) {
+	d, err := c.rpc.DomainLookupByName(name)
+	if rpc.IsNotFound(err) {
+		return "", ErrUnknown
+	}
+	if err != nil {
+		return "", err
+	}
+	active, err := c.rpc.DomainIsActive(d)
+	if err != nil {
+		return "", err
+	}
+	if active == 0 {
+		return "", ErrNotRunning
+	}
+	return c.rpc.DomainGetXMLDesc(d, 0)
+}
+
 // suggest asks whether a VM of a like name is meant, if there is one.
 func (c *Client) suggest(name string) string {
-	domains, _, err := c.rpc.ConnectListAllDomains(1, 0)
+	domains, err := c.domains(0)
 	if err != nil {
 		return "" // the message says enough without
 	}
@@ -185,7 +221,11 @@ func Nearest(typed string, names []string) string {
 // Version gives the daemon's version as libvirt counts it: major*1,000,000 +
 // minor*1,000 + release.
 func (c *Client) Version() (uint64, error) {
-	v, err := c.rpc.ConnectGetLibVersion()
+	var v uint64
+	err := c.within(func() (err error) {
+		v, err = c.rpc.ConnectGetLibVersion()
+		return err
+	})
 	if err != nil {
 		return 0, fmt.Errorf("libvirt: %w", err)
 	}

@@ -10,7 +10,9 @@ import (
 	"time"
 
 	"macvtap-filter/internal/journal"
+	"macvtap-filter/internal/kernel"
 	"macvtap-filter/internal/lab"
+	"macvtap-filter/internal/offload"
 	"macvtap-filter/internal/status"
 	"macvtap-filter/internal/watch"
 )
@@ -145,21 +147,14 @@ func TestByWatch(t *testing.T) {
 	}
 
 	// The check of checksum offload goes, of which nobody tells watch.
-	link, err := n.Hypervisor.Links().LinkByIndex(tap.Index)
-	if err != nil {
-		t.Fatal(err)
-	}
-	qdiscs, err := n.Hypervisor.Links().QdiscList(link)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, q := range qdiscs {
-		if q.Type() == "clsact" {
-			if err := n.Hypervisor.Links().QdiscDel(q); err != nil {
-				t.Fatal(err)
-			}
+	inside(t, n, func() error {
+		unlock, err := kernel.Lock(context.Background())
+		if err != nil {
+			return err
 		}
-	}
+		defer unlock()
+		return offload.Detach(tap.Index)
+	})
 	is(t, look(t, n, "not read", nobody), status.Drifted, "offload")
 
 	// A device that no VM has.
