@@ -1,9 +1,3 @@
-// How much of the processors a control group gives is no concern of a program that runs
-// for milliseconds, and to learn it the runtime reads the list of all mounts.
-//
-//go:debug containermaxprocs=0
-//go:debug updatemaxprocs=0
-
 // Command macvtap-filter closes the local network to virtual machines on macvtap
 // devices. libvirt calls it as a hook; an administrator calls its commands.
 package main
