@@ -41,7 +41,7 @@ func TestStates(t *testing.T) {
 	is(t, look(t, n, dmz, &fakeLibvirt{away: true}), status.Unprotected, "no rules stand")
 	is(t, look(t, n, strings.Replace(dmz, "enp88s0", "eth9", 1), running), status.Unfiltered, "")
 
-	hook(t, n, dmz, web)
+	hook(t, n, web)
 	running.asked = 0
 	s = look(t, n, dmz, running)
 	is(t, s, status.Protected, "")
@@ -68,7 +68,7 @@ func TestStates(t *testing.T) {
 	nft(t, n, "delete table netdev macvtap-filter-macvtap0")
 	is(t, look(t, n, dmz, running), status.Unprotected, "no rules stand")
 
-	hook(t, n, dmz, web)
+	hook(t, n, web)
 	if err := tap.Delete(); err != nil {
 		t.Fatal(err)
 	}
@@ -80,7 +80,7 @@ func TestStates(t *testing.T) {
 
 // startWatch runs a watch in a network's hypervisor, that no libvirt tells anything but
 // what vms say.
-func startWatch(t testing.TB, n *lab.Network, text string, l watch.Libvirt) (stop func()) {
+func startWatch(t testing.TB, n *lab.Network, text string, l watch.Libvirt) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "config.toml")
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
@@ -104,11 +104,10 @@ func startWatch(t testing.TB, n *lab.Network, text string, l watch.Libvirt) (sto
 			})
 		})
 	}()
-	stop = func() {
+	t.Cleanup(func() {
 		cancel()
 		<-ended
-	}
-	t.Cleanup(stop)
+	})
 	select {
 	case <-ready:
 	case <-ended:
@@ -116,7 +115,6 @@ func startWatch(t testing.TB, n *lab.Network, text string, l watch.Libvirt) (sto
 	case <-time.After(10 * bound): // with a thousand interfaces
 		t.Fatal("watch is not ready")
 	}
-	return stop
 }
 
 // A watchedLibvirt tells watch of VMs.

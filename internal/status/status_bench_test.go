@@ -24,7 +24,7 @@ func BenchmarkCollect(b *testing.B) {
 		vms[uuid] = fmt.Sprintf(`<domain><name>vm-%d</name><uuid>%s</uuid><devices><interface type='direct'>
 <mac address='52:54:00:01:%02x:%02x'/><source dev='enp88s0'/><target dev='%s'/></interface></devices></domain>`, i, uuid, mac[4], mac[5], device)
 		all.vms = append(all.vms, vms[uuid])
-		hook(b, n, dmz, vms[uuid])
+		hook(b, n, vms[uuid])
 	}
 	file := filepath.Join(b.TempDir(), "config.toml")
 	if err := os.WriteFile(file, []byte(dmz), 0o600); err != nil {

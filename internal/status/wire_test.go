@@ -103,10 +103,10 @@ func plug(t testing.TB, n *lab.Network, name string, mac net.HardwareAddr) *lab.
 }
 
 // hook programs a VM's rules as its hook does.
-func hook(t testing.TB, n *lab.Network, text, xml string) {
+func hook(t testing.TB, n *lab.Network, xml string) {
 	t.Helper()
 	inside(t, n, func() error {
-		c, err := config.Parse("config.toml", []byte(text))
+		c, err := config.Parse("config.toml", []byte(dmz))
 		if err != nil {
 			return err
 		}
@@ -233,7 +233,7 @@ func tagged(frame []byte) []byte {
 func TestCounts(t *testing.T) {
 	n := network(t)
 	tap := plug(t, n, "macvtap0", webMAC)
-	hook(t, n, dmz, web)
+	hook(t, n, web)
 	wire, err := n.Wire()
 	if err != nil {
 		t.Fatal(err)
