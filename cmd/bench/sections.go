@@ -33,11 +33,11 @@ var guestNeeds = map[string]string{
 
 // sections are all of them, in the order in which they are measured.
 var sections = []section{
-	{"start", "a hook call as a whole process (10 s)", 40, timeStarts, shellNeeds},
+	{"start", "a hook call as a whole process (40 s)", 40, timeStarts, shellNeeds},
 	{"frames", "time per frame under several rulesets (2 min)", 15, timeFrames, shellNeeds},
 	{"scale", "starts beside many others and at once, commands over all VMs (3 min)", 3, timeScale, shellNeeds},
-	{"memory", "what the kernel holds for a NIC (20 s)", 3, timeMemory, shellNeeds},
-	{"guests", "iperf3 and ping of a real guest (3 min)", 5, timeGuests, guestNeeds},
+	{"memory", "what the kernel holds for a NIC (1 min)", 2, timeMemory, shellNeeds},
+	{"guests", "iperf3 and ping of a real guest (2 min)", 4, timeGuests, guestNeeds},
 }
 
 func sectionUsage() string {
