@@ -29,6 +29,7 @@ func (r *Results) plotFrames() *plot.Plot {
 	if !drawn {
 		return nil
 	}
+	p.Y.Min = min(p.Y.Min, 1)
 	return p
 }
 
@@ -48,6 +49,7 @@ func (r *Results) plotScale() *plot.Plot {
 	if !drawn {
 		return nil
 	}
+	p.Y.Min = min(p.Y.Min, 5)
 	return p
 }
 
@@ -83,5 +85,10 @@ func (r *Results) plotStarts() *plot.Plot {
 		return nil
 	}
 	p.Y.Min, p.Y.Max = 0, math.Ceil(p.Y.Max*1.5/10)*10 // room for the legend
+	var tens []float64
+	for v := 0.0; v <= p.Y.Max; v += 10 {
+		tens = append(tens, v)
+	}
+	p.Y.Tick.Marker = named(tens, func(v float64) string { return grouped(int(v)) })
 	return p
 }
