@@ -209,8 +209,10 @@ func TestMetricsOfWatch(t *testing.T) {
 	if up := figure(page, "watch_up", ""); up != "1" {
 		t.Errorf("watch_up is %q", up)
 	}
-	if got := figure(page, "interface_state_change_timestamp_seconds", webLabels); got == "" {
-		t.Errorf("nobody says since when:\n%s", page)
+	// Without libvirt watch leaves the hook's rules as they are; that they are right was
+	// found by comparison, which does not tell since when.
+	if got := figure(page, "interface_state_change_timestamp_seconds", webLabels); got != "" {
+		t.Errorf("it says since when, which nobody can know:\n%s", page)
 	}
 	wantTraffic(t, page, 4, 0)
 

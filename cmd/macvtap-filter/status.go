@@ -190,8 +190,9 @@ func noSuch(ctx context.Context, s status.Status, name string) error {
 	client, err := libvirt.Dial(ctx)
 	if err == nil {
 		defer client.Close()
-		if _, err = client.LiveXML(ctx, name); err == nil {
-			return fmt.Errorf("VM %q: it runs, and has no macvtap interface", name)
+		var xml string
+		if xml, err = client.LiveXML(ctx, name); err == nil {
+			return unseen(s, name, xml)
 		}
 		if errors.Is(err, libvirt.ErrUnknown) || errors.Is(err, libvirt.ErrNotRunning) {
 			return err
@@ -206,6 +207,18 @@ func noSuch(ctx context.Context, s status.Status, name string) error {
 		near = fmt.Sprintf(", did you mean %q?", n)
 	}
 	return fmt.Errorf("VM %q: no interface of such a VM is known%s (%w)", name, near, err)
+}
+
+// unseen says why no interface of a VM that runs was seen.
+func unseen(s status.Status, name, xml string) error {
+	d, err := parseNamed(name, strings.NewReader(xml))
+	switch {
+	case err != nil:
+		return err
+	case len(d.Direct) == 0:
+		return fmt.Errorf("VM %q: it runs, and has no macvtap interface", name)
+	}
+	return fmt.Errorf("VM %q: it runs with %s, of which nothing is known here: %s", name, d.Direct[0], shown(strings.Join(s.Notes, "; ")))
 }
 
 // print writes what was found, in one go.

@@ -81,7 +81,11 @@ func (p *page) look() error {
 	if p.command.options.json {
 		return p.command.print(s, nil)
 	}
-	text := status.View{Rates: p.rates, Title: title(s), Notes: true}.Text(s)
+	view := status.View{Rates: p.rates, Title: title(s), Notes: true}
+	if t := terminalOf(p.command.std.out); t != nil { // one that cannot go back
+		view.Columns, _ = t.size()
+	}
+	text := view.Text(s)
 	if !first {
 		text = "\n" + text
 	}

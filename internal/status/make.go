@@ -165,7 +165,7 @@ func (m *maker) device(d host.Carrier) Interface {
 	if c, ok := m.Compared[d.Index]; ok && i.State == "" {
 		i.VM, i.UUID = cmp.Or(c.VM, i.VM), cmp.Or(c.UUID, i.UUID)
 		i.Number, i.Policy = cmp.Or(c.Number, i.Number), cmp.Or(c.Policy, i.Policy)
-		i.State, i.Problem = c.State, c.Problem
+		i.State, i.Problem, i.Since = c.State, c.Problem, nil // since when, a comparison does not tell
 	}
 	if owner.UUID != domain.UnknownUUID {
 		i.VM, i.UUID = cmp.Or(i.VM, owner.Name), cmp.Or(i.UUID, owner.UUID)
@@ -226,7 +226,7 @@ func (m *maker) vouched(i *Interface, told watch.Device, stands bool) State {
 		i.Problem = "the check of checksum offload is gone from the device: \"macvtap-filter verify --repair\" puts it back"
 		return Drifted
 	case told.UUID == "":
-		i.Problem = "libvirt names no VM that has this device: the default policy's rules stand"
+		i.Problem = "no VM is known to have this device: the default policy's rules stand"
 		return Unknown
 	}
 	return Protected

@@ -169,3 +169,20 @@ func TestByWatch(t *testing.T) {
 		time.Sleep(5 * time.Millisecond)
 	}
 }
+
+// TestBesideWatch shows rules that a hook made before a watch that no libvirt tells
+// whose they are: it leaves them, and does not know whether they are right, so that they
+// are compared.
+func TestBesideWatch(t *testing.T) {
+	n := network(t)
+	plug(t, n, "macvtap0", webMAC)
+	hook(t, n, web)
+	startWatch(t, n, dmz, watchedLibvirt{})
+	running := &fakeLibvirt{vms: []string{web}}
+	s := look(t, n, dmz, running)
+	is(t, s, status.Protected, "")
+	if i := only(t, s); i.Since != nil || i.VM != "web-1" || i.Policy != "dmz" {
+		t.Errorf("by comparison, of which nobody knows since when it is so: %+v", i)
+	}
+	is(t, look(t, n, strings.Replace(dmz, "10.0.0.0/8", "10.0.0.0/9", 1), running), status.Drifted, "other rules")
+}
