@@ -217,12 +217,25 @@ func (s side) fastEthernet(f family) ruleset.Match {
 	return ruleset.Masked{Field: field(0), Mask: mask, Op: ruleset.Equal, Value: value}
 }
 
+// fewHosts is the number of addresses up to which comparing one after the other is
+// quicker than one lookup in a hash: six nanoseconds each.
+const fewHosts = 8
+
 // fastHosts matches the allowed hosts, and from the VM none that poses as one.
 func (s side) fastHosts() []ruleset.Match {
 	f := family4
 	peer := ruleset.Lookup{Fields: []ruleset.Field{s.ip4}, Set: f.set(hosts)}
-	if taken, any := s.taken(f, f.source(), true); any && s.out && !s.policy.PassSpoofing {
+	taken, any := s.taken(f, f.source(), true)
+	claimed := f.only(s.policy.Claimed)
+	switch {
+	case !any || !s.out || s.policy.PassSpoofing:
+		return one(peer)
+	case len(claimed) > fewHosts:
 		return []ruleset.Match{taken, peer}
 	}
-	return one(peer)
+	var matches []ruleset.Match
+	for _, a := range claimed {
+		matches = append(matches, isNot(network(12, 4), a.AsSlice()...))
+	}
+	return append(matches, peer)
 }

@@ -24,7 +24,8 @@ func TestCost(t *testing.T) {
 	}{
 		{"to the internet, IPv4", "192.168.2.201", "192.0.2.1", ruleset.Egress, 10},
 		{"to the internet, IPv6", "2001:db8:2::201", "3fff:fff::1", ruleset.Egress, 9},
-		{"to an allowed host", "192.168.2.201", "192.168.2.53", ruleset.Egress, 12},
+		// Two compares in the place of a lookup: one more, and 50 ns less.
+		{"to an allowed host", "192.168.2.201", "192.168.2.53", ruleset.Egress, 13},
 		{"from the internet, IPv4", "192.168.2.201", "192.0.2.1", ruleset.Ingress, 10},
 		{"from the internet, IPv6", "2001:db8:2::201", "3fff:fff::1", ruleset.Ingress, 9},
 		{"from an allowed host", "192.168.2.201", "192.168.2.53", ruleset.Ingress, 10},

@@ -33,7 +33,7 @@ func TestCost(t *testing.T) {
 		name      string
 		got, most int
 	}{
-		{"expressions", expressions, 900},
+		{"expressions", expressions, 901}, // one for 50 ns of each frame to an allowed host
 		{"netlink messages", len(messages), 190},
 		{"bytes of messages", bytes, 62_000},
 		{"allocations", allocations, 5_000},
