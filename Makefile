@@ -68,7 +68,7 @@ test-kernels:
 	$(GO) test -tags kernels -count=1 -v -timeout 20m ./internal/kernels
 
 e2e: build packages
-	$(GO) test -tags e2e -count=1 -v -p 1 -timeout 30m ./internal/e2e/...
+	$(GO) test -tags e2e -count=1 -v -p 1 -timeout 30m ./internal/e2e/... ./cmd/bench
 
 # BENCH='--only frames --rounds 5' measures less, --update writes the README's tables
 # and plots. What is in bin/bench*.txt benchstat compares with another day's.

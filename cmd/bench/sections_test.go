@@ -52,6 +52,9 @@ func TestSections(t *testing.T) {
 	needRoot(t)
 	binary := program(t)
 	for _, s := range sections {
+		if s.name == "guests" && !withGuests {
+			continue
+		}
 		t.Run(s.name, func(t *testing.T) {
 			if err := needPrograms(s.needs); err != nil {
 				if os.Getenv("CI") != "" {
