@@ -229,9 +229,10 @@ func (all sysCalls) about(word string) sysCalls {
 }
 
 func (all sysCalls) String() string {
+	const most = 160 // a netlink message goes on for pages
 	var b strings.Builder
 	for _, c := range all {
-		b.WriteString(string(c) + "\n")
+		b.WriteString(string(c[:min(len(c), most)]) + "\n")
 	}
 	return b.String()
 }
