@@ -1,0 +1,39 @@
+package libvirt
+
+import (
+	"context"
+	"errors"
+	"net"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// TestHangs shows a daemon that takes connections and never answers: who asks it gives
+// up when the context ends.
+func TestHangs(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "libvirt-sock")
+	listener, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() })
+	usual := sockets
+	sockets = []string{socket}
+	t.Cleanup(func() { sockets = usual })
+	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	defer cancel()
+	asked := make(chan error, 1)
+	go func() {
+		_, err := Dial(ctx)
+		asked <- err
+	}()
+	select {
+	case err := <-asked:
+		if !errors.Is(err, ErrSlow) {
+			t.Errorf("the error is %v, want that no answer came", err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("it waits on and on")
+	}
+}
