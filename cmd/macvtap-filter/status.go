@@ -25,8 +25,8 @@ import (
 
 const statusUsage = `usage: macvtap-filter status [--watch[=SECONDS]] [--json] [VM…]
 
-Shows every macvtap interface: whose it is, whether its rules stand, what passed and
-what was dropped, by reason. Without arguments, of all VMs. A state is
+Shows every macvtap interface: whose it is, whether its rules stand, what passed
+and what was dropped, by reason. Without arguments, of all VMs. A state is
 
   protected      the rules that should stand do
   drifted        others do
@@ -37,12 +37,12 @@ what was dropped, by reason. Without arguments, of all VMs. A state is
   unknown        nobody could tell: what is missing is noted on standard error
 
 Where watch runs, it vouches for the rules; else they are compared with those that
-should stand, which takes a second or two for a thousand interfaces. libvirt is asked
-only for what nobody else knows. To the VM passed what arrived less what the rules that
-stand have dropped.
+should stand, which takes a second or two for a thousand interfaces. libvirt is
+asked only for what nobody else knows. What passed to the VM is what arrived less
+what the rules that stand have dropped.
 
-Exits 0 when every interface is protected or unfiltered, 1 when one is not, or nobody
-could tell; 2 for wrong usage.
+Exits 0 when every interface is protected or unfiltered, 1 when one is not or nobody
+could tell, 2 for wrong usage.
 
   --watch[=SECONDS]  look again every 2 seconds, or so many, in place on a terminal,
                      and show what passes each second; until it is interrupted (0)
