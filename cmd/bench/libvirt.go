@@ -145,11 +145,12 @@ func serveClient(conn net.Conn, domains []knownVM) error {
 		}
 		binary.BigEndian.PutUint32(header, uint32(headerLength+len(answer)))
 		binary.BigEndian.PutUint32(header[16:], messageIsAnswer)
-		if _, err := conn.Write(append(header, answer...)); err != nil {
-			return err
-		}
+		_, err = conn.Write(append(header, answer...))
 		if procedure == connectClose {
-			return io.EOF
+			return io.EOF // some clients do not wait for the answer
+		}
+		if err != nil {
+			return err
 		}
 	}
 }
