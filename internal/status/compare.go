@@ -152,17 +152,7 @@ func (c *comparison) byTable(d host.Carrier) bool {
 	owner := filter.ParseOwner(h.Comment)
 	who := &domain.Domain{Name: owner.Name, UUID: owner.UUID, Direct: []domain.Interface{{Target: d.Name, Parent: nic.Name}}}
 	switch {
-	case owner.UUID == "":
-		return false
-	case owner.UUID == domain.UnknownUUID:
-		// It is watch's own, made before libvirt said whose the device is.
-		who.Name = "?"
-		if c.same(who, h) != nil {
-			return false
-		}
-		c.Compared[d.Index] = Compared{State: Unknown, Policy: c.config.Default().Name, Problem: "nobody has said whose it is: the default policy's rules stand"}
-		return true
-	case c.config.HonourMetadata, !c.certain(owner, h.Comment):
+	case owner.UUID == "", owner.UUID == domain.UnknownUUID, !c.told(owner, h.Comment):
 		return false // only its XML can tell
 	}
 	made := c.same(who, h)
@@ -171,6 +161,11 @@ func (c *comparison) byTable(d host.Carrier) bool {
 	}
 	c.Compared[d.Index] = found(who, 0, made)
 	return true
+}
+
+// told reports whether a table tells all of its VM that the configuration goes by.
+func (c *comparison) told(owner filter.Owner, comment string) bool {
+	return !c.config.HonourMetadata && c.certain(owner, comment)
 }
 
 // certain reports whether a table tells its VM's very name, by which the configuration
@@ -308,10 +303,24 @@ func (c *comparison) ownerless(d host.Carrier, all bool) Compared {
 		return Compared{State: Unprotected}
 	case owner.UUID == "":
 		return Compared{State: Drifted, Problem: "a table of its name stands that is none of ours"}
+	case owner.UUID == domain.UnknownUUID:
+		return c.unowned(d, h)
 	case !filter.Bound(h.Table, d.Index):
-		return Compared{State: Drifted, Problem: "rules stand that were made for another device"}
-	case all && owner.UUID != domain.UnknownUUID:
+		return Compared{State: Drifted, Problem: "rules stand that were made for another device, or were changed"}
+	case all:
 		return Compared{State: Stale, Problem: "the VM is not running, and the device may be another's"}
+	case !c.told(owner, h.Comment):
+		return Compared{Problem: "which rules should stand only its VM's domain XML tells, and libvirt did not say: \"macvtap-filter verify\" compares them"}
 	}
 	return Compared{Problem: "its rules are not those that its VM's name alone asks for, and libvirt did not say more: \"macvtap-filter verify\" compares them"}
+}
+
+// unowned compares the rules of a device whose VM nobody named when watch made them,
+// and nobody names now, with those that watch makes then.
+func (c *comparison) unowned(d host.Carrier, h kernel.Held) Compared {
+	nic, err := c.host.NICAt(d.Parent)
+	if err != nil || c.same(domain.Unknown(domain.Interface{Target: d.Name, Parent: nic.Name}), h) == nil {
+		return Compared{State: Drifted, Problem: "nobody has said whose it is, and other rules stand than the default policy's"}
+	}
+	return Compared{State: Unknown, Policy: c.config.Default().Name, Problem: "nobody has said whose it is: the default policy's rules stand"}
 }

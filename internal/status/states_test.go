@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"macvtap-filter/internal/config"
+	"macvtap-filter/internal/domain"
 	"macvtap-filter/internal/journal"
 	"macvtap-filter/internal/kernel"
 	"macvtap-filter/internal/lab"
@@ -167,6 +169,31 @@ func TestByWatch(t *testing.T) {
 			t.Fatalf("the device that no VM has: %+v", s)
 		}
 		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// TestUnknownOwner shows rules that a watch made for a device whose VM nobody named, when
+// the watch is gone: they are said to stand while they do, and no longer.
+func TestUnknownOwner(t *testing.T) {
+	n := network(t)
+	plug(t, n, "macvtap0", webMAC)
+	c, err := config.Parse("config.toml", []byte(dmz))
+	if err != nil {
+		t.Fatal(err)
+	}
+	program(t, n, c, domain.Unknown(domain.Interface{Number: 1, Target: "macvtap0", Parent: "enp88s0", MAC: webMAC}))
+	for _, l := range []*fakeLibvirt{{away: true}, {}} {
+		s := look(t, n, dmz, l)
+		is(t, s, status.Unknown, "nobody has said whose it is: the default policy's rules stand")
+		if i := only(t, s); i.VM != "" || i.UUID != "" || i.Policy != "default" || s.Right() {
+			t.Errorf("%+v", i)
+		}
+	}
+	is(t, look(t, n, dmz, &fakeLibvirt{vms: []string{web}}), status.Drifted, "rules")
+
+	nft(t, n, "insert rule netdev macvtap-filter-macvtap0 from-vm accept")
+	for _, l := range []*fakeLibvirt{{away: true}, {}} {
+		is(t, look(t, n, dmz, l), status.Drifted, "other rules stand than the default policy's")
 	}
 }
 

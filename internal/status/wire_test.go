@@ -105,15 +105,21 @@ func plug(t testing.TB, n *lab.Network, name string, mac net.HardwareAddr) *lab.
 // hook programs a VM's rules as its hook does.
 func hook(t testing.TB, n *lab.Network, xml string) {
 	t.Helper()
+	c, err := config.Parse("config.toml", []byte(dmz))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := domain.Parse(strings.NewReader(xml))
+	if err != nil {
+		t.Fatal(err)
+	}
+	program(t, n, c, d)
+}
+
+// program programs the rules that a domain should have.
+func program(t testing.TB, n *lab.Network, c *config.Config, d *domain.Domain) {
+	t.Helper()
 	inside(t, n, func() error {
-		c, err := config.Parse("config.toml", []byte(dmz))
-		if err != nil {
-			return err
-		}
-		d, err := domain.Parse(strings.NewReader(xml))
-		if err != nil {
-			return err
-		}
 		h, err := host.Open(context.Background())
 		if err != nil {
 			return err
