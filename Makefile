@@ -70,7 +70,7 @@ test-kernels:
 e2e: build packages
 	$(GO) test -tags e2e -count=1 -v -p 1 -timeout 30m ./internal/e2e/... ./cmd/bench
 
-# BENCH='--only frames --rounds 5' measures less, --update writes the README's tables
+# BENCH='--only frames --rounds 5' measures less, --update writes internal/doc/measurements.md
 # and plots. What is in bin/bench*.txt benchstat compares with another day's.
 bench: build
 	$(GO) run ./cmd/bench --binary $(BIN) --out bin/bench.txt $(BENCH)

@@ -29,7 +29,7 @@ ratios first. Needs root, nft, xmlstarlet and go, and for guests qemu and iperf3
   --rounds N      how often each thing is measured, instead of each section's own number
   --out FILE      also writes every single result, in the form that benchstat reads
   --from FILE     shows the results in such a file, and measures nothing
-  --update        also writes the tables into README.md and the plots into internal/doc
+  --update        also writes the tables and plots into internal/doc, measurements.md first
 
 Sections, and how long each takes:
 

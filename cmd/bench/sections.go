@@ -67,7 +67,7 @@ func measureAndShow(ctx context.Context, o options, stdout *os.File, stderr io.W
 	if !o.update {
 		return nil
 	}
-	return errors.Join(results.UpdateREADME("README.md"), results.WritePlots("internal/doc"))
+	return errors.Join(results.UpdatePage("internal/doc/measurements.md"), results.WritePlots("internal/doc"))
 }
 
 func (o options) results(ctx context.Context, stderr io.Writer) (*bench.Results, error) {

@@ -90,13 +90,13 @@ func TestPlots(t *testing.T) {
 	}
 }
 
-func TestUpdateREADME(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "README.md")
+func TestUpdatePage(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "page.md")
 	if err := os.WriteFile(path, []byte("# before\n"+"<!-- bench -->\nold\n<!-- /bench -->\nafter\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 { // the second time changes nothing
-		if err := some().UpdateREADME(path); err != nil {
+		if err := some().UpdatePage(path); err != nil {
 			t.Fatal(err)
 		}
 		text, err := os.ReadFile(path)
@@ -110,7 +110,7 @@ func TestUpdateREADME(t *testing.T) {
 	if err := os.WriteFile(path, []byte("# no place\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if err := some().UpdateREADME(path); err == nil {
+	if err := some().UpdatePage(path); err == nil {
 		t.Error("no place, and no error")
 	}
 }

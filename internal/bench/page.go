@@ -7,7 +7,7 @@ import (
 	"macvtap-filter/internal/doc"
 )
 
-// Markdown shows all that was measured, as the README has it.
+// Markdown shows all that was measured, as its page has it.
 func (r *Results) Markdown() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "One run of `make bench` on %s (Linux %s, %s, %s processors):\n", r.Fact("date"), r.Fact("kernel"), r.Fact("cpu"), r.Fact("cpus"))
@@ -17,6 +17,6 @@ func (r *Results) Markdown() string {
 	return b.String()
 }
 
-// UpdateREADME writes all that was measured between the README's lines <!-- bench -->
-// and <!-- /bench -->.
-func (r *Results) UpdateREADME(path string) error { return doc.SetBlock(path, "bench", r.Markdown()) }
+// UpdatePage writes all that was measured between a page's lines <!-- bench --> and
+// <!-- /bench -->.
+func (r *Results) UpdatePage(path string) error { return doc.SetBlock(path, "bench", r.Markdown()) }
