@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 
 	"macvtap-filter/internal/bench"
 	"macvtap-filter/internal/kernel"
+	"macvtap-filter/internal/offload"
 )
 
 // A contender is one way to answer the hook calls of one VM's life.
@@ -97,7 +99,24 @@ func (s *site) life(ctx context.Context, r *runner, c contender, out *bench.Resu
 			return err
 		}
 	}
-	return s.settle(ctx)
+	return errors.Join(s.renew(c.vm), s.settle(ctx))
+}
+
+// renew leaves a VM's devices as libvirt makes them, each time anew: without the
+// check of offloads, which stays on a device until that goes.
+func (s *site) renew(v vm) error {
+	return s.network.Hypervisor.Do(func() error {
+		for _, n := range v.nics {
+			device, err := net.InterfaceByName(n.Device)
+			if err != nil {
+				return fmt.Errorf("%s: %w", n.Device, err)
+			}
+			if err := offload.Detach(device.Index); err != nil {
+				return fmt.Errorf("%s: %w", n.Device, err)
+			}
+		}
+		return nil
+	})
 }
 
 // settle waits until the kernel has freed what was deleted, which otherwise the

@@ -146,7 +146,7 @@ func (c *crowd) stop(ctx context.Context) error {
 	if _, err := c.runner.time(c.own.call(bench.Stop, c.next, c.network.Parent)); err != nil {
 		return err
 	}
-	return c.settle(ctx)
+	return errors.Join(c.renew(c.next), c.settle(ctx))
 }
 
 // commands times what looks at all VMs. That nothing is wrong then, verify and status
