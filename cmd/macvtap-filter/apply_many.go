@@ -30,6 +30,13 @@ type plannedVM struct {
 // error. What is wrong with one VM is told, and keeps no other from its rules; where
 // the transaction fails, alone tries each for itself, so that the error is its own.
 func applyMany(ctx context.Context, std streams, c *config.Config, client *libvirt.Client, names []string, alone func(name string)) bool {
+	stood, err := kernel.Tables(ctx)
+	if err != nil {
+		for _, name := range names {
+			alone(name)
+		}
+		return true // alone notes what fails
+	}
 	var failures []error
 	var domains []*domain.Domain
 	for _, name := range names {
@@ -40,7 +47,7 @@ func applyMany(ctx context.Context, std streams, c *config.Config, client *libvi
 		}
 		domains = append(domains, d)
 	}
-	vms, unplanned, err := replaceMany(ctx, c, domains)
+	vms, unplanned, err := replaceMany(ctx, c, domains, stood)
 	if err == nil {
 		failures = append(failures, unplanned...)
 	}
@@ -70,10 +77,12 @@ func liveDomain(ctx context.Context, client *libvirt.Client, name string) (*doma
 	return parseNamed(name, strings.NewReader(xml))
 }
 
-// replaceMany plans VMs' rules and programs them in place of all that these VMs have.
-// It gives those whose rules stand, and why others' could not be planned. An error is
-// of the transaction, or of the host, and no VM's own.
-func replaceMany(ctx context.Context, c *config.Config, domains []*domain.Domain) (vms []plannedVM, failures []error, err error) {
+// replaceMany plans VMs' rules and programs them in place of all that these VMs have of
+// what stood before their XML was read: what came later may be of an interface that was
+// plugged in since, which would be open without. It gives the VMs whose rules stand, and
+// why others' could not be planned. An error is of the transaction, or of the host, and
+// no VM's own.
+func replaceMany(ctx context.Context, c *config.Config, domains []*domain.Domain, stood []kernel.Standing) (vms []plannedVM, failures []error, err error) {
 	unlock, err := kernel.Lock(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -91,6 +100,10 @@ func replaceMany(ctx context.Context, c *config.Config, domains []*domain.Domain
 	network := plan.Remember(plan.Live{Host: h, Running: true, Guard: guard})
 	var tables []ruleset.Table
 	owners := map[string]bool{}
+	handles := map[uint64]bool{}
+	for _, s := range stood {
+		handles[s.Handle] = true
+	}
 	for _, d := range domains {
 		made, err := plan.Make(d, c, network)
 		if err != nil {
@@ -101,7 +114,9 @@ func replaceMany(ctx context.Context, c *config.Config, domains []*domain.Domain
 		tables = append(tables, made.Tables...)
 		owners[d.UUID] = d.UUID != ""
 	}
-	err = kernel.Replace(ctx, tables, func(s kernel.Standing) bool { return owners[filter.ParseOwner(s.Comment).UUID] })
+	err = kernel.Replace(ctx, tables, func(s kernel.Standing) bool {
+		return handles[s.Handle] && owners[filter.ParseOwner(s.Comment).UUID]
+	})
 	if err != nil {
 		return nil, nil, err
 	}
