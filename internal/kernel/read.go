@@ -110,7 +110,7 @@ func picture(readers []*reader, names []string) ([]Held, error) {
 	if err := first.settled(generation); err != nil {
 		return nil, err
 	}
-	drafts, err := first.tables(names)
+	drafts, err := first.tables(names, isDevices)
 	if err != nil {
 		return nil, err
 	}
@@ -347,12 +347,16 @@ func (r *reader) settled(generation uint64) error {
 	return nil
 }
 
-// tables reads what the tables themselves say.
-func (r *reader) tables(names []string) ([]*draft, error) {
+// isDevices reports whether a table's name is that of a device's rules.
+func isDevices(name string) bool { return strings.HasPrefix(name, ruleset.Prefix) }
+
+// tables reads what the tables themselves say: those of the names, or with none, those
+// whose names are wanted.
+func (r *reader) tables(names []string, wanted func(name string) bool) ([]*draft, error) {
 	var drafts []*draft
 	take := func(b []byte) error {
 		d := parseHeld(b)
-		if len(names) > 0 || strings.HasPrefix(d.Name, ruleset.Prefix) {
+		if len(names) > 0 || wanted(d.Name) {
 			drafts = append(drafts, d)
 		}
 		return nil

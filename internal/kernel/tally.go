@@ -1,6 +1,10 @@
 package kernel
 
-import "context"
+import (
+	"context"
+
+	"macvtap-filter/internal/ruleset"
+)
 
 // A Tally is a table that stands, and what it counted.
 type Tally struct {
@@ -14,8 +18,8 @@ type Counter struct {
 	Count
 }
 
-// Tallies gives the tables whose names begin with ruleset.Prefix, and their named
-// counters. It reads no rules, and so tells in a hundredth of the time that Read
+// Tallies gives the tables whose names begin with ruleset.Prefix, the guard's, and their
+// named counters. It reads no rules, and so tells in a hundredth of the time that Read
 // takes what was dropped; whether these are the rules that should stand it does not
 // tell.
 func Tallies(ctx context.Context) ([]Tally, error) {
@@ -36,7 +40,7 @@ func Tallies(ctx context.Context) ([]Tally, error) {
 // tallies reads what stands. Tables that come twice were replaced meanwhile: the
 // later one stands.
 func (r *reader) tallies() ([]Tally, error) {
-	drafts, err := r.tables(nil)
+	drafts, err := r.tables(nil, func(name string) bool { return name == ruleset.GuardTable || isDevices(name) })
 	if err != nil {
 		return nil, err
 	}

@@ -11,6 +11,7 @@ import (
 
 	"macvtap-filter/internal/config"
 	"macvtap-filter/internal/domain"
+	"macvtap-filter/internal/filter"
 	"macvtap-filter/internal/journal"
 	"macvtap-filter/internal/kernel"
 	"macvtap-filter/internal/lab"
@@ -195,6 +196,29 @@ func TestUnknownOwner(t *testing.T) {
 	for _, l := range []*fakeLibvirt{{away: true}, {}} {
 		is(t, look(t, n, dmz, l), status.Drifted, "other rules stand than the default policy's")
 	}
+}
+
+// TestGuardStands shows a guard, without the configuration's wish: devices without rules
+// are closed, and rules of their own mark what they accept.
+func TestGuardStands(t *testing.T) {
+	n := network(t)
+	plug(t, n, "macvtap0", webMAC)
+	inside(t, n, func() error { return kernel.RaiseGuard(context.Background(), filter.Guard([]string{"macvtap"})) })
+	s := look(t, n, dmz, &fakeLibvirt{away: true})
+	is(t, s, status.Unprotected, "the guard closes it")
+	if s.Guard == nil || len(s.Guard.FromVM) == 0 || len(s.Guard.ToVM) == 0 {
+		t.Errorf("guard %+v", s.Guard)
+	}
+	c, err := config.Parse("config.toml", []byte("guard = true\n"+dmz))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := domain.Parse(strings.NewReader(web))
+	if err != nil {
+		t.Fatal(err)
+	}
+	program(t, n, c, d)
+	is(t, look(t, n, dmz, &fakeLibvirt{away: true}), status.Protected, "")
 }
 
 // TestBesideWatch shows rules that a hook made before a watch that no libvirt tells
