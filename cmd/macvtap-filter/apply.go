@@ -81,10 +81,10 @@ func applyEach(ctx context.Context, std streams, o options, c *config.Config, cl
 		return failed
 	}
 	for i := 0; i < len(names); i += transactionVMs {
-		p.step(i, names[i])
 		many := names[i:min(i+transactionVMs, len(names))]
+		begin := func(place int) { p.step(i+place, many[place]) }
 		_ = anew(ctx, func(ctx context.Context) error {
-			failed = !applyMany(ctx, std, c, client, many, alone) || failed
+			failed = !applyMany(ctx, std, c, client, many, begin, alone) || failed
 			return nil
 		})
 	}
@@ -100,14 +100,14 @@ func anew(ctx context.Context, step func(context.Context) error) error {
 }
 
 func applyOne(ctx context.Context, std streams, o options, c *config.Config, client *libvirt.Client, name string) error {
-	return planned(ctx, c, client, name, func(ctx context.Context, d *domain.Domain, made plan.Plan) error {
+	return planned(ctx, c, client, name, func(ctx context.Context, d *domain.Domain, made plan.Plan, former former) error {
 		for _, w := range made.Warnings {
 			warningf(std, "%s", w)
 		}
 		if o.dryRun {
-			return preview(ctx, std, o, made.Tables, ownedBy(d))
+			return preview(ctx, std, o, made.Tables, former)
 		}
-		if err := replace(ctx, d, made); err != nil {
+		if err := replace(ctx, d, made, former); err != nil {
 			return err
 		}
 		if !o.all {
@@ -120,9 +120,29 @@ func applyOne(ctx context.Context, std streams, o options, c *config.Config, cli
 	})
 }
 
+// A former finds a table that is to go when a VM's are made anew.
+type former func(kernel.Standing) bool
+
+// ownedBefore finds VMs' tables among those that stood before the VMs' XML was read.
+// What came later may be of an interface that was plugged in since, which would be open
+// without.
+func ownedBefore(stood []kernel.Standing, vms ...*domain.Domain) former {
+	handles := map[uint64]bool{}
+	for _, s := range stood {
+		handles[s.Handle] = true
+	}
+	return func(s kernel.Standing) bool {
+		return handles[s.Handle] && slices.ContainsFunc(vms, func(d *domain.Domain) bool { return ownedBy(d)(s) })
+	}
+}
+
 // planned plans what should stand for a running VM, and has something done with it
 // before anybody else of this program changes what stands.
-func planned(ctx context.Context, c *config.Config, client *libvirt.Client, name string, do func(context.Context, *domain.Domain, plan.Plan) error) error {
+func planned(ctx context.Context, c *config.Config, client *libvirt.Client, name string, do func(context.Context, *domain.Domain, plan.Plan, former) error) error {
+	stood, err := kernel.Tables(ctx)
+	if err != nil {
+		return fmt.Errorf("VM %q: %w", name, err)
+	}
 	xml, err := client.LiveXML(ctx, name)
 	if err != nil {
 		return err
@@ -140,12 +160,12 @@ func planned(ctx context.Context, c *config.Config, client *libvirt.Client, name
 	if err != nil {
 		return err
 	}
-	return do(ctx, d, made)
+	return do(ctx, d, made, ownedBefore(stood, d))
 }
 
-// replace programs a running VM's rules in place of all that it has.
-func replace(ctx context.Context, d *domain.Domain, made plan.Plan) error {
-	if err := kernel.Replace(ctx, made.Tables, ownedBy(d)); err != nil {
+// replace programs a running VM's rules in place of those that it had.
+func replace(ctx context.Context, d *domain.Domain, made plan.Plan, former former) error {
+	if err := kernel.Replace(ctx, made.Tables, former); err != nil {
 		return fmt.Errorf("VM %q: %w", d.Name, err)
 	}
 	return nil

@@ -6,7 +6,6 @@ import (
 
 	"macvtap-filter/internal/config"
 	"macvtap-filter/internal/domain"
-	"macvtap-filter/internal/filter"
 	"macvtap-filter/internal/host"
 	"macvtap-filter/internal/kernel"
 	"macvtap-filter/internal/libvirt"
@@ -28,8 +27,9 @@ type plannedVM struct {
 
 // applyMany programs VMs' rules in one transaction, and reports whether it told of no
 // error. What is wrong with one VM is told, and keeps no other from its rules; where
-// the transaction fails, alone tries each for itself, so that the error is its own.
-func applyMany(ctx context.Context, std streams, c *config.Config, client *libvirt.Client, names []string, alone func(name string)) bool {
+// the transaction fails, alone tries each for itself, so that the error is its own. It
+// says with begin that it turns to a VM, by its place among the names.
+func applyMany(ctx context.Context, std streams, c *config.Config, client *libvirt.Client, names []string, begin func(place int), alone func(name string)) bool {
 	stood, err := kernel.Tables(ctx)
 	if err != nil {
 		for _, name := range names {
@@ -39,7 +39,8 @@ func applyMany(ctx context.Context, std streams, c *config.Config, client *libvi
 	}
 	var failures []error
 	var domains []*domain.Domain
-	for _, name := range names {
+	for place, name := range names {
+		begin(place)
 		d, err := liveDomain(ctx, client, name)
 		if err != nil {
 			failures = append(failures, err)
@@ -78,10 +79,9 @@ func liveDomain(ctx context.Context, client *libvirt.Client, name string) (*doma
 }
 
 // replaceMany plans VMs' rules and programs them in place of all that these VMs have of
-// what stood before their XML was read: what came later may be of an interface that was
-// plugged in since, which would be open without. It gives the VMs whose rules stand, and
-// why others' could not be planned. An error is of the transaction, or of the host, and
-// no VM's own.
+// what stood before their XML was read. It gives the VMs whose rules stand, and why
+// others' could not be planned. An error is of the transaction, or of the host, and no
+// VM's own.
 func replaceMany(ctx context.Context, c *config.Config, domains []*domain.Domain, stood []kernel.Standing) (vms []plannedVM, failures []error, err error) {
 	unlock, err := kernel.Lock(ctx)
 	if err != nil {
@@ -99,11 +99,7 @@ func replaceMany(ctx context.Context, c *config.Config, domains []*domain.Domain
 	defer h.Close()
 	network := plan.Remember(plan.Live{Host: h, Running: true, Guard: guard})
 	var tables []ruleset.Table
-	owners := map[string]bool{}
-	handles := map[uint64]bool{}
-	for _, s := range stood {
-		handles[s.Handle] = true
-	}
+	var planned []*domain.Domain
 	for _, d := range domains {
 		made, err := plan.Make(d, c, network)
 		if err != nil {
@@ -112,12 +108,9 @@ func replaceMany(ctx context.Context, c *config.Config, domains []*domain.Domain
 		}
 		vms = append(vms, plannedVM{d, made})
 		tables = append(tables, made.Tables...)
-		owners[d.UUID] = d.UUID != ""
+		planned = append(planned, d)
 	}
-	err = kernel.Replace(ctx, tables, func(s kernel.Standing) bool {
-		return handles[s.Handle] && owners[filter.ParseOwner(s.Comment).UUID]
-	})
-	if err != nil {
+	if err := kernel.Replace(ctx, tables, ownedBefore(stood, planned...)); err != nil {
 		return nil, nil, err
 	}
 	return vms, failures, nil

@@ -104,7 +104,7 @@ func checkForeign(ctx context.Context, r *report) {
 	}
 	told := map[string]bool{}
 	for _, b := range bindings {
-		text := fmt.Sprintf("nftables: the table %q, which is not ours, also judges the frames of %q: what it drops stays dropped; if a former hook left it: nft delete table netdev %s", b.Table, b.Device, b.Table)
+		text := fmt.Sprintf("nftables: the table %q, which is not ours, also judges the frames of %q: what it drops stays dropped, and what it sends elsewhere (fwd, dup) no rule of ours sees; if a former hook left it: nft delete table netdev %s", b.Table, b.Device, b.Table)
 		if isMacvtap(h, b.Device) && !told[text] {
 			told[text] = true
 			r.warn("%s", text)

@@ -307,12 +307,14 @@ func (c *comparison) ownerless(d host.Carrier, all bool) Compared {
 		return c.unowned(d, h)
 	case !filter.Bound(h.Table, d.Index):
 		return Compared{State: Drifted, Problem: "rules stand that were made for another device, or were changed"}
+	case h.Table.Unknown != "":
+		return Compared{State: Drifted, Problem: h.Table.Unknown}
 	case all:
 		return Compared{State: Stale, Problem: "the VM is not running, and the device may be another's"}
 	case !c.told(owner, h.Comment):
-		return Compared{Problem: "which rules should stand only its VM's domain XML tells, and libvirt did not say: \"macvtap-filter verify\" compares them"}
+		return Compared{Problem: "which rules should stand only its VM's domain XML tells, and libvirt did not say: \"macvtap-filter verify\" compares them once it answers"}
 	}
-	return Compared{Problem: "its rules are not those that its VM's name alone asks for, and libvirt did not say more: \"macvtap-filter verify\" compares them"}
+	return Compared{Problem: "its rules are not those that its VM's name alone asks for, and libvirt did not say more: \"macvtap-filter verify\" compares them once it answers"}
 }
 
 // unowned compares the rules of a device whose VM nobody named when watch made them,
