@@ -136,6 +136,15 @@ func ownedBefore(stood []kernel.Standing, vms ...*domain.Domain) former {
 	}
 }
 
+// liveDomain reads what libvirt says of a running VM.
+func liveDomain(ctx context.Context, client *libvirt.Client, name string) (*domain.Domain, error) {
+	xml, err := client.LiveXML(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return parseNamed(name, strings.NewReader(xml))
+}
+
 // planned plans what should stand for a running VM, and has something done with it
 // before anybody else of this program changes what stands.
 func planned(ctx context.Context, c *config.Config, client *libvirt.Client, name string, do func(context.Context, *domain.Domain, plan.Plan, former) error) error {
@@ -143,11 +152,7 @@ func planned(ctx context.Context, c *config.Config, client *libvirt.Client, name
 	if err != nil {
 		return fmt.Errorf("VM %q: %w", name, err)
 	}
-	xml, err := client.LiveXML(ctx, name)
-	if err != nil {
-		return err
-	}
-	d, err := parseNamed(name, strings.NewReader(xml))
+	d, err := liveDomain(ctx, client, name)
 	if err != nil {
 		return err
 	}

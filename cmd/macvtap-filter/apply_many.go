@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"strings"
 
 	"macvtap-filter/internal/config"
 	"macvtap-filter/internal/domain"
@@ -69,15 +68,6 @@ func applyMany(ctx context.Context, std streams, c *config.Config, client *libvi
 	return len(failures) == 0
 }
 
-// liveDomain reads what libvirt says of a running VM.
-func liveDomain(ctx context.Context, client *libvirt.Client, name string) (*domain.Domain, error) {
-	xml, err := client.LiveXML(ctx, name)
-	if err != nil {
-		return nil, err
-	}
-	return parseNamed(name, strings.NewReader(xml))
-}
-
 // replaceMany plans VMs' rules and programs them in place of all that these VMs have of
 // what stood before their XML was read. It gives the VMs whose rules stand, and why
 // others' could not be planned. An error is of the transaction, or of the host, and no
@@ -99,7 +89,7 @@ func replaceMany(ctx context.Context, c *config.Config, domains []*domain.Domain
 	defer h.Close()
 	network := plan.Remember(plan.Live{Host: h, Running: true, Guard: guard})
 	var tables []ruleset.Table
-	var planned []*domain.Domain
+	var owners []*domain.Domain
 	for _, d := range domains {
 		made, err := plan.Make(d, c, network)
 		if err != nil {
@@ -108,9 +98,9 @@ func replaceMany(ctx context.Context, c *config.Config, domains []*domain.Domain
 		}
 		vms = append(vms, plannedVM{d, made})
 		tables = append(tables, made.Tables...)
-		planned = append(planned, d)
+		owners = append(owners, d)
 	}
-	if err := kernel.Replace(ctx, tables, ownedBefore(stood, planned...)); err != nil {
+	if err := kernel.Replace(ctx, tables, ownedBefore(stood, owners...)); err != nil {
 		return nil, nil, err
 	}
 	return vms, failures, nil

@@ -106,11 +106,7 @@ func (s *site) all(call func(vm int)) {
 // which the first of them raises: in the end the right ones have rules, and the
 // others are closed.
 func TestHooksAtOnce(t *testing.T) {
-	if ok, err := hasGuard("guard"); err != nil {
-		t.Fatal(err)
-	} else if !ok {
-		t.Skip("NOT RUN: a guard needs Linux 6.17")
-	}
+	needGuard(t)
 	s := newSite(t, "parents = [\"enp88s0\"]\nguard = true\n[policy.default]\ndeny = [\"192.168.0.0/16\"]\nallow = []\nipv6 = \"drop\"\n")
 	s.all(func(vm int) { s.hook(vm, "start", "begin") })
 	s.run()
