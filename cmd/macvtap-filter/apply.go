@@ -36,7 +36,7 @@ func apply(ctx context.Context, std streams, o options, args []string) error {
 	defer client.Close()
 	names := args
 	if o.all {
-		if names, err = client.Running(); err != nil {
+		if names, err = client.Running(ctx); err != nil {
 			return err
 		}
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -84,8 +85,8 @@ func sameFile(a, b string) bool {
 
 // checkDaemon looks whether this libvirt runs the hook: it looks for hooks when it
 // starts, and if it found one of QEMU's then, runs whatever is there later.
-func checkDaemon(r *report, client *libvirt.Client) {
-	v, err := client.Version()
+func checkDaemon(ctx context.Context, r *report, client *libvirt.Client) {
+	v, err := client.Version(ctx)
 	switch {
 	case err != nil:
 		r.fail("%v", err)

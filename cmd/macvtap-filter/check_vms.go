@@ -22,8 +22,8 @@ func checkLibvirt(ctx context.Context, r *report, c *config.Config) {
 		return
 	}
 	defer client.Close()
-	checkDaemon(r, client)
-	names, err := client.Running()
+	checkDaemon(ctx, r, client)
+	names, err := client.Running(ctx)
 	if err != nil {
 		r.fail("%v", err)
 		return

@@ -151,7 +151,7 @@ func runningVMs(ctx context.Context) []string {
 		return nil
 	}
 	defer client.Close()
-	names, err := client.Running()
+	names, err := client.Running(ctx)
 	if err != nil {
 		return nil
 	}

@@ -92,11 +92,30 @@ func TestCostOfInitialising(t *testing.T) {
 		bytes += p.bytes
 	}
 	slices.SortFunc(all, func(a, b initialised) int { return cmp.Compare(b.allocations, a.allocations) })
-	const mostPackages, mostAllocations, mostBytes = 105, 650, 95_000
+	const mostPackages, mostAllocations, mostBytes = 70, 330, 66_000
 	t.Logf("%d packages, %d allocations, %d bytes", len(all), allocations, bytes)
 	if len(all) == 0 || len(all) > mostPackages || allocations > mostAllocations || bytes > mostBytes {
 		t.Errorf("%d packages initialise themselves, with %d allocations of %d bytes, want at most %d, %d, %d; those that allocate most: %+v",
 			len(all), allocations, bytes, mostPackages, mostAllocations, mostBytes, all[:min(len(all), 8)])
+	}
+}
+
+// TestHookLinksNoCrypto holds what initialises itself at length, and what a hook maps and
+// never runs, out of the program: no command speaks TLS, SSH or HTTP to others.
+func TestHookLinksNoCrypto(t *testing.T) {
+	listed, err := exec.Command("go", "list", "-deps", ".").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	packages := strings.Fields(string(listed))
+	if !slices.Contains(packages, "macvtap-filter/internal/libvirt/rpc") {
+		t.Fatal("the program is not among what is listed")
+	}
+	heavy := regexp.MustCompile(`^(crypto/(tls|x509|rsa|ecdsa|ed25519)|net/http|golang\.org/x/crypto|github\.com/digitalocean)(/|$)`)
+	for _, name := range packages {
+		if heavy.MatchString(name) {
+			t.Errorf("the hook links %s (who needs it: go list -deps -f '{{.ImportPath}}: {{.Imports}}' ./cmd/macvtap-filter)", name)
+		}
 	}
 }
 

@@ -37,7 +37,7 @@ func verify(ctx context.Context, std streams, o options, args []string) error {
 	all := len(args) == 0
 	names := slices.Compact(slices.Sorted(slices.Values(args)))
 	if all {
-		if names, err = client.Running(); err != nil {
+		if names, err = client.Running(ctx); err != nil {
 			return err
 		}
 	}
@@ -207,8 +207,8 @@ func (v *verifier) held(ctx context.Context, vms []drift.VM, off map[string]bool
 func (v *verifier) lookAgain(ctx context.Context, found []drift.Finding) ([]drift.Finding, error) {
 	vms, interfaces, failed := v.vms, v.interfaces, v.failed
 	var running []string
-	err := anew(ctx, func(context.Context) (err error) {
-		running, err = v.client.Running()
+	err := anew(ctx, func(ctx context.Context) (err error) {
+		running, err = v.client.Running(ctx)
 		return err
 	})
 	if err != nil {

@@ -5,33 +5,31 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"sync"
 	"time"
 
-	rpc "github.com/digitalocean/go-libvirt"
-	"github.com/digitalocean/go-libvirt/socket/dialers"
+	"macvtap-filter/internal/libvirt/rpc"
 )
-
-// ErrSlow says that the daemon did not answer in time about a VM. The VM is told as
-// changed when it does.
-var ErrSlow = errors.New("no answer in time")
 
 // ErrGone says that the daemon knows no running VM of that UUID.
 var ErrGone = errors.New("not running")
 
 // A Listener is a connection to the daemon that stays open and tells of VMs.
 type Listener struct {
-	rpc     *rpc.Libvirt
+	rpc     *rpc.Conn
 	conn    net.Conn
 	changed chan string
 	closed  context.Context // ends with Close
 	stop    context.CancelFunc
+
+	mu   sync.Mutex
+	news map[string]bool // UUIDs not told yet, each once, however much happens to the VM
+	come chan struct{}   // holds one when there are any
 }
 
 // events are those after which a VM's direct interfaces or its policy may be
 // others: it started or stopped, got or lost a device, or its <metadata> changed.
-var events = []rpc.DomainEventID{
-	rpc.DomainEventIDLifecycle, rpc.DomainEventIDDeviceAdded, rpc.DomainEventIDDeviceRemoved, rpc.DomainEventIDMetadataChange,
-}
+var events = []rpc.Event{rpc.Lifecycle, rpc.DeviceAdded, rpc.DeviceRemoved, rpc.MetadataChange}
 
 // Listen connects to the first socket that answers, within patience, and listens to
 // the daemon's events. What changes after its return is told.
@@ -42,95 +40,101 @@ func Listen(patience time.Duration) (*Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Listener{rpc: rpc.NewWithDialer(dialers.NewAlreadyConnected(conn)), conn: conn, changed: make(chan string, 64)}
+	l := &Listener{conn: conn, changed: make(chan string), news: map[string]bool{}, come: make(chan struct{}, 1)}
 	l.closed, l.stop = context.WithCancel(context.Background())
-	err = l.within(patience, func() error {
-		if err := l.rpc.ConnectToURI(rpc.QEMUSystem); err != nil {
-			return err
-		}
-		for _, id := range events {
-			if err := l.subscribe(id); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		l.Close()
+	if err := l.listen(ctx); err != nil {
+		l.stop()
 		return nil, fmt.Errorf("libvirt: %s: %w", conn.RemoteAddr(), err)
 	}
+	go l.tell()
 	return l, nil
 }
 
-func (l *Listener) subscribe(id rpc.DomainEventID) error {
-	stream, err := l.rpc.SubscribeEvents(l.closed, id, nil)
+func (l *Listener) listen(ctx context.Context) error {
+	c, err := rpc.Open(ctx, l.conn, uri, func(vm rpc.Domain) { l.note(formatUUID(vm.UUID)) })
 	if err != nil {
 		return err
 	}
-	go func() {
-		for e := range stream {
-			vm, ok := about(e)
-			if !ok {
-				continue
-			}
-			l.tell(formatUUID(vm.UUID))
+	for _, e := range events {
+		if err := c.Subscribe(ctx, e); err != nil {
+			c.Cut()
+			return err
 		}
-	}()
+	}
+	l.rpc = c
 	return nil
 }
 
-// tell says that a VM changed.
-func (l *Listener) tell(uuid string) {
+// note keeps that a VM changed until somebody asks. It does not wait: what comes over
+// the connection after an event is an answer that the same somebody may wait for.
+func (l *Listener) note(uuid string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.news[uuid] = true
+	if len(l.news) > rpc.MaxDomains {
+		l.conn.Close() // so many cannot run; who listens anew asks after those that do
+	}
 	select {
-	case l.changed <- uuid:
-	case <-l.closed.Done():
+	case l.come <- struct{}{}:
+	default:
 	}
 }
 
-// about gives the VM that an event is about.
-func about(event any) (vm rpc.Domain, ok bool) {
-	switch e := event.(type) {
-	case *rpc.DomainEventCallbackLifecycleMsg:
-		return e.Msg.Dom, true
-	case *rpc.DomainEventCallbackDeviceAddedMsg:
-		return e.Dom, true
-	case *rpc.DomainEventCallbackDeviceRemovedMsg:
-		return e.Msg.Dom, true
-	case *rpc.DomainEventCallbackMetadataChangeMsg:
-		return e.Dom, true
+// tell says which VMs changed.
+func (l *Listener) tell() {
+	for {
+		select {
+		case <-l.come:
+		case <-l.closed.Done():
+			return
+		}
+		for uuid := range l.take() {
+			select {
+			case l.changed <- uuid:
+			case <-l.closed.Done():
+				return
+			}
+		}
 	}
-	return vm, false
+}
+
+func (l *Listener) take() map[string]bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	news := l.news
+	l.news = map[string]bool{}
+	return news
 }
 
 // Changed gives the UUIDs of VMs that changed, in lower case with hyphens.
 func (l *Listener) Changed() <-chan string { return l.changed }
 
 // Ended is closed when the connection is lost.
-func (l *Listener) Ended() <-chan struct{} { return l.rpc.Disconnected() }
+func (l *Listener) Ended() <-chan struct{} { return l.rpc.Ended() }
 
 // Close ends the connection.
 func (l *Listener) Close() {
 	l.stop()
-	_ = l.conn.Close() // nothing is left undone
+	l.rpc.Cut()
 }
 
 // Running gives the UUIDs of the running VMs.
 func (l *Listener) Running(patience time.Duration) (uuids []string, err error) {
-	err = l.within(patience, func() error {
-		domains, _, err := l.rpc.ConnectListAllDomains(1, rpc.ConnectListDomainsActive)
-		for _, d := range domains {
-			uuids = append(uuids, formatUUID(d.UUID))
-		}
-		return err
-	})
+	ctx, cancel := context.WithTimeout(l.closed, patience)
+	defer cancel()
+	domains, err := l.rpc.Domains(ctx, rpc.Active)
 	if err != nil {
 		return nil, fmt.Errorf("libvirt: list the running VMs: %w", err)
+	}
+	for _, d := range domains {
+		uuids = append(uuids, formatUUID(d.UUID))
 	}
 	return uuids, nil
 }
 
 // LiveXML gives the XML of a running VM as it is now; ErrGone when there is none, and
-// ErrSlow when the daemon cannot say, since something else keeps that VM busy.
+// ErrSlow when the daemon cannot say, since something else keeps that VM busy. The VM is
+// told as changed when it can.
 func (l *Listener) LiveXML(uuid string, patience time.Duration) (string, error) {
 	type answer struct {
 		xml string
@@ -150,48 +154,37 @@ func (l *Listener) LiveXML(uuid string, patience time.Duration) (string, error) 
 	case <-time.After(patience):
 		go func() {
 			<-answers
-			l.tell(uuid)
+			l.note(uuid)
 		}()
 		return "", fmt.Errorf("VM %s: libvirt: %w (%s)", uuid, ErrSlow, patience)
 	}
 }
 
+// liveXML waits as long as the daemon takes.
 func (l *Listener) liveXML(uuid string) (string, error) {
 	id, err := parseUUID(uuid)
 	if err != nil {
 		return "", err
 	}
-	d, err := l.rpc.DomainLookupByUUID(id)
-	if rpc.IsNotFound(err) {
-		return "", ErrGone
-	}
+	d, err := l.rpc.LookupByUUID(l.closed, id)
 	if err != nil {
-		return "", err
+		return "", gone(err)
 	}
-	active, err := l.rpc.DomainIsActive(d)
-	if rpc.IsNotFound(err) || err == nil && active == 0 {
-		return "", ErrGone
-	}
+	active, err := l.rpc.IsActive(l.closed, d)
 	if err != nil {
-		return "", err
+		return "", gone(err)
 	}
-	xml, err := l.rpc.DomainGetXMLDesc(d, 0)
-	if rpc.IsNotFound(err) {
+	if !active {
 		return "", ErrGone
 	}
-	return xml, err
+	xml, err := l.rpc.XML(l.closed, d)
+	return xml, gone(err)
 }
 
-// within bounds a call to the daemon. One that does not come back leaves the
-// connection unusable, and ends it.
-func (l *Listener) within(patience time.Duration, call func() error) error {
-	done := make(chan error, 1)
-	go func() { done <- call() }()
-	select {
-	case err := <-done:
-		return err
-	case <-time.After(patience):
-		_ = l.conn.Close()
-		return fmt.Errorf("no answer for %s", patience)
+// gone has a VM that the daemon knows no more be ErrGone.
+func gone(err error) error {
+	if errors.Is(err, rpc.ErrNoDomain) {
+		return ErrGone
 	}
+	return err
 }

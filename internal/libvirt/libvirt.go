@@ -7,18 +7,24 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
 	"github.com/agnivade/levenshtein"
-	rpc "github.com/digitalocean/go-libvirt"
-	"github.com/digitalocean/go-libvirt/socket/dialers"
 	"golang.org/x/sys/unix"
+
+	"macvtap-filter/internal/libvirt/rpc"
 )
+
+// uri is the hypervisor whose VMs are meant: the system's QEMU.
+const uri = "qemu:///system"
+
+// leaveTime is how long the daemon may take to say good-bye.
+const leaveTime = time.Second
 
 // sockets are where a daemon that runs QEMU domains listens: the modular one's,
 // then the monolithic one's (libvirt's docs/daemons.rst).
@@ -30,27 +36,28 @@ var ErrNotRunning = errors.New("it is not running, and has no device to protect"
 // ErrUnknown says that there is no VM of a name.
 var ErrUnknown = errors.New("libvirt knows no such VM")
 
-// A Client is a connection to the daemon.
+// ErrSlow says that the daemon did not answer in time.
+var ErrSlow = rpc.ErrSlow
+
+// A Client is a connection to the daemon. What is asked over it fails when the context
+// of the question ends, with ErrSlow when its time was over; another question may be
+// answered all the same.
 type Client struct {
-	rpc   *rpc.Libvirt
-	conn  net.Conn
-	until time.Time // when it is given up; the zero time for never
+	rpc  *rpc.Conn
+	conn net.Conn
 }
 
-// Dial connects to the first socket that answers. What is asked over the connection
-// fails when ctx ends; LiveXML has a context of its own.
+// Dial connects to the first socket that answers, and gives up when ctx ends.
 func Dial(ctx context.Context) (*Client, error) {
 	conn, err := connect(ctx)
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{rpc: rpc.NewWithDialer(dialers.NewAlreadyConnected(conn)), conn: conn}
-	c.limit(ctx)
-	if err := c.within(func() error { return c.rpc.ConnectToURI(rpc.QEMUSystem) }); err != nil {
-		_ = conn.Close()
+	c, err := rpc.Open(ctx, conn, uri, nil)
+	if err != nil {
 		return nil, fmt.Errorf("libvirt: %s: %w", conn.RemoteAddr(), err)
 	}
-	return c, nil
+	return &Client{c, conn}, nil
 }
 
 // connect opens the first socket that answers.
@@ -64,29 +71,6 @@ func connect(ctx context.Context) (net.Conn, error) {
 		failures = append(failures, err.Error())
 	}
 	return nil, fmt.Errorf("libvirt: no daemon answers: %s", strings.Join(failures, "; "))
-}
-
-// limit has all that is asked over the connection fail when ctx ends.
-func (c *Client) limit(ctx context.Context) { c.until, _ = ctx.Deadline() }
-
-// within asks the daemon, and gives up when the time is over. That ends the
-// connection: go-libvirt takes a deadline that it reads over for a passing fault, and
-// reads again for ever.
-func (c *Client) within(ask func() error) error {
-	if c.until.IsZero() {
-		return ask()
-	}
-	var late atomic.Bool
-	timer := time.AfterFunc(time.Until(c.until), func() {
-		late.Store(true)
-		_ = c.conn.Close()
-	})
-	defer timer.Stop()
-	err := ask()
-	if err != nil && late.Load() {
-		return ErrSlow
-	}
-	return err
 }
 
 // PID gives the process that made the socket: the daemon's own or, where systemd
@@ -111,36 +95,21 @@ func (c *Client) PID() int {
 
 // Close ends the connection.
 func (c *Client) Close() {
-	_ = c.within(c.rpc.Disconnect) // nothing is left undone
+	ctx, cancel := context.WithTimeout(context.Background(), leaveTime)
+	defer cancel()
+	c.rpc.Close(ctx)
 }
 
 // Running lists the names of the running VMs, sorted.
-func (c *Client) Running() ([]string, error) {
-	domains, err := c.domains(rpc.ConnectListDomainsActive)
-	if err != nil {
-		return nil, fmt.Errorf("libvirt: list the running VMs: %w", err)
-	}
-	names := make([]string, len(domains))
-	for i, d := range domains {
-		names[i] = d.Name
-	}
-	slices.Sort(names)
-	return names, nil
-}
-
-// domains lists VMs.
-func (c *Client) domains(which rpc.ConnectListAllDomainsFlags) (domains []rpc.Domain, err error) {
-	err = c.within(func() error {
-		domains, _, err = c.rpc.ConnectListAllDomains(1, which)
-		return err
-	})
-	return domains, err
+func (c *Client) Running(ctx context.Context) ([]string, error) {
+	running, err := c.RunningVMs(ctx)
+	return slices.Sorted(maps.Values(running)), err
 }
 
 // RunningVMs gives the names of the running VMs by their UUIDs, which are in lower case
 // with hyphens.
-func (c *Client) RunningVMs() (map[string]string, error) {
-	domains, err := c.domains(rpc.ConnectListDomainsActive)
+func (c *Client) RunningVMs(ctx context.Context) (map[string]string, error) {
+	domains, err := c.rpc.Domains(ctx, rpc.Active)
 	if err != nil {
 		return nil, fmt.Errorf("libvirt: list the running VMs: %w", err)
 	}
@@ -154,15 +123,10 @@ func (c *Client) RunningVMs() (map[string]string, error) {
 // LiveXML gives the XML of a running VM as it is now. For one that is shut off the
 // error is ErrNotRunning.
 func (c *Client) LiveXML(ctx context.Context, name string) (string, error) {
-	c.limit(ctx)
-	xml := ""
-	err := c.within(func() (err error) {
-		xml, err = c.liveXML(name)
-		return err
-	})
+	xml, err := c.liveXML(ctx, name)
 	switch {
 	case errors.Is(err, ErrUnknown):
-		return "", fmt.Errorf("VM %q: %w%s; \"virsh list --all\" names them", name, ErrUnknown, c.suggest(name))
+		return "", fmt.Errorf("VM %q: %w%s; \"virsh list --all\" names them", name, ErrUnknown, c.suggest(ctx, name))
 	case errors.Is(err, ErrNotRunning):
 		return "", fmt.Errorf("VM %q: %w", name, err)
 	case err != nil:
@@ -171,27 +135,27 @@ func (c *Client) LiveXML(ctx context.Context, name string) (string, error) {
 	return xml, nil
 }
 
-func (c *Client) liveXML(name string) (string, error) {
-	d, err := c.rpc.DomainLookupByName(name)
-	if rpc.IsNotFound(err) {
+func (c *Client) liveXML(ctx context.Context, name string) (string, error) {
+	d, err := c.rpc.LookupByName(ctx, name)
+	if errors.Is(err, rpc.ErrNoDomain) {
 		return "", ErrUnknown
 	}
 	if err != nil {
 		return "", err
 	}
-	active, err := c.rpc.DomainIsActive(d)
+	active, err := c.rpc.IsActive(ctx, d)
 	if err != nil {
 		return "", err
 	}
-	if active == 0 {
+	if !active {
 		return "", ErrNotRunning
 	}
-	return c.rpc.DomainGetXMLDesc(d, 0)
+	return c.rpc.XML(ctx, d)
 }
 
 // suggest asks whether a VM of a like name is meant, if there is one.
-func (c *Client) suggest(name string) string {
-	domains, err := c.domains(0)
+func (c *Client) suggest(ctx context.Context, name string) string {
+	domains, err := c.rpc.Domains(ctx, rpc.All)
 	if err != nil {
 		return "" // the message says enough without
 	}
@@ -220,12 +184,8 @@ func Nearest(typed string, names []string) string {
 
 // Version gives the daemon's version as libvirt counts it: major*1,000,000 +
 // minor*1,000 + release.
-func (c *Client) Version() (uint64, error) {
-	var v uint64
-	err := c.within(func() (err error) {
-		v, err = c.rpc.ConnectGetLibVersion()
-		return err
-	})
+func (c *Client) Version(ctx context.Context) (uint64, error) {
+	v, err := c.rpc.Version(ctx)
 	if err != nil {
 		return 0, fmt.Errorf("libvirt: %w", err)
 	}

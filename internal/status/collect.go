@@ -28,7 +28,7 @@ const DefaultPatience = 2 * time.Second
 
 // A Libvirt knows the running VMs; *libvirt.Client does.
 type Libvirt interface {
-	RunningVMs() (map[string]string, error) // names by UUID
+	RunningVMs(ctx context.Context) (map[string]string, error) // names by UUID
 	LiveXML(ctx context.Context, name string) (string, error)
 	Close()
 }

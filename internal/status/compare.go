@@ -105,7 +105,7 @@ func (c *comparison) open() []host.Carrier {
 func (c *comparison) ask(ctx context.Context) {
 	var err error
 	if c.client, err = c.Connect(ctx); err == nil {
-		c.running, err = c.client.RunningVMs()
+		c.running, err = c.client.RunningVMs(ctx)
 	}
 	if err != nil {
 		c.miss(fmt.Errorf("which VMs run, and which VM has a device without rules, is not known: %w", err))

@@ -175,7 +175,7 @@ func (l *fakeLibvirt) connect(context.Context) (status.Libvirt, error) {
 	return l, nil
 }
 
-func (l *fakeLibvirt) RunningVMs() (map[string]string, error) {
+func (l *fakeLibvirt) RunningVMs(context.Context) (map[string]string, error) {
 	out := map[string]string{}
 	for _, xml := range l.vms {
 		d, err := domain.Parse(strings.NewReader(xml))
