@@ -22,6 +22,7 @@ type hook struct {
 	name    string
 	program string
 	env     []string
+	other   []string // the environment for bench.Anew, which has ours make other rules
 }
 
 // hooks are those that are compared, in one site.
@@ -30,6 +31,10 @@ type hooks struct{ ours, shell, shellFresh, shellMany, empty hook }
 // makeHooks puts the hooks' files where they find them.
 func (s *site) makeHooks(ctx context.Context, binary string) (hooks, error) {
 	configuration, err := s.file("config.toml", fmt.Sprintf("parents = [%q]\n", s.network.Parent), 0o644)
+	if err != nil {
+		return hooks{}, err
+	}
+	allowing, err := s.file("other.toml", fmt.Sprintf("parents = [%q]\n[policy.default]\nallow = [\"gateway\", \"dns\", \"broadcast\", \"192.168.2.99\"]\n", s.network.Parent), 0o644)
 	if err != nil {
 		return hooks{}, err
 	}
@@ -45,13 +50,13 @@ func (s *site) makeHooks(ctx context.Context, binary string) (hooks, error) {
 	if err != nil {
 		return hooks{}, err
 	}
-	env := hookEnvironment(configuration)
+	env, other := hookEnvironment(configuration), hookEnvironment(allowing)
 	return hooks{
-		ours:       hook{bench.Ours, binary, env},
-		shell:      hook{bench.Shell, script, env},
-		shellFresh: hook{bench.ShellFresh, script, append(env[:len(env):len(env)], "SHELL_HOOK_FRESH=yes")},
-		shellMany:  hook{bench.ShellMany, many, env},
-		empty:      hook{bench.EmptyGo, empty, env},
+		ours:       hook{bench.Ours, binary, env, other},
+		shell:      hook{bench.Shell, script, env, env},
+		shellFresh: hook{bench.ShellFresh, script, append(env[:len(env):len(env)], "SHELL_HOOK_FRESH=yes"), nil},
+		shellMany:  hook{bench.ShellMany, many, env, env},
+		empty:      hook{bench.EmptyGo, empty, env, env},
 	}, nil
 }
 
@@ -66,14 +71,16 @@ func hookEnvironment(configuration string) []string {
 
 // call gives the job of calling the hook for a VM, as libvirt does.
 func (h hook) call(call string, v vm, parent string) job {
-	words, xml := []string{"stopped", "end"}, v.stopped
+	words, xml, env := []string{"stopped", "end"}, v.stopped, h.env
 	switch call {
 	case bench.FirstStart:
 		words, xml = []string{"start", "begin"}, v.running
 	case bench.Reapply:
 		words, xml = []string{"reconnect", "begin"}, v.running
+	case bench.Anew:
+		words, xml, env = []string{"reconnect", "begin"}, v.running, h.other
 	}
-	return job{Args: []string{h.program, v.name, words[0], words[1], "-"}, Env: h.env, Stdin: xml(parent)}
+	return job{Args: []string{h.program, v.name, words[0], words[1], "-"}, Env: env, Stdin: xml(parent)}
 }
 
 // command gives the job of an administrator's command of ours.

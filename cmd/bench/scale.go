@@ -162,7 +162,15 @@ func (c *crowd) commands(out *bench.Results) error {
 		}
 		out.Add(bench.Command(command, len(c.vms)), bench.Time, float64(took.Wall))
 	}
-	return nil
+	other := c.own.command("apply", "--all")
+	other.Env = c.own.other
+	took, err := c.runner.time(other)
+	if err != nil {
+		return err
+	}
+	out.Add(bench.Command(bench.ApplyAnew, len(c.vms)), bench.Time, float64(took.Wall))
+	_, err = c.runner.time(c.own.command("apply", "--all")) // and the usual ones again
+	return err
 }
 
 // rush has many VMs start at once. Of the shell hook's there are fewer: each nft

@@ -32,7 +32,7 @@ var measured = map[string][2]string{
 	"frames": {bench.PerFrame(bench.Frames[0], bench.Rules{Kind: bench.TrafficControl, Hosts: 10}), bench.Time},
 	"memory": {bench.Held(bench.Rules{Kind: bench.Linear, Hosts: 10}), bench.Memory},
 	"guests": {bench.Guest(bench.UDP, bench.FromVM, bench.Rules{Kind: bench.Ours}), bench.Datagrams},
-	"scale":  {bench.Command("verify --all", 3), bench.Time},
+	"scale":  {bench.Command(bench.ApplyAnew, 3), bench.Time},
 }
 
 // program builds the program.

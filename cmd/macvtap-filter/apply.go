@@ -18,8 +18,8 @@ import (
 	"macvtap-filter/internal/watch"
 )
 
-// apply programs the rules of running VMs again. One VM's failure does not keep
-// the others from theirs.
+// apply has the rules of running VMs stand as they should. One VM's failure does not
+// keep the others from theirs.
 func apply(ctx context.Context, std streams, o options, args []string) error {
 	if err := wantVMs(o, args); err != nil {
 		return err
@@ -47,7 +47,8 @@ func apply(ctx context.Context, std streams, o options, args []string) error {
 			return err
 		}
 	}
-	failed := applyEach(ctx, std, o, c, client, names)
+	a := applier{std: std, options: o, config: c, client: client}
+	failed := a.each(ctx, names)
 	if o.all {
 		if err := anew(ctx, func(ctx context.Context) error { return sweep(ctx, std, o) }); err != nil {
 			return err
@@ -62,29 +63,42 @@ func apply(ctx context.Context, std streams, o options, args []string) error {
 	return nil
 }
 
-// applyEach reports whether any of the VMs' rules could not be programmed.
-func applyEach(ctx context.Context, std streams, o options, c *config.Config, client *libvirt.Client, names []string) (failed bool) {
-	p, std := startProgress(std, len(names))
+// An applier programs VMs' rules.
+type applier struct {
+	std     streams
+	options options
+	config  *config.Config
+	client  *libvirt.Client
+	held    []kernel.Held // what stood before, where that was read
+}
+
+// each reports whether any of the VMs' rules could not be programmed.
+func (a *applier) each(ctx context.Context, names []string) (failed bool) {
+	p, std := startProgress(a.std, len(names))
 	defer p.end()
+	a.std = std
 	alone := func(name string) {
-		err := anew(ctx, func(ctx context.Context) error { return applyOne(ctx, std, o, c, client, name) })
-		if err != nil {
+		if err := anew(ctx, func(ctx context.Context) error { return a.one(ctx, name) }); err != nil {
 			errorf(std, "%v", err)
 			failed = true
 		}
 	}
-	if !o.all || o.dryRun {
+	if !a.options.all || a.options.dryRun {
 		for i, name := range names {
 			p.step(i, name)
 			alone(name)
 		}
 		return failed
 	}
+	_ = anew(ctx, func(ctx context.Context) (err error) {
+		a.held, err = kernel.Read(ctx) // all at once; what is not read is programmed
+		return err
+	})
 	for i := 0; i < len(names); i += transactionVMs {
 		many := names[i:min(i+transactionVMs, len(names))]
 		begin := func(place int) { p.step(i+place, many[place]) }
 		_ = anew(ctx, func(ctx context.Context) error {
-			failed = !applyMany(ctx, std, c, client, many, begin, alone) || failed
+			failed = !a.many(ctx, many, begin, alone) || failed
 			return nil
 		})
 	}
@@ -99,23 +113,24 @@ func anew(ctx context.Context, step func(context.Context) error) error {
 	return step(ctx)
 }
 
-func applyOne(ctx context.Context, std streams, o options, c *config.Config, client *libvirt.Client, name string) error {
-	return planned(ctx, c, client, name, func(ctx context.Context, d *domain.Domain, made plan.Plan, former former) error {
+// one programs the rules of one VM.
+func (a *applier) one(ctx context.Context, name string) error {
+	return planned(ctx, a.config, a.client, name, func(ctx context.Context, d *domain.Domain, made plan.Plan, former former) error {
 		for _, w := range made.Warnings {
-			warningf(std, "%s", w)
+			warningf(a.std, "%s", w)
 		}
-		if o.dryRun {
-			return preview(ctx, std, o, made.Tables, former)
+		if a.options.dryRun {
+			return preview(ctx, a.std, a.options, made.Tables, former)
 		}
-		if err := replace(ctx, d, made, former); err != nil {
+		if err := settle(ctx, d, made, former); err != nil {
 			return err
 		}
-		if !o.all {
-			if w := raiseFirst(ctx, c, d); w != "" {
-				warningf(std, "VM %q: %s", name, w)
+		if !a.options.all {
+			if w := raiseFirst(ctx, a.config, d); w != "" {
+				warningf(a.std, "VM %q: %s", name, w)
 			}
 		}
-		tellApplied(std, d, made)
+		tellApplied(a.std, d, made)
 		return nil
 	})
 }
@@ -168,15 +183,16 @@ func planned(ctx context.Context, c *config.Config, client *libvirt.Client, name
 	return do(ctx, d, made, ownedBefore(stood, d))
 }
 
-// replace programs a running VM's rules in place of those that it had.
-func replace(ctx context.Context, d *domain.Domain, made plan.Plan, former former) error {
-	if err := kernel.Replace(ctx, made.Tables, former); err != nil {
+// settle has a running VM's rules stand, those that do already and others in place of
+// what stood.
+func settle(ctx context.Context, d *domain.Domain, made plan.Plan, former former) error {
+	if err := kernel.Settle(ctx, made.Tables, former); err != nil {
 		return fmt.Errorf("VM %q: %w", d.Name, err)
 	}
 	return nil
 }
 
-// tellApplied says what was programmed for a VM.
+// tellApplied says what stands for a VM.
 func tellApplied(std streams, d *domain.Domain, made plan.Plan) {
 	if len(made.Tables) == len(made.Open) {
 		notef(std, "VM %q has no direct interface on a configured parent", d.Name)

@@ -7,7 +7,6 @@ import (
 	"macvtap-filter/internal/domain"
 	"macvtap-filter/internal/host"
 	"macvtap-filter/internal/kernel"
-	"macvtap-filter/internal/libvirt"
 	"macvtap-filter/internal/plan"
 	"macvtap-filter/internal/ruleset"
 )
@@ -24,11 +23,11 @@ type plannedVM struct {
 	made   plan.Plan
 }
 
-// applyMany programs VMs' rules in one transaction, and reports whether it told of no
+// many programs VMs' rules in one transaction, and reports whether it told of no
 // error. What is wrong with one VM is told, and keeps no other from its rules; where
 // the transaction fails, alone tries each for itself, so that the error is its own. It
 // says with begin that it turns to a VM, by its place among the names.
-func applyMany(ctx context.Context, std streams, c *config.Config, client *libvirt.Client, names []string, begin func(place int), alone func(name string)) bool {
+func (a *applier) many(ctx context.Context, names []string, begin func(place int), alone func(name string)) bool {
 	stood, err := kernel.Tables(ctx)
 	if err != nil {
 		for _, name := range names {
@@ -40,19 +39,19 @@ func applyMany(ctx context.Context, std streams, c *config.Config, client *libvi
 	var domains []*domain.Domain
 	for place, name := range names {
 		begin(place)
-		d, err := liveDomain(ctx, client, name)
+		d, err := liveDomain(ctx, a.client, name)
 		if err != nil {
 			failures = append(failures, err)
 			continue
 		}
 		domains = append(domains, d)
 	}
-	vms, unplanned, err := replaceMany(ctx, c, domains, stood)
+	vms, unplanned, err := settleMany(ctx, a.config, domains, stood, a.held)
 	if err == nil {
 		failures = append(failures, unplanned...)
 	}
 	for _, failure := range failures {
-		errorf(std, "%v", failure)
+		errorf(a.std, "%v", failure)
 	}
 	if err != nil {
 		for _, d := range domains {
@@ -61,18 +60,18 @@ func applyMany(ctx context.Context, std streams, c *config.Config, client *libvi
 	}
 	for _, vm := range vms {
 		for _, w := range vm.made.Warnings {
-			warningf(std, "%s", w)
+			warningf(a.std, "%s", w)
 		}
-		tellApplied(std, vm.domain, vm.made)
+		tellApplied(a.std, vm.domain, vm.made)
 	}
 	return len(failures) == 0
 }
 
-// replaceMany plans VMs' rules and programs them in place of all that these VMs have of
-// what stood before their XML was read. It gives the VMs whose rules stand, and why
+// settleMany plans VMs' rules and programs those that do not stand among what is held,
+// in place of all that these VMs have of what stood before their XML was read. It gives the VMs whose rules stand, and why
 // others' could not be planned. An error is of the transaction, or of the host, and no
 // VM's own.
-func replaceMany(ctx context.Context, c *config.Config, domains []*domain.Domain, stood []kernel.Standing) (vms []plannedVM, failures []error, err error) {
+func settleMany(ctx context.Context, c *config.Config, domains []*domain.Domain, stood []kernel.Standing, held []kernel.Held) (vms []plannedVM, failures []error, err error) {
 	unlock, err := kernel.Lock(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -100,7 +99,7 @@ func replaceMany(ctx context.Context, c *config.Config, domains []*domain.Domain
 		tables = append(tables, made.Tables...)
 		owners = append(owners, d)
 	}
-	if err := kernel.Replace(ctx, tables, ownedBefore(stood, owners...)); err != nil {
+	if err := kernel.SettleSince(ctx, held, tables, ownedBefore(stood, owners...)); err != nil {
 		return nil, nil, err
 	}
 	return vms, failures, nil

@@ -54,7 +54,7 @@ func TestPluggedInMeanwhile(t *testing.T) {
 			return err
 		}
 		protect("macvtap2")
-		if _, failures, err := replaceMany(ctx, c, []*domain.Domain{vms["macvtap0"]}, stood); err != nil || len(failures) > 0 {
+		if _, failures, err := settleMany(ctx, c, []*domain.Domain{vms["macvtap0"]}, stood, nil); err != nil || len(failures) > 0 {
 			t.Error(failures, err)
 		}
 		stands, err := kernel.Tables(ctx)

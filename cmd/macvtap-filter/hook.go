@@ -172,7 +172,7 @@ func (h *hookCall) protect(ctx context.Context, running bool) error {
 		made.Warnings = append(made.Warnings, plan.Warning{Text: fmt.Sprintf("VM %q: %s", d.Name, w)})
 	}
 	if running {
-		err = kernel.Replace(ctx, made.Tables, ownedBy(d))
+		err = kernel.Settle(ctx, made.Tables, ownedBy(d))
 	} else {
 		err = kernel.Create(ctx, made.Tables)
 	}

@@ -32,7 +32,7 @@ const usage = `macvtap-filter closes the local network to VMs on macvtap devices
 usage: macvtap-filter [--config FILE] COMMAND …
 
 commands:
-  apply VM… | --all     program the rules of running VMs again
+  apply VM… | --all     have the rules of running VMs stand as they should
   remove VM… | --all    remove the rules of VMs
   status [VM…]          show interfaces, their rules' state, and what was dropped
   verify [VM… | --all]  compare the kernel with what should be there, and mend it
@@ -55,9 +55,10 @@ exit codes: 0 done; 1 failed, or verify found a difference; 2 wrong usage, confi
 
 const applyUsage = `usage: macvtap-filter apply [--dry-run] [--diff] VM… | --all
 
-Asks libvirt for the live XML of running VMs and programs their rules again, each
-VM's in one transaction. With --all, every running VM; rules of devices that are
-gone are removed, too.
+Asks libvirt for the live XML of running VMs and programs their rules, each VM's in
+one transaction. An interface whose rules stand as they should keeps these, and what
+they counted. With --all, every running VM; rules of devices that are gone are
+removed, too.
 
   --dry-run      print the rules instead, as nft text, and change nothing
   --diff         print how they would differ from those that stand instead, as a

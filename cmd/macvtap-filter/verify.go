@@ -250,7 +250,7 @@ func (v *verifier) repair(ctx context.Context, found []drift.Finding) ([]drift.F
 		}
 		mended[f.VM] = true
 		err := anew(ctx, func(ctx context.Context) error {
-			return planned(ctx, v.config, v.client, f.VM, replace)
+			return planned(ctx, v.config, v.client, f.VM, settle)
 		})
 		if err != nil {
 			v.fail(err)

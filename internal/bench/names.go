@@ -11,13 +11,14 @@ const (
 
 // The hook calls that are timed, in the order of a VM's life.
 const (
-	FirstStart = "first start" // no table stands
-	Reapply    = "re-apply"    // the table stands
+	FirstStart = "first start"             // no table stands
+	Reapply    = "re-apply"                // the table stands, as it should
+	Anew       = "re-apply of other rules" // another table stands
 	Stop       = "stop"
 )
 
 // HookCalls are all of them.
-var HookCalls = []string{FirstStart, Reapply, Stop}
+var HookCalls = []string{FirstStart, Reapply, Anew, Stop}
 
 // HookCall names a hook's call for a VM with so many NICs.
 func HookCall(call, hook string, nics int) string {

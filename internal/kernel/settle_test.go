@@ -1,0 +1,128 @@
+package kernel_test
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"testing"
+
+	"macvtap-filter/internal/kernel"
+	"macvtap-filter/internal/lab"
+	"macvtap-filter/internal/offload"
+	"macvtap-filter/internal/ruleset"
+)
+
+// TestSettle has two devices' rules stand again after something was done to the first
+// one's: these are programmed, and what stands as it should is let alone.
+func TestSettle(t *testing.T) {
+	const first, second = "macvtap-filter-macvtap0", "macvtap-filter-macvtap1"
+	by := func(command ...string) func(*testing.T, *lab.Network, *lab.Tap) {
+		return func(t *testing.T, n *lab.Network, _ *lab.Tap) {
+			t.Helper()
+			nft(t, n.Hypervisor, "", command...)
+		}
+	}
+	for _, test := range []struct {
+		about string
+		spoil func(*testing.T, *lab.Network, *lab.Tap)
+		kept  bool
+	}{
+		{"nothing happened", func(*testing.T, *lab.Network, *lab.Tap) {}, true},
+		{"its table is gone", by("delete", "table", "netdev", first), false},
+		{"a chain is empty", by("flush", "chain", "netdev", first, "from-vm"), false},
+		{"a rule more", by("insert", "rule", "netdev", first, "to-vm", "accept"), false},
+		{"no host is allowed", by("flush", "set", "netdev", first, "allow-ipv4"), false},
+		{"the table sleeps", by("add", "table", "netdev", first, "{ flags dormant; }"), false},
+		{"a counter more", by("add", "counter", "netdev", first, "mine"), false},
+		{"the check of offloads is gone", func(t *testing.T, n *lab.Network, tap *lab.Tap) {
+			t.Helper()
+			if err := n.Hypervisor.Do(func() error { return offload.Detach(tap.Index) }); err != nil {
+				t.Fatal(err)
+			}
+		}, false},
+	} {
+		t.Run(test.about, func(t *testing.T) {
+			n, tap := network(t)
+			ns := n.Hypervisor
+			addTap(t, n, "macvtap1", otherMAC)
+			made := tables(t, vm(vmUUID, tap.Name, "macvtap1"), "")
+			create(t, ns, made)
+			denied := out.udp(t, "192.168.2.77", 53)
+			crosses(t, n, tap, out, sample{"denied, by the rules as they were", denied, false})
+			before := handles(t, ns)
+			test.spoil(t, n, tap)
+			// A stale table beside them goes all the same.
+			create(t, ns, tables(t, vm(otherUUID, "lo"), "[policy.default]\noffload = \"pass\"\n"))
+
+			err := within(t, ns, func(ctx context.Context) error { return kernel.Settle(ctx, made, owned(otherUUID)) })
+			if err != nil {
+				t.Fatal(err)
+			}
+			after := handles(t, ns)
+			if names := slices.Sorted(maps.Keys(after)); !slices.Equal(names, []string{first, second}) {
+				t.Fatalf("%q stand", names)
+			}
+			if kept := after[first] == before[first]; kept != test.kept {
+				t.Errorf("kept: %t, want %t", kept, test.kept)
+			}
+			if after[second] != before[second] {
+				t.Error("the other device's rules were programmed again")
+			}
+			for i, h := range read(t, ns, first, second) {
+				if !ruleset.Same(made[i], h.Table) {
+					t.Error(ruleset.Diff("should", made[i], "stands", h.Table))
+				}
+				want := 0
+				if h.Name == first && test.kept {
+					want = 1
+				}
+				if got := int(h.Counts["from-vm-denied-ipv4"].Packets); got != want {
+					t.Errorf("%s counted %d, want %d", h.Name, got, want)
+				}
+			}
+			crosses(t, n, tap, out, sample{"denied", denied, false})
+		})
+	}
+}
+
+// TestSettleSince has rules programmed by somebody else after they were read: what was
+// read says nothing of them any more.
+func TestSettleSince(t *testing.T) {
+	n, tap := network(t)
+	ns := n.Hypervisor
+	addTap(t, n, "macvtap1", otherMAC)
+	made := tables(t, vm(vmUUID, tap.Name, "macvtap1"), "")
+	create(t, ns, made)
+	before, held := handles(t, ns), read(t, ns)
+	replace(t, ns, tables(t, vm(vmUUID, tap.Name), "[policy.default]\nallow = [\"192.168.2.77\"]\n"), func(kernel.Standing) bool { return false })
+	opened := out.udp(t, "192.168.2.77", 53)
+	crosses(t, n, tap, out, sample{"allowed by the other rules", opened, true})
+	err := within(t, ns, func(ctx context.Context) error {
+		return kernel.SettleSince(ctx, held, made, func(kernel.Standing) bool { return false })
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	crosses(t, n, tap, out, sample{"denied again", opened, false})
+	after := handles(t, ns)
+	if after["macvtap-filter-macvtap1"] != before["macvtap-filter-macvtap1"] {
+		t.Error("the rules that nobody touched were programmed again")
+	}
+}
+
+// handles gives the tables' identities in the kernel by their names.
+func handles(t *testing.T, ns *lab.Namespace) map[string]uint64 {
+	t.Helper()
+	of := map[string]uint64{}
+	err := within(t, ns, func(ctx context.Context) error {
+		standing, err := kernel.Tables(ctx)
+		for _, s := range standing {
+			of[s.Name] = s.Handle
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return of
+}
