@@ -3,6 +3,7 @@
 package domain
 
 import (
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -18,8 +19,10 @@ import (
 // REMOTE_STRING_MAX), so no real domain's XML is larger.
 const MaxSize = 4 << 20
 
-// maxDepth bounds how deep elements nest; libvirt's own stay below 20.
-const maxDepth = 64
+// maxDepth bounds how deep elements nest. It is the bound of libvirt's own reader
+// (libxml2's xmlParserMaxDepth). A disk's snapshots are <backingStore> in
+// <backingStore>, of which libvirt takes 200.
+const maxDepth = 256
 
 // A Domain is a virtual machine as libvirt describes it.
 type Domain struct {
@@ -112,12 +115,12 @@ func Parse(r io.Reader) (*Domain, error) {
 	if err != nil {
 		return nil, &Error{Err: err}
 	}
-	d := &Domain{Name: text(root, "name"), UUID: strings.ToLower(text(root, "uuid"))}
+	d := &Domain{Name: text(root, "name")}
 	if d.Name == "" {
 		return nil, &Error{Err: errors.New("<domain> has no <name>")}
 	}
-	if d.UUID != "" && !validUUID(d.UUID) {
-		return nil, &Error{d.Name, fmt.Errorf("%q is no UUID", d.UUID)}
+	if d.UUID, err = parseUUID(text(root, "uuid")); err != nil {
+		return nil, &Error{d.Name, err}
 	}
 	if err := d.parseInterfaces(root); err != nil {
 		return nil, &Error{d.Name, err}
@@ -282,16 +285,16 @@ func attribute(e *etree.Element, key string) string {
 	return ""
 }
 
-func validUUID(s string) bool {
-	if len(s) != 36 {
-		return false
+// parseUUID gives a UUID as libvirt writes it, and "" for none. What people write
+// may have hyphens in other places or none, capital letters, and blanks around
+// (libvirt's src/util/viruuid.c, virUUIDParse).
+func parseUUID(written string) (string, error) {
+	if written == "" {
+		return "", nil
 	}
-	for i, c := range []byte(s) {
-		hyphen := i == 8 || i == 13 || i == 18 || i == 23
-		hex := c >= '0' && c <= '9' || c >= 'a' && c <= 'f'
-		if hyphen && c != '-' || !hyphen && !hex {
-			return false
-		}
+	b, err := hex.DecodeString(strings.ReplaceAll(strings.TrimSpace(written), "-", ""))
+	if err != nil || len(b) != 16 {
+		return "", fmt.Errorf("%q is no UUID", written)
 	}
-	return true
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:]), nil
 }

@@ -105,7 +105,10 @@ func TestParseNames(t *testing.T) {
 func TestParseUUID(t *testing.T) {
 	for xml, want := range map[string]string{
 		"": "",
-		"<uuid>6695EB01-F6A4-8304-79AA-97F2502E193F</uuid>": "6695eb01-f6a4-8304-79aa-97f2502e193f",
+		"<uuid>6695EB01-F6A4-8304-79AA-97F2502E193F</uuid>":       "6695eb01-f6a4-8304-79aa-97f2502e193f",
+		"<uuid>6695EB01F6A4830479AA97F2502E193F</uuid>":           "6695eb01-f6a4-8304-79aa-97f2502e193f",
+		"<uuid>\n  6695eb01-f6a4-8304-79aa-97f2502e193f\n</uuid>": "6695eb01-f6a4-8304-79aa-97f2502e193f",
+		"<uuid>6695eb01f6a4-8304-79aa97f2-502e193f</uuid>":        "6695eb01-f6a4-8304-79aa-97f2502e193f",
 	} {
 		d, err := Parse(strings.NewReader("<domain><name>a</name>" + xml + "</domain>"))
 		if err != nil {
@@ -140,5 +143,20 @@ func TestInterfaceString(t *testing.T) {
 	}
 	if got := (Interface{Number: 2}).String(); got != "interface 2" {
 		t.Errorf("%s", got)
+	}
+}
+
+// A disk may have as many snapshots as libvirt takes: it writes each one's image
+// into the one before.
+func TestParseSnapshots(t *testing.T) {
+	const layers = 200
+	disk := "<disk type='file'>" + strings.Repeat("<backingStore type='file'><source file='/a'><encryption><secret/></encryption></source>", layers) +
+		strings.Repeat("</backingStore>", layers) + "</disk>"
+	d, err := Parse(strings.NewReader(vm(disk + direct)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(d.Direct) != 1 {
+		t.Errorf("%d direct interfaces, want one", len(d.Direct))
 	}
 }

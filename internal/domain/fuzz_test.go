@@ -34,7 +34,7 @@ func FuzzParse(f *testing.F) {
 		if d.Name == "" {
 			t.Error("no name")
 		}
-		if d.UUID != "" && !validUUID(d.UUID) {
+		if again, err := parseUUID(d.UUID); err != nil || again != d.UUID {
 			t.Errorf("UUID %q", d.UUID)
 		}
 		devices := map[string]bool{}
