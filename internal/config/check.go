@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"path"
 	"regexp"
 	"slices"
@@ -53,12 +54,16 @@ func (c checker) first() error {
 	return fmt.Errorf("%s:%d: %s", c.file, line, p.text)
 }
 
+// noName is what no device's name holds (Linux net/core/dev.c, dev_valid_name). A
+// parent with a blank at its end would silently leave the NIC that was meant open.
+const noName = "/ \t\n\v\f\r"
+
 func (c *Config) check(check checker, raw *file) {
 	if len(raw.Parents) == 0 {
 		check.add("parents", "no parents: name the NICs to guard, as in parents = [\"eth0\"]")
 	}
 	for i, p := range raw.Parents {
-		if _, err := path.Match(p, ""); err != nil || p == "" {
+		if _, err := path.Match(p, ""); err != nil || p == "" || strings.ContainsAny(p, noName) {
 			check.add("parents."+strconv.Itoa(i), "parents: %q is no name or glob", p)
 		}
 	}
@@ -172,6 +177,9 @@ var uuid = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`)
 })
 
+// limitedBroadcast is every host's address (RFC 919).
+var limitedBroadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
+
 func (c *Config) checkVM(check checker, at string, raw fileVM) vm {
 	v := vm{policy: DefaultPolicy}
 	switch {
@@ -193,7 +201,7 @@ func (c *Config) checkVM(check checker, at string, raw fileVM) vm {
 	}
 	for i, text := range raw.Addresses {
 		address, err := parseAddr(text)
-		if err == nil && (address.IsUnspecified() || address.IsMulticast() || address.IsLoopback()) {
+		if err == nil && (address.IsUnspecified() || address.IsMulticast() || address.IsLoopback() || address == limitedBroadcast) {
 			err = fmt.Errorf("%q is no address that a VM can have", text)
 		}
 		if err != nil {
@@ -201,7 +209,9 @@ func (c *Config) checkVM(check checker, at string, raw fileVM) vm {
 		}
 		v.addresses = append(v.addresses, address)
 	}
-	if _, ok := c.policies[v.policy]; !ok {
+	if _, ok := c.policies[v.policy]; !ok && !validPolicyName(v.policy) {
+		check.add(at+".policy", "[[vm]]: policy = %q: want a policy's name, as in [policy.NAME]", v.policy)
+	} else if !ok {
 		check.add(at+".policy", "[[vm]]: nobody defines the policy %q: write a section [policy.%s]", v.policy, v.policy)
 	}
 	return v

@@ -5,6 +5,7 @@
 package config
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -106,6 +107,9 @@ type vm struct {
 func Load(file string) (*Config, error) {
 	text, err := read(file)
 	if errors.Is(err, fs.ErrNotExist) {
+		if file == "" {
+			return nil, errors.New("no configuration: --config names no file")
+		}
 		return nil, fmt.Errorf("no configuration: write %s with at least a line like: parents = [\"eth0\"]", file)
 	}
 	if err != nil {
@@ -134,6 +138,8 @@ func read(file string) ([]byte, error) {
 
 // Parse checks the text of a configuration file; file is its name in messages.
 func Parse(file string, text []byte) (*Config, error) {
+	// Editors on Windows begin files so, and TOML does not say what that is.
+	text = bytes.TrimPrefix(text, []byte("\ufeff"))
 	check := newChecker(file, text)
 	raw, err := decode(check, text)
 	if err != nil {

@@ -181,3 +181,16 @@ func TestLoad(t *testing.T) {
 		t.Errorf("a huge file: %v", err)
 	}
 }
+
+func TestParseByteOrderMark(t *testing.T) {
+	c, err := Parse("config.toml", []byte("\ufeffparents = [\"a\"]\r\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(c.Parents) != 1 || c.Parents[0] != "a" {
+		t.Errorf("parents %q, want a", c.Parents)
+	}
+	if _, err := Parse("config.toml", []byte("\ufeff# …\nfoo = 1\n")); err == nil || !strings.HasPrefix(err.Error(), "config.toml:2: unknown key foo") {
+		t.Errorf("error %v, want one of line 2", err)
+	}
+}

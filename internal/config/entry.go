@@ -77,6 +77,9 @@ func parseRange(s string) (netipx.IPRange, error) {
 	if !isRange {
 		last = first
 	}
+	if _, err := netip.ParseAddr(s); err != nil && !isRange {
+		return netipx.IPRange{}, fmt.Errorf("%q is no address, and no word (%s, %s, %s, %s)", s, Gateway, DNS, Broadcast, OnLink)
+	}
 	from, err := parseAddr(first)
 	if err != nil {
 		return netipx.IPRange{}, fmt.Errorf("%q: %w", s, err)
@@ -112,7 +115,7 @@ func parseAddr(s string) (netip.Addr, error) {
 	a, err := netip.ParseAddr(s)
 	switch {
 	case err != nil:
-		return a, fmt.Errorf("%q is no address, and no word (%s, %s, %s, %s)", s, Gateway, DNS, Broadcast, OnLink)
+		return a, fmt.Errorf("%q is no address", s)
 	case a.Zone() != "":
 		return a, fmt.Errorf("%q: leave out the zone", s)
 	case a.Is4In6():

@@ -79,10 +79,16 @@ func TestParseErrors(t *testing.T) {
 		{about: "empty file", text: "", line: -1, want: "no parents"},
 		{about: "no parents", text: "\nparents = []", want: "no parents"},
 		{about: "empty parent", text: `parents = ["a", ""]`, want: `parents: "" is no name or glob`},
+		{about: "blank behind a parent", text: "parents = [\"a\",\n\"eth0 \"]", want: `parents: "eth0 " is no name or glob`},
+		{about: "parent with a slash", text: "parents = [\"a\",\n\"/dev/eth0\"]", want: `parents: "/dev/eth0" is no name or glob`},
 		{about: "bad glob", text: "parents = [\"a\",\n\"b[\"]", want: `parents: "b[" is no name or glob`},
 		{about: "reconnect", text: parents + `reconnect = "Kill"`, want: `reconnect = "Kill": want "keep" or "kill"`},
 
 		// Policies.
+		{about: "key of no policy", text: parents + "[policy]\ndeny = []", want: "policy.deny: is in no section: want it below [policy.NAME], as [policy.default]"},
+		{about: "gateway's MAC address of everybody", text: parents + "[policy.x]\nisolate = true\ngateway_macs = [\"ff:ff:ff:ff:ff:ff\"]", want: `gateway_macs: "ff:ff:ff:ff:ff:ff" is no MAC address that a gateway can have`},
+		{about: "gateway's MAC address of a group", text: parents + "[policy.x]\nisolate = true\ngateway_macs = [\"02:00:00:00:00:01\",\n\"01:00:5e:00:00:01\"]", want: "that a gateway can have"},
+		{about: "gateway's MAC address of nobody", text: parents + "[policy.x]\nisolate = true\ngateway_macs = [\"00:00:00:00:00:00\"]", want: "that a gateway can have"},
 		{about: "policy's name", text: parents + "[policy.\"a b\"]", want: `policy "a b": want a name`},
 		{about: "policy's empty name", text: parents + "[policy.\"\"]", want: `policy "": want a name`},
 		{about: "policy's long name", text: parents + "[policy." + strings.Repeat("a", 33) + "]", want: "at most 32"},
@@ -117,6 +123,9 @@ func TestParseErrors(t *testing.T) {
 		{about: "short uuid", text: parents + "[[vm]]\nuuid = \"6695eb01\"", want: `uuid = "6695eb01" is no UUID`},
 		{about: "no hexadecimal uuid", text: parents + "[[vm]]\nuuid = \"6695eb01-f6a4-8304-79aa-97f2502e193z\"", want: "is no UUID"},
 		{about: "uuid without hyphens", text: parents + "[[vm]]\nuuid = \"6695eb01f6a4830479aa97f2502e193f0000\"", want: "is no UUID"},
+		{about: "VM's address a word", text: parents + "[[vm]]\nname = \"a\"\naddresses = [\"gateway\"]", want: `addresses: "gateway" is no address`},
+		{about: "VM's address a broadcast address", text: parents + "[[vm]]\nname = \"a\"\naddresses = [\"255.255.255.255\"]", want: `"255.255.255.255" is no address that a VM can have`},
+		{about: "empty policy", text: parents + "[[vm]]\nname = \"a\"\npolicy = \"\"", want: `policy = "": want a policy's name`},
 		{about: "undefined policy", text: parents + "[[vm]]\nname = \"a\"\n[[vm]]\nname = \"b\"\npolicy = \"dmz\"", want: `nobody defines the policy "dmz"`},
 		{about: "the first of two", text: parents + "[[vm]]\nname = \"\"\n\n[policy.x]\nallow = [\"x\"]", line: 3, want: "name"},
 	}

@@ -48,6 +48,9 @@ func checkRules(check checker, at string, raw filePolicy) Rules {
 		mac, err := net.ParseMAC(text)
 		if err != nil || len(mac) != 6 {
 			check.add(at+".gateway_macs."+strconv.Itoa(i), "gateway_macs: %q is no MAC address", text)
+		} else if group := mac[0]&1 != 0; group || [6]byte(mac) == [6]byte{} {
+			// A group's would open what isolate closes: every host takes such a frame.
+			check.add(at+".gateway_macs."+strconv.Itoa(i), "gateway_macs: %q is no MAC address that a gateway can have", text)
 		}
 		r.GatewayMACs = append(r.GatewayMACs, mac)
 	}

@@ -33,6 +33,10 @@ func (c checker) shape(at, key string, value any, t reflect.Type) {
 		}
 	case t.Kind() == reflect.Map && isTable:
 		for _, k := range slices.Sorted(maps.Keys(table)) {
+			if _, isKey := tomlKeys(t.Elem())[k]; isKey && reflect.TypeOf(table[k]) != treeType(t.Elem()) {
+				c.add(join(at, k), "%s: is in no section: want it below [%s.NAME], as [%s.%s]", join(key, k), key, key, DefaultPolicy)
+				continue
+			}
 			c.shape(join(at, k), join(key, written(k)), table[k], t.Elem())
 		}
 	case t.Kind() == reflect.Slice && isList:
