@@ -101,10 +101,15 @@ func (h *Host) addFacts(f *facts.Facts, index int) error {
 	return nil
 }
 
+// linkRouters is the link's subnet-router anycast address.
+var linkRouters = netip.MustParseAddr("fe80::")
+
 // addNeighbours adds the gateways' MAC addresses, and the link-local addresses under
 // which these same gateways said they are IPv6 routers (RFC 4861, 4.4): their
 // advertisements come from there, whatever address the host's routes name. Any
 // host of the LAN may say that it is a router; only a default route makes it one.
+// To the subnet-router anycast address every machine answers that forwards (RFC
+// 4291, 2.6.1), not the gateway alone.
 func (h *Host) addNeighbours(f *facts.Facts, index int) error {
 	// The library's request for neighbours does not stand the kernel's strict
 	// check (net/core/neighbour.c, neigh_valid_dump_req).
@@ -122,7 +127,7 @@ func (h *Host) addNeighbours(f *facts.Facts, index int) error {
 	for _, n := range neighbours {
 		a, ok := netipx.FromStdIP(n.IP)
 		sameMAC := func(m facts.MAC) bool { return bytes.Equal(m, n.HardwareAddr) }
-		if ok && a.Is6() && a.IsLinkLocalUnicast() && n.Flags&netlink.NTF_ROUTER != 0 && slices.ContainsFunc(f.GatewayMACs, sameMAC) {
+		if ok && a.Is6() && a.IsLinkLocalUnicast() && a != linkRouters && n.Flags&netlink.NTF_ROUTER != 0 && slices.ContainsFunc(f.GatewayMACs, sameMAC) {
 			f.Gateway = append(f.Gateway, a)
 		}
 	}

@@ -28,6 +28,7 @@ func TestOnlyADefaultRouteMakesARouter(t *testing.T) {
 		flags int
 	}{
 		{"192.168.2.1", router, 0}, {"fe80::1", router, netlink.NTF_ROUTER},
+		{"fe80::", router, netlink.NTF_ROUTER}, // answered by every machine that forwards
 		{"2001:db8:2::9", router, netlink.NTF_ROUTER}, {"fe80::9", router, 0},
 		{"fe80::77", other, netlink.NTF_ROUTER}, {"2001:db8:2::77", other, netlink.NTF_ROUTER}, {"192.168.2.77", other, 0},
 	} {
