@@ -4,5 +4,5 @@
 // The kernel is fetched with apt-get and unpacked into the user's cache, never
 // installed, so that tests can run on a second kernel, and give libvirt a guest
 // to start, on a machine that was prepared with nothing but Debian packages:
-// apt, dpkg, kmod, busybox-static, qemu-system-x86, and libc-bin for ldd.
+// apt, dpkg, xz-utils, kmod, busybox-static, qemu-system-x86, and libc-bin for ldd.
 package guest

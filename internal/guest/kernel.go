@@ -47,22 +47,79 @@ func Kernel(ctx context.Context) (*KernelImage, error) {
 	if vmlinuz != "" || modules != "" {
 		return namedKernel(vmlinuz, modules)
 	}
-	pkg, err := newestPackage(ctx)
+	pkg, err := machineApt.newest(ctx)
 	if err != nil {
 		return nil, err
 	}
+	cache, err := kernelCache()
+	if err != nil {
+		return nil, err
+	}
+	return unpacked(ctx, machineApt, pkg, cache)
+}
+
+// KernelOf returns Debian's newest cloud kernel of a version such as "6.12". It is
+// looked for in the user's cache, among the packages that the machine's apt knows,
+// and in other suites of the mirror that apt uses, in this order.
+//
+// It fails when none of them has such a kernel, and as [Kernel] does.
+func KernelOf(ctx context.Context, version string) (*KernelImage, error) {
+	cache, err := kernelCache()
+	if err != nil {
+		return nil, err
+	}
+	cached, err := filepath.Glob(filepath.Join(cache, "linux-image-"+version+".*"))
+	if err != nil {
+		return nil, fmt.Errorf("kernel %q: %w", version, err)
+	}
+	if dir := last(cached); dir != "" {
+		return kernelIn(dir)
+	}
+	pkg, err := machineApt.newestOf(ctx, version)
+	if err != nil {
+		return nil, err
+	}
+	if pkg != "" {
+		return unpacked(ctx, machineApt, pkg, cache)
+	}
+	others, err := suitesApt(ctx, filepath.Join(filepath.Dir(cache), "apt"))
+	if err != nil {
+		return nil, fmt.Errorf("kernel %s: %w", version, err)
+	}
+	if pkg, err = others.newestOf(ctx, version); err != nil {
+		return nil, err
+	}
+	if pkg == "" {
+		return nil, fmt.Errorf("kernel %s: no package among apt's own, nor in Debian's %s", version, strings.Join(suites, ", "))
+	}
+	return unpacked(ctx, others, pkg, cache)
+}
+
+// kernelCache is the directory in which each kernel package is unpacked.
+func kernelCache() (string, error) {
 	cache, err := os.UserCacheDir()
 	if err != nil {
-		return nil, fmt.Errorf("kernel cache: %w", err)
+		return "", fmt.Errorf("kernel cache: %w", err)
 	}
-	dir := filepath.Join(cache, "macvtap-filter", "kernels", pkg)
+	return filepath.Join(cache, "macvtap-filter", "kernels"), nil
+}
+
+// unpacked returns the kernel of a package, which it fetches unless it is in the
+// cache.
+func unpacked(ctx context.Context, a apt, pkg, cache string) (*KernelImage, error) {
+	dir := filepath.Join(cache, pkg)
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-		if err := fetchPackage(ctx, pkg, dir); err != nil {
+		if err := a.fetch(ctx, pkg, dir); err != nil {
 			return nil, fmt.Errorf("kernel package %s: %w", pkg, err)
 		}
 	} else if err != nil {
 		return nil, fmt.Errorf("kernel cache: %w", err)
 	}
+	return kernelIn(dir)
+}
+
+// kernelIn is the kernel in a directory of the cache.
+func kernelIn(dir string) (*KernelImage, error) {
 	k, err := unpackedKernel(dir)
 	if err != nil {
 		return nil, fmt.Errorf("%w (remove %s to fetch it again)", err, dir)
@@ -84,17 +141,19 @@ func namedKernel(vmlinuz, modules string) (*KernelImage, error) {
 	return &KernelImage{Vmlinuz: vmlinuz, ModulesDir: modules, Release: filepath.Base(modules)}, nil
 }
 
-// unpackedKernel finds the parts of a kernel package unpacked into dir.
+// unpackedKernel finds the parts of a kernel package unpacked into dir. The image
+// is among the modules since Linux 7.0.
 func unpackedKernel(dir string) (*KernelImage, error) {
-	vmlinuz, err := one(filepath.Join(dir, "boot", "vmlinuz-*"))
-	if err != nil {
-		return nil, err
-	}
 	modules, err := one(filepath.Join(dir, "lib", "modules", "*"))
 	if err != nil {
 		return nil, err
 	}
-	return &KernelImage{Vmlinuz: vmlinuz, ModulesDir: modules, Release: filepath.Base(modules)}, nil
+	k := &KernelImage{Vmlinuz: filepath.Join(modules, "vmlinuz"), ModulesDir: modules, Release: filepath.Base(modules)}
+	if _, err := os.Stat(k.Vmlinuz); err == nil {
+		return k, nil
+	}
+	k.Vmlinuz, err = one(filepath.Join(dir, "boot", "vmlinuz-*"))
+	return k, err
 }
 
 // one returns the single path that matches pattern.

@@ -14,10 +14,13 @@ import (
 // path a line, in the order in which insmod takes them.
 const ModulesList = "/modules.list"
 
+// ErrNoModule says that a kernel has not got a module.
+var ErrNoModule = errors.New("no module")
+
 // AddModules adds kernel modules and all that they depend on, and keeps
 // [ModulesList] up to date. A name is spelt as modprobe takes it, with - or _;
-// one that is built into the kernel adds nothing. It fails on a name that the
-// kernel has not got, and then leaves the initramfs as it was.
+// one that is built into the kernel adds nothing. It fails with [ErrNoModule]
+// on a name that the kernel has not got, and then leaves the initramfs as it was.
 func (r *Initramfs) AddModules(names ...string) error {
 	if r.kernel == nil {
 		return errors.New("initramfs: modules need a kernel to come from")
@@ -88,9 +91,9 @@ func (d *modulesDep) appendModule(order []string, name string) ([]string, error)
 	file, found := d.file[name]
 	switch {
 	case !found:
-		return nil, fmt.Errorf("no module %q", name)
+		return nil, fmt.Errorf("%w %q", ErrNoModule, name)
 	case !strings.HasSuffix(file, ".ko"):
-		// busybox's insmod takes plain modules only; Linux 6.1's are.
+		// busybox's insmod takes plain modules only; KernelOf's are.
 		return nil, fmt.Errorf("module %s is compressed", file)
 	case slices.Contains(order, file):
 		return order, nil

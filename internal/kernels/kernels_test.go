@@ -28,13 +28,28 @@ const repository = "../.."
 //go:embed init.sh
 var initScript []byte
 
-// TestKernel runs the suites on another kernel and reports their tests as its
+// versions are the kernels to run on, as in "6.1 6.12".
+var versions = strings.Fields(os.Getenv("MACVTAP_FILTER_KERNELS"))
+
+// TestKernel runs the suites on other kernels and reports their tests as its
 // own: TestKernel/6.1/internal/kernel/TestApply and so on.
 func TestKernel(t *testing.T) {
-	kernel, err := guest.Kernel(t.Context())
-	if err != nil {
-		t.Fatal(err)
+	if len(versions) == 0 {
+		kernel, err := guest.Kernel(t.Context())
+		must(t, err)
+		t.Run(kernel.Version(), func(t *testing.T) { runOn(t, kernel) })
 	}
+	for _, version := range versions {
+		t.Run(version, func(t *testing.T) {
+			kernel, err := guest.KernelOf(t.Context(), version)
+			must(t, err)
+			runOn(t, kernel)
+		})
+	}
+}
+
+// runOn runs the suites on a kernel.
+func runOn(t *testing.T, kernel *guest.KernelImage) {
 	initramfs := build(t, kernel)
 	console, transcript := boot(t, kernel, initramfs)
 
@@ -45,15 +60,13 @@ func TestKernel(t *testing.T) {
 	for _, module := range transcript.modules {
 		t.Errorf("module %s did not load", module)
 	}
-	t.Run(kernel.Version(), func(t *testing.T) {
-		ran := map[string]suite{}
-		for _, s := range transcript.suites {
-			ran[s.dir] = s
-		}
-		for _, dir := range suites {
-			t.Run(dir, func(t *testing.T) { reportSuite(t, ran[dir], dir) })
-		}
-	})
+	ran := map[string]suite{}
+	for _, s := range transcript.suites {
+		ran[s.dir] = s
+	}
+	for _, dir := range suites {
+		t.Run(dir, func(t *testing.T) { reportSuite(t, ran[dir], dir) })
+	}
 	if !transcript.done {
 		t.Error("the guest stopped before its last suite ended")
 	}
@@ -70,6 +83,11 @@ func build(t *testing.T, kernel *guest.KernelImage) string {
 	r := guest.NewInitramfs(kernel)
 	must(t, r.AddBusybox())
 	must(t, r.AddModules(modules...))
+	for _, name := range merged {
+		if err := r.AddModules(name); !errors.Is(err, guest.ErrNoModule) {
+			must(t, err)
+		}
+	}
 	for _, name := range programs {
 		hostPath, err := exec.LookPath(name)
 		must(t, err)

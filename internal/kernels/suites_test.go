@@ -22,12 +22,16 @@ var skips = map[string]string{
 // sockets, and nftables' counters, sets and simple matches) can be named too.
 // Linux 6.1 as Debian configures it has no nft_reject_netdev.
 var modules = []string{
-	"nf_tables", "nft_limit", "nft_log", "nft_objref", "nft_quota", "nft_numgen", "nft_hash",
+	"nf_tables", "nft_limit", "nft_log", "nft_quota", "nft_numgen", "nft_hash",
 	"nft_reject", "nft_fib_netdev", "nft_dup_netdev", "nft_fwd_netdev",
 	"nf_log_syslog", "nfnetlink_log",
 	"sch_ingress", "cls_bpf",
 	"af_packet", "macvlan", "macvtap", "tap", "tun", "veth", "bridge", "dummy", "8021q",
 }
+
+// merged are modules of some kernels that are part of another module in others:
+// nft_objref is in nf_tables since Linux 6.2.
+var merged = []string{"nft_objref"}
 
 // programs are what the tests call, besides what busybox has.
 var programs = []string{"nft"}
