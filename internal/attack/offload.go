@@ -91,11 +91,11 @@ func (l *list) offload() {
 	over("the port of a DHCP server", l.out(gateway.MAC, l.udp(vm.IPv4, gateway.IPv4, 67, 67, l.answer(layers.DHCPMsgTypeOffer, vm, victim, victim.IPv4))), 34, 0x9c, 0x40)
 
 	// Of a frame of EtherType 0 that is to be cut up the kernel takes the other's
-	// word for what it is.
+	// word for what it is: meta protocol says IPv4 of it.
 	f := l.fragments(vm.IPv4, l.Web.IPv4)
 	f.request.flags, f.request.start, f.request.offset = 0, 0, 0
 	unknown := func(frame []byte) []byte { return append(append(frame[:12:12], 0, 0), frame[14:]...) }
-	c := Case{Name: "EtherType 0, cut up as IPv4", Way: FromVM, Source: virtioSegments, Reason: "offload"}
+	c := Case{Name: "EtherType 0, cut up as IPv4", Way: FromVM, Source: virtioSegments, Reason: "llc"}
 	c.Requests = [][]byte{f.request.before(unknown(f.whole))}
 	for _, frame := range f.pieces {
 		c.Frames = append(c.Frames, unknown(frame))

@@ -27,18 +27,22 @@ func (s side) base(device string) {
 		c.drop("isolated", "not the gateway's MAC address", s.notGateway()...)
 		c.fastPath()
 	}
-	c.goTo("ipv4", ruleset.Is(s.kind, ruleset.EtherTypeIPv4))
+	// The frame's own bytes are asked, a VLAN tag included: of a tagged frame, meta
+	// protocol names what is inside once the kernel has lifted the tag off, always
+	// on the way in, and by Linux 7.3 on the way out, too.
+	frame := ruleset.EtherType
+	c.goTo("ipv4", ruleset.Is(frame, ruleset.EtherTypeIPv4))
 	if s.policy.DropIPv6 {
-		c.drop("ipv6", "IPv6", ruleset.Is(s.kind, ruleset.EtherTypeIPv6))
+		c.drop("ipv6", "IPv6", ruleset.Is(frame, ruleset.EtherTypeIPv6))
 	} else {
-		c.goTo("ipv6", ruleset.Is(s.kind, ruleset.EtherTypeIPv6))
+		c.goTo("ipv6", ruleset.Is(frame, ruleset.EtherTypeIPv6))
 	}
-	c.goTo("arp", ruleset.Is(s.kind, ruleset.EtherTypeARP))
+	c.goTo("arp", ruleset.Is(frame, ruleset.EtherTypeARP))
 	for _, kind := range s.policy.EtherTypes {
-		c.accept(ruleset.Is(s.kind, kind))
+		c.accept(ruleset.Is(frame, kind))
 	}
-	c.drop("vlan", "VLAN tag", ruleset.Is(s.kind, ruleset.EtherTypeVLAN))
-	c.drop("vlan", "VLAN tag (802.1ad)", ruleset.Is(s.kind, ruleset.EtherTypeQinQ))
+	c.drop("vlan", "VLAN tag", ruleset.Is(frame, ruleset.EtherTypeVLAN))
+	c.drop("vlan", "VLAN tag (802.1ad)", ruleset.Is(frame, ruleset.EtherTypeQinQ))
 	c.drop("llc", "IEEE 802.2 LLC", ruleset.Compare{Field: ruleset.EtherType, Op: ruleset.Less, Value: []byte{0x06, 0x00}})
 	c.drop("ethertype", "not IPv4, IPv6 or ARP")
 	c.done()

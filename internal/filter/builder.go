@@ -19,22 +19,16 @@ type view struct {
 	peer   string // for comments
 	out    bool
 
-	// kind is the field that tells IPv4, IPv6 and ARP from all else. On the way
-	// in the kernel has lifted a VLAN tag off and calls the frame by what is
-	// inside, so there the frame's own bytes are asked, the tag included. On
-	// the way out nothing is lifted, and asking the kernel is cheaper.
-	kind ruleset.Field
-
 	ip4, ip6, arp, port ruleset.Field // the peer's
 }
 
 var fromVM = view{
-	prefix: "from-vm", hook: ruleset.Egress, peer: "destination", out: true, kind: ruleset.Protocol,
+	prefix: "from-vm", hook: ruleset.Egress, peer: "destination", out: true,
 	ip4: ruleset.IPDestination, ip6: ruleset.IP6Destination, arp: ruleset.ARPTargetIP, port: ruleset.DestinationPort,
 }
 
 var toVM = view{
-	prefix: "to-vm", hook: ruleset.Ingress, peer: "source", kind: ruleset.EtherType,
+	prefix: "to-vm", hook: ruleset.Ingress, peer: "source",
 	ip4: ruleset.IPSource, ip6: ruleset.IP6Source, arp: ruleset.ARPSenderIP, port: ruleset.SourcePort,
 }
 
