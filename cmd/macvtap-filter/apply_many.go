@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 
-	"macvtap-filter/internal/config"
 	"macvtap-filter/internal/domain"
 	"macvtap-filter/internal/host"
 	"macvtap-filter/internal/kernel"
@@ -28,7 +27,7 @@ type plannedVM struct {
 // the transaction fails, alone tries each for itself, so that the error is its own. It
 // says with begin that it turns to a VM, by its place among the names.
 func (a *applier) many(ctx context.Context, names []string, begin func(place int), alone func(name string)) bool {
-	stood, err := kernel.Tables(ctx)
+	stood, err := a.stood(ctx)
 	if err != nil {
 		for _, name := range names {
 			alone(name)
@@ -46,7 +45,7 @@ func (a *applier) many(ctx context.Context, names []string, begin func(place int
 		}
 		domains = append(domains, d)
 	}
-	vms, unplanned, err := settleMany(ctx, a.config, domains, stood, a.held)
+	vms, unplanned, err := a.settle(ctx, domains, stood)
 	if err == nil {
 		failures = append(failures, unplanned...)
 	}
@@ -67,17 +66,29 @@ func (a *applier) many(ctx context.Context, names []string, begin func(place int
 	return len(failures) == 0
 }
 
-// settleMany plans VMs' rules and programs those that do not stand among what is held,
-// in place of all that these VMs have of what stood before their XML was read. It gives the VMs whose rules stand, and why
+// stood gives the tables that stood before any VM's XML was read, of what is held.
+func (a *applier) stood(ctx context.Context) ([]kernel.Standing, error) {
+	if len(a.held) == 0 {
+		return kernel.Tables(ctx)
+	}
+	var stood []kernel.Standing
+	for _, h := range a.held {
+		stood = append(stood, h.Standing)
+	}
+	return stood, nil
+}
+
+// settle plans VMs' rules and has them stand, in place of all that these VMs have of
+// what stood before their XML was read. It gives the VMs whose rules stand, and why
 // others' could not be planned. An error is of the transaction, or of the host, and no
 // VM's own.
-func settleMany(ctx context.Context, c *config.Config, domains []*domain.Domain, stood []kernel.Standing, held []kernel.Held) (vms []plannedVM, failures []error, err error) {
+func (a *applier) settle(ctx context.Context, domains []*domain.Domain, stood []kernel.Standing) (vms []plannedVM, failures []error, err error) {
 	unlock, err := kernel.Lock(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
 	defer unlock()
-	guard, err := guarded(ctx, c)
+	guard, err := guarded(ctx, a.config)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -90,7 +101,7 @@ func settleMany(ctx context.Context, c *config.Config, domains []*domain.Domain,
 	var tables []ruleset.Table
 	var owners []*domain.Domain
 	for _, d := range domains {
-		made, err := plan.Make(d, c, network)
+		made, err := plan.Make(d, a.config, network)
 		if err != nil {
 			failures = append(failures, err)
 			continue
@@ -99,7 +110,7 @@ func settleMany(ctx context.Context, c *config.Config, domains []*domain.Domain,
 		tables = append(tables, made.Tables...)
 		owners = append(owners, d)
 	}
-	if err := kernel.SettleSince(ctx, held, tables, ownedBefore(stood, owners...)); err != nil {
+	if err := kernel.SettleSince(ctx, a.held, tables, ownedBefore(stood, owners...)); err != nil {
 		return nil, nil, err
 	}
 	return vms, failures, nil

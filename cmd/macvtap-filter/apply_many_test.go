@@ -54,7 +54,7 @@ func TestPluggedInMeanwhile(t *testing.T) {
 			return err
 		}
 		protect("macvtap2")
-		if _, failures, err := settleMany(ctx, c, []*domain.Domain{vms["macvtap0"]}, stood, nil); err != nil || len(failures) > 0 {
+		if _, failures, err := (&applier{config: c}).settle(ctx, []*domain.Domain{vms["macvtap0"]}, stood); err != nil || len(failures) > 0 {
 			t.Error(failures, err)
 		}
 		stands, err := kernel.Tables(ctx)
@@ -65,6 +65,21 @@ func TestPluggedInMeanwhile(t *testing.T) {
 		slices.Sort(names)
 		if want := []string{"macvtap-filter-macvtap0", "macvtap-filter-macvtap2"}; !slices.Equal(names, want) {
 			t.Errorf("%q stand, want %q", names, want)
+		}
+		if err != nil {
+			return err
+		}
+		// What was read, and stands as it should, is let alone.
+		a := &applier{config: c}
+		if a.held, err = kernel.Read(ctx); err != nil {
+			return err
+		}
+		if _, failures, err := a.settle(ctx, []*domain.Domain{vms["macvtap0"]}, stands); err != nil || len(failures) > 0 {
+			t.Error(failures, err)
+		}
+		after, err := kernel.Tables(ctx)
+		if want := slices.DeleteFunc(stands, func(s kernel.Standing) bool { return s.Name != "macvtap-filter-macvtap0" }); !slices.Equal(after, want) {
+			t.Errorf("there stand %v, want %v as before", after, want)
 		}
 		return err
 	})

@@ -2,7 +2,11 @@ package kernel
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"slices"
+
+	"github.com/mdlayher/netlink"
 
 	"macvtap-filter/internal/ruleset"
 )
@@ -19,36 +23,64 @@ func Settle(ctx context.Context, tables []ruleset.Table, stale func(Standing) bo
 	if len(names) > 0 { // no names are all
 		held, _ = Read(ctx, names...) // what is not read is programmed
 	}
-	return settle(ctx, held, tables, stale)
+	return SettleSince(ctx, held, tables, stale)
 }
 
 // SettleSince is Settle with what was read before, of thousands of tables perhaps, and
 // without the lock. What was programmed since is programmed again.
 func SettleSince(ctx context.Context, held []Held, tables []ruleset.Table, stale func(Standing) bool) error {
-	standing, err := Tables(ctx)
-	if err != nil {
-		return err
-	}
-	handles := make(map[uint64]bool, len(standing)) // a table that is programmed gets another one
-	for _, s := range standing {
-		handles[s.Handle] = true
-	}
-	held = slices.DeleteFunc(slices.Clone(held), func(h Held) bool { return !handles[h.Handle] })
-	return settle(ctx, held, tables, stale)
-}
-
-func settle(ctx context.Context, held []Held, tables []ruleset.Table, stale func(Standing) bool) error {
-	stands := make(map[string]ruleset.Table, len(held))
-	for _, h := range held {
-		stands[h.Name] = h.Table
-	}
+	right := rightOnes(tables, held)
 	wanted := map[string]bool{}
-	var wrong []ruleset.Table
 	for _, t := range tables {
 		wanted[t.Name] = true
-		if h, ok := stands[t.Name]; !ok || !ruleset.Same(t, h) {
-			wrong = append(wrong, t)
+	}
+	var checked error
+	removed, err := change(ctx, func(standing []Standing) ([]netlink.Message, error) {
+		wrong := without(tables, right, standing)
+		programmed, err := compileAll(wrong, inPlace)
+		if err != nil {
+			return nil, err
+		}
+		if checked = attachOffload(wrong); checked != nil {
+			checked = fmt.Errorf("%w (the rules are in place)", checked)
+		}
+		return programmed, nil
+	}, func(s Standing) bool { return !wanted[s.Name] && stale(s) })
+	if err != nil {
+		return errors.Join(err, checked)
+	}
+	errs := []error{checked, Uncheck(removed)}
+	for _, t := range tables {
+		if !t.CheckOffload {
+			errs = append(errs, detachOffload(t.Name))
 		}
 	}
-	return Replace(ctx, wrong, func(s Standing) bool { return !wanted[s.Name] && stale(s) })
+	return errors.Join(errs...)
+}
+
+// rightOnes gives the handles of the tables that were held as they should be, by name.
+func rightOnes(tables []ruleset.Table, held []Held) map[string]uint64 {
+	stands := make(map[string]Held, len(held))
+	for _, h := range held {
+		stands[h.Name] = h
+	}
+	right := map[string]uint64{}
+	for _, t := range tables {
+		if h, ok := stands[t.Name]; ok && ruleset.Same(t, h.Table) {
+			right[t.Name] = h.Handle
+		}
+	}
+	return right
+}
+
+// without gives the tables but those that were right and stand still. One that was
+// programmed since has another handle.
+func without(tables []ruleset.Table, right map[string]uint64, standing []Standing) []ruleset.Table {
+	still := map[string]bool{}
+	for _, s := range standing {
+		if handle, ok := right[s.Name]; ok && handle == s.Handle {
+			still[s.Name] = true
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(tables), func(t ruleset.Table) bool { return still[t.Name] })
 }

@@ -82,29 +82,7 @@ func beside[T any](do func() (T, error)) func() (T, error) {
 // can be programmed are, even where that fails. The caller holds the lock (see
 // Lock): a device of a stale table's name may be another VM's by now otherwise.
 func Replace(ctx context.Context, tables []ruleset.Table, stale func(Standing) bool) error {
-	names := map[string]bool{}
-	for _, t := range tables {
-		names[t.Name] = true
-	}
-	programmed, err := compileAll(tables, inPlace)
-	if err != nil {
-		return err
-	}
-	checked := attachOffload(tables)
-	if checked != nil {
-		checked = fmt.Errorf("%w (the rules are in place)", checked)
-	}
-	removed, err := change(ctx, programmed, func(s Standing) bool { return !names[s.Name] && stale(s) })
-	if err != nil {
-		return errors.Join(err, checked)
-	}
-	errs := []error{checked, Uncheck(removed)}
-	for _, t := range tables {
-		if !t.CheckOffload {
-			errs = append(errs, detachOffload(t.Name))
-		}
-	}
-	return errors.Join(errs...)
+	return SettleSince(ctx, nil, tables, stale)
 }
 
 // inPlace puts before a table's messages those that delete what has its name.
@@ -116,7 +94,7 @@ func inPlace(name string, table []netlink.Message) []netlink.Message {
 // Remove removes the standing tables that are stale, in one transaction, and
 // gives them. The check of offloads stays on their devices, see Uncheck.
 func Remove(ctx context.Context, stale func(Standing) bool) ([]Standing, error) {
-	return change(ctx, nil, stale)
+	return change(ctx, func([]Standing) ([]netlink.Message, error) { return nil, nil }, stale)
 }
 
 // compileAll compiles tables, and lets frame say what goes around each one's
@@ -134,9 +112,10 @@ func compileAll(tables []ruleset.Table, frame func(name string, table []netlink.
 }
 
 // change removes the stale tables and commits messages in one transaction, and
-// gives what it removed. Tables are deleted by their handles: one that took the
-// name since we looked is another table, and stays.
-func change(ctx context.Context, messages []netlink.Message, stale func(Standing) bool) ([]Standing, error) {
+// gives what it removed. What the messages are is asked with the tables that stand.
+// Tables are deleted by their handles: one that took the name since we looked is
+// another table, and stays.
+func change(ctx context.Context, messages func([]Standing) ([]netlink.Message, error), stale func(Standing) bool) ([]Standing, error) {
 	conn, err := dial(ctx)
 	if err != nil {
 		return nil, err
@@ -156,7 +135,11 @@ func change(ctx context.Context, messages []netlink.Message, stale func(Standing
 				batch = append(batch, deleteHandle(t.Handle))
 			}
 		}
-		return commit(conn, append(batch, messages...))
+		more, err := messages(tables)
+		if err != nil {
+			return err
+		}
+		return commit(conn, append(batch, more...))
 	})
 	if err != nil {
 		return nil, err
