@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strconv"
 	"strings"
 
 	"macvtap-filter/internal/config"
@@ -28,9 +29,9 @@ type question struct {
 	out, in            bool
 	from, to           string
 	fromMAC, toMAC     string
-	tcp, udp, fromPort uint
+	tcp, udp, fromPort *uint16 // nil: not given
 	icmp, arp          bool
-	vlan               int
+	vlan               *uint16
 	hex, pcap          string
 }
 
@@ -74,14 +75,26 @@ func explainFlags(f *flag.FlagSet, o *options) {
 	f.StringVar(&q.from, "from", "", "")
 	f.StringVar(&q.toMAC, "to-mac", "", "")
 	f.StringVar(&q.fromMAC, "from-mac", "", "")
-	f.UintVar(&q.tcp, "tcp", 0, "")
-	f.UintVar(&q.udp, "udp", 0, "")
-	f.UintVar(&q.fromPort, "from-port", 40000, "")
+	number(f, "tcp", &q.tcp, 1, 65535)
+	number(f, "udp", &q.udp, 1, 65535)
+	number(f, "from-port", &q.fromPort, 0, 65535)
 	f.BoolVar(&q.icmp, "icmp", false, "")
 	f.BoolVar(&q.arp, "arp", false, "")
-	f.IntVar(&q.vlan, "vlan", -1, "")
+	number(f, "vlan", &q.vlan, 0, 4095)
 	f.StringVar(&q.hex, "hex", "", "")
 	f.StringVar(&q.pcap, "pcap", "", "")
+}
+
+// number is a flag for a number of some range.
+func number(f *flag.FlagSet, name string, to **uint16, least, most uint16) {
+	f.Func(name, "", func(s string) error {
+		n, err := strconv.ParseUint(s, 10, 16)
+		if err != nil || uint16(n) < least || uint16(n) > most {
+			return fmt.Errorf("want a number from %d to %d", least, most)
+		}
+		*to = new(uint16(n))
+		return nil
+	})
 }
 
 // explain judges frames by a VM's ruleset.
@@ -92,6 +105,9 @@ func explain(ctx context.Context, std streams, o options, args []string) error {
 	q := o.question
 	if q.out == q.in {
 		return badInput(errors.New("say --out for a frame from the VM, or --in for one to it"))
+	}
+	if err := q.check(); err != nil {
+		return badInput(err)
 	}
 	c, err := config.Load(o.config)
 	if err != nil {
@@ -132,6 +148,25 @@ func explain(ctx context.Context, std streams, o options, args []string) error {
 	return nil
 }
 
+// check says what is wrong with the question, before anything is asked of the host. A
+// capture may be a pipe, which is read once.
+func (q question) check() error {
+	words := q.to+q.from+q.toMAC+q.fromMAC != "" || q.icmp || q.arp ||
+		q.tcp != nil || q.udp != nil || q.fromPort != nil || q.vlan != nil
+	switch captured := q.hex+q.pcap != ""; {
+	case q.vm != "" && q.xml != "":
+		return errors.New("give either --vm or --xml")
+	case q.hex != "" && q.pcap != "":
+		return errors.New("give either --hex or --pcap")
+	case captured && words:
+		return errors.New("give the frame either in words, or with --hex or --pcap")
+	case q.pcap != "":
+		return nil
+	}
+	_, err := q.frames(anyMAC)
+	return err
+}
+
 func (q question) hook() ruleset.HookType {
 	if q.out {
 		return ruleset.Egress
@@ -161,8 +196,6 @@ func verdict(j *judge.Judge, hook ruleset.HookType, f []byte) string {
 // domain is whose rules they are.
 func (q question) domain(ctx context.Context, c *config.Config) (*domain.Domain, error) {
 	switch {
-	case q.vm != "" && q.xml != "":
-		return nil, badInput(errors.New("give either --vm or --xml"))
 	case q.vm != "":
 		client, err := libvirt.Dial(ctx)
 		if err != nil {
@@ -236,8 +269,6 @@ func (q question) table(d *domain.Domain, made plan.Plan) (ruleset.Table, net.Ha
 // frames are what is judged; mac is the VM's.
 func (q question) frames(mac net.HardwareAddr) ([][]byte, error) {
 	switch {
-	case q.hex != "" && q.pcap != "":
-		return nil, errors.New("give either --hex or --pcap")
 	case q.hex != "":
 		f, err := frame.ParseHex(q.hex)
 		return [][]byte{f}, err
@@ -273,7 +304,10 @@ var (
 
 // describe turns the words into a description.
 func (q question) describe(mac net.HardwareAddr) (frame.Description, error) {
-	d := frame.Description{SourceMAC: mac, DestinationMAC: anyMAC, ARP: q.arp, SourcePort: uint16(q.fromPort)}
+	d := frame.Description{SourceMAC: mac, DestinationMAC: anyMAC, ARP: q.arp, VLAN: q.vlan, SourcePort: 40000}
+	if q.fromPort != nil {
+		d.SourcePort = *q.fromPort
+	}
 	if q.in {
 		d.SourceMAC, d.DestinationMAC = anyMAC, mac
 	}
@@ -295,13 +329,6 @@ func (q question) describe(mac net.HardwareAddr) (frame.Description, error) {
 			return d, fmt.Errorf("%q is no MAC address", m.text)
 		}
 		*m.mac = hw
-	}
-	if q.vlan >= 0 {
-		if q.vlan > 4095 {
-			return d, fmt.Errorf("--vlan %d: want 0 to 4095", q.vlan)
-		}
-		id := uint16(q.vlan)
-		d.VLAN = &id
 	}
 	return d, q.protocol(&d)
 }
@@ -338,7 +365,7 @@ func (q question) addresses(d *frame.Description) error {
 
 func (q question) protocol(d *frame.Description) error {
 	kinds := 0
-	for _, is := range []bool{q.tcp > 0, q.udp > 0, q.icmp, q.arp} {
+	for _, is := range []bool{q.tcp != nil, q.udp != nil, q.icmp, q.arp} {
 		if is {
 			kinds++
 		}
@@ -346,12 +373,10 @@ func (q question) protocol(d *frame.Description) error {
 	switch {
 	case kinds != 1:
 		return errors.New("say one of --tcp PORT, --udp PORT, --icmp and --arp")
-	case max(q.tcp, q.udp, q.fromPort) > 65535:
-		return errors.New("a port is a number from 1 to 65535")
-	case q.tcp > 0:
-		d.Proto, d.Port = ruleset.TCP, uint16(q.tcp)
-	case q.udp > 0:
-		d.Proto, d.Port = ruleset.UDP, uint16(q.udp)
+	case q.tcp != nil:
+		d.Proto, d.Port = ruleset.TCP, *q.tcp
+	case q.udp != nil:
+		d.Proto, d.Port = ruleset.UDP, *q.udp
 	case d.Destination.Is6():
 		d.Proto = ruleset.ICMPv6
 	default:
