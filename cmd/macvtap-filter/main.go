@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"syscall"
 	"time"
 
 	"macvtap-filter/internal/config"
@@ -40,7 +41,38 @@ func run(args []string, std streams) int {
 	if call, ok := hook.Parse(args, isCommand); ok {
 		return runHook(call, std)
 	}
-	return exitCode(runCommand(args, std), std)
+	out := &output{Writer: std.out}
+	std.out = out
+	code := exitCode(runCommand(args, std), std)
+	if code == exitDone && out.lost != nil {
+		return exitCode(out.lost, std)
+	}
+	return code
+}
+
+// An output keeps the first error of writing to it: data that did not arrive, on a full
+// disk for one, is a failure however well the rest went. A reader that is gone has what
+// it wanted.
+type output struct {
+	io.Writer
+	lost error
+}
+
+func (o *output) Write(b []byte) (int, error) {
+	n, err := o.Writer.Write(b)
+	if o.lost == nil && !errors.Is(err, syscall.EPIPE) {
+		o.lost = err
+	}
+	return n, err
+}
+
+// fileOf gives the file that a stream is, if it is one.
+func fileOf(stream any) (*os.File, bool) {
+	if o, ok := stream.(*output); ok {
+		stream = o.Writer
+	}
+	file, ok := stream.(*os.File)
+	return file, ok
 }
 
 // errInput marks what the caller gave us wrong: exit code 2.

@@ -30,7 +30,7 @@ func startProgress(std streams, steps int) (*progress, streams) {
 	}
 	p := &progress{terminal: terminal, of: steps}
 	out := std.out
-	if file, ok := std.out.(*os.File); ok && canTakeBack(file) {
+	if file, ok := fileOf(std.out); ok && canTakeBack(file) {
 		out = above{p, file}
 	}
 	return p, streams{std.in, out, above{p, terminal}}

@@ -283,7 +283,7 @@ type terminal struct{ *os.File }
 
 // terminalOf gives the terminal that a stream goes to, nil for none.
 func terminalOf(w io.Writer) *terminal {
-	file, ok := w.(*os.File)
+	file, ok := fileOf(w)
 	if !ok {
 		return nil
 	}
