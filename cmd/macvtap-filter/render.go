@@ -45,8 +45,14 @@ func render(ctx context.Context, std streams, o options, args []string) error {
 	for _, w := range made.Warnings {
 		warningf(std, "%s", w)
 	}
-	if len(made.Tables) == 0 {
+	// Which NICs are parents is easily mistaken, and what is printed does not show it.
+	switch {
+	case len(made.Tables) == 0:
 		notef(std, "VM %q has no direct interface on a configured parent: nothing to filter", d.Name)
+	case len(made.Open) == 0:
+		for _, device := range made.Unguarded {
+			notef(std, "VM %q: interface %q has no rules: its NIC is none of the parents", d.Name, device)
+		}
 	}
 	return printTables(std.out, o.format, made.Tables)
 }

@@ -56,7 +56,7 @@ func identified(d *domain.Domain, i domain.Interface) error {
 		return errors.New("the domain XML has no <uuid>")
 	}
 	if !ruleset.ValidDevice(i.Target) {
-		return fmt.Errorf("nft cannot write the device name %q; give the interface a <target dev='…'> of letters and digits", i.Target)
+		return fmt.Errorf("nft cannot write the device name %q; give the interface a <target dev='…'> of at most 15 letters and digits", i.Target)
 	}
 	return nil
 }

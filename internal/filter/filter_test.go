@@ -55,7 +55,7 @@ func TestTableErrors(t *testing.T) {
 		{"no device", *web, domain.Interface{}, `nft cannot write the device name ""`},
 		{"device with a quote", *web, domain.Interface{Target: `a"b`}, `nft cannot write the device name "a\"b"`},
 		{"device that is a glob", *web, domain.Interface{Target: "a*"}, `"a*"`},
-		{"device with a long name", *web, domain.Interface{Target: "macvtap123456789"}, `"macvtap123456789"`},
+		{"device with a long name", *web, domain.Interface{Target: "macvtap123456789"}, `"macvtap123456789"; give the interface a <target dev='…'> of at most 15 letters and digits`},
 	}
 	for _, test := range tests {
 		if _, err := Table(&test.domain, test.nic, policy.Policy{}); err == nil || !strings.Contains(err.Error(), test.want) {
