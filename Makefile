@@ -67,7 +67,7 @@ soak:
 
 # Debian has 5.10, 6.1, 6.12, and most from 6.16 on; a kernel takes minutes.
 test-kernels:
-	MACVTAP_FILTER_KERNELS='$(KERNELS)' $(GO) test -tags kernels -count=1 -v -timeout $$((20 * $(words $(KERNELS))))m ./internal/kernels
+	MACVTAP_FILTER_KERNELS='$(KERNELS)' $(GO) test -tags kernels -count=1 -v -timeout $$((30 * $(words $(KERNELS))))m ./internal/kernels
 
 e2e: build packages
 	$(GO) test -tags e2e -count=1 -v -p 1 -timeout 30m ./internal/e2e/... ./cmd/bench

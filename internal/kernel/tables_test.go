@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -67,10 +69,32 @@ func nft(t *testing.T, ns *lab.Namespace, input string, args ...string) string {
 	var output strings.Builder
 	cmd.Stdout, cmd.Stderr = &output, &output
 	if err := ns.Run(cmd); err != nil {
+		skipByteOrder(t, output.String())
 		t.Fatalf("nft %s: %v: %s", strings.Join(args, " "), err, output.String())
 	}
 	return output.String()
 }
+
+// skipByteOrder skips a test in which the kernel refuses what nft 1.0 makes of meta
+// l4proto in a set of several fields and ranges: it turns round two bytes of the one
+// that there is. Linux took that, and 6.12.117 and 7.3.4 do not. nft 1.1 makes
+// nothing of it, and neither does this program.
+func skipByteOrder(t *testing.T, output string) {
+	t.Helper()
+	if !refusedByteOrder.MatchString(output) {
+		return
+	}
+	version, err := exec.Command("nft", "--version").Output()
+	if err != nil || !strings.HasPrefix(string(version), "nftables v1.0.") {
+		return
+	}
+	if os.Getenv("CI") != "" && os.Getenv("MACVTAP_FILTER_KERNEL") == "" {
+		t.Fatalf("NOT RUN: this kernel needs nft 1.1 or later: %s", output)
+	}
+	t.Skipf("NOT RUN: this kernel needs nft 1.1 or later: %s", output)
+}
+
+var refusedByteOrder = regexp.MustCompile(`Operation not supported\n.* \. meta l4proto \. `)
 
 func listing(t *testing.T, ns *lab.Namespace) string {
 	t.Helper()
