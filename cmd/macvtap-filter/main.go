@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"syscall"
 	"time"
 
@@ -166,8 +167,11 @@ func runCommand(args []string, std streams) error {
 		return badInput(errors.New("no command"))
 	}
 	if args[0] == "help" {
-		fmt.Fprint(std.out, usage)
-		return nil
+		if len(args) == 1 || strings.HasPrefix(args[1], "-") {
+			fmt.Fprint(std.out, usage)
+			return nil
+		}
+		args = []string{args[1], "--help"}
 	}
 	c, ok := findCommand(args[0])
 	if !ok {
