@@ -174,6 +174,9 @@ func runCommand(args []string, std streams) error {
 		args = []string{args[1], "--help"}
 	}
 	c, ok := findCommand(args[0])
+	if _, isHook := hook.Parse(args, isCommand); isHook && !ok {
+		return badInput(fmt.Errorf("a hook call takes no flags: name the configuration with the variable %s", config.Variable))
+	}
 	if !ok {
 		return badInput(fmt.Errorf("unknown command %q: \"macvtap-filter --help\" lists them", args[0]))
 	}
