@@ -200,20 +200,24 @@ func Tables(ctx context.Context) ([]Standing, error) {
 	return tables, err
 }
 
-// list gives the tables that stand. The kernel marks a dump that was interrupted
-// between two of its datagrams. Within one, a transaction that replaces tables may
-// show them twice: then the later one stands.
+// list gives the tables that stand. A transaction meanwhile may have it lack some.
+// Within one datagram, one that replaces tables may show them twice: then the later
+// one stands.
 func list(conn *netlink.Conn) ([]Standing, error) {
-	answers, err := conn.Execute(request(unix.NFT_MSG_GETTABLE, netlink.Dump, nil))
+	var answers []netlink.Message
+	err := undisturbed(conn, func() (err error) {
+		answers, err = conn.Execute(request(unix.NFT_MSG_GETTABLE, netlink.Dump, nil))
+		return err
+	})
+	if errors.Is(err, errInterrupted) {
+		return nil, err
+	}
 	if err != nil {
 		return nil, refused(fmt.Errorf("list nftables' tables: %w", err))
 	}
 	var tables []Standing
 	places := map[string]int{}
 	for _, a := range answers {
-		if a.Header.Flags&netlink.DumpInterrupted != 0 {
-			return nil, errInterrupted
-		}
 		t, err := parseTable(a)
 		if err != nil {
 			return nil, fmt.Errorf("list nftables' tables: %w", err)
@@ -229,6 +233,26 @@ func list(conn *netlink.Conn) ([]Standing, error) {
 		tables = append(tables, t)
 	}
 	return tables, nil
+}
+
+// undisturbed has a dump read, and makes sure that no transaction came in between. The
+// kernel's own mark is not enough: where nothing was left to tell it stands in the
+// message that ends the dump alone (net/netlink/af_netlink.c, netlink_dump_done), which
+// the library keeps to itself.
+func undisturbed(conn *netlink.Conn, dump func() error) error {
+	r := &reader{conn: conn}
+	before, err := r.generation()
+	if err != nil {
+		return err
+	}
+	if err := dump(); err != nil {
+		return err
+	}
+	after, err := r.generation()
+	if err == nil && after != before {
+		err = errInterrupted
+	}
+	return err
 }
 
 func parseTable(m netlink.Message) (Standing, error) {
