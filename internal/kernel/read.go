@@ -52,18 +52,12 @@ func readTables(ctx context.Context, names []string) ([]Held, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer func() {
-		for _, r := range readers {
-			r.close()
-		}
-	}()
-	var held []Held
+	defer closeAll(readers)
 	// Elsewhere tables may change all the time. When a picture of all keeps
 	// being interrupted, each table by itself is a shorter one.
-	for range 3 {
-		if held, err = picture(readers, names); !errors.Is(err, errInterrupted) {
-			return held, err
-		}
+	held, err := pictures(readers, names)
+	if !errors.Is(err, errInterrupted) {
+		return held, err
 	}
 	if len(names) == 0 {
 		if names, err = readers[0].tableNames(ctx); err != nil {
@@ -84,6 +78,31 @@ func readTables(ctx context.Context, names []string) ([]Held, error) {
 		}
 	}
 	return held, nil
+}
+
+// glance is Read of the names, for who has something else to do when tables keep
+// changing meanwhile, and little time.
+func glance(ctx context.Context, names []string) ([]Held, error) {
+	readers, err := dialReaders(ctx, len(names))
+	if err != nil {
+		return nil, err
+	}
+	defer closeAll(readers)
+	held, err := pictures(readers, names)
+	if err != nil {
+		return nil, err
+	}
+	return held, readOffload(held)
+}
+
+// pictures reads tables, a few times at most.
+func pictures(readers []*reader, names []string) (held []Held, err error) {
+	for range 3 {
+		if held, err = picture(readers, names); !errors.Is(err, errInterrupted) {
+			break
+		}
+	}
+	return held, err
 }
 
 // tableNames lists this program's tables.
@@ -264,6 +283,12 @@ func deviceSocket() (int, error) {
 		return -1, fmt.Errorf("a socket to look for devices: %w", err)
 	}
 	return fd, nil
+}
+
+func closeAll(readers []*reader) {
+	for _, r := range readers {
+		r.close()
+	}
 }
 
 // readBuffer is the most that the kernel sends of a dump at a time

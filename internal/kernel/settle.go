@@ -13,7 +13,8 @@ import (
 
 // Settle has tables stand as Replace does, and lets those alone that do already: what
 // they counted is kept, and nobody waits for the kernel to free what is deleted. What
-// cannot be read or understood is programmed. The caller holds the lock.
+// cannot be read or understood is programmed; so is all where somebody changes tables
+// all the time, for a hook has to be done soon. The caller holds the lock.
 func Settle(ctx context.Context, tables []ruleset.Table, stale func(Standing) bool) error {
 	var names []string
 	for _, t := range tables {
@@ -21,7 +22,7 @@ func Settle(ctx context.Context, tables []ruleset.Table, stale func(Standing) bo
 	}
 	var held []Held
 	if len(names) > 0 { // no names are all
-		held, _ = Read(ctx, names...) // what is not read is programmed
+		held, _ = glance(ctx, names) // what is not read is programmed
 	}
 	return SettleSince(ctx, held, tables, stale)
 }

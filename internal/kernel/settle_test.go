@@ -2,9 +2,11 @@ package kernel_test
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"testing"
+	"time"
 
 	"macvtap-filter/internal/kernel"
 	"macvtap-filter/internal/lab"
@@ -108,6 +110,60 @@ func TestSettleSince(t *testing.T) {
 	if after["macvtap-filter-macvtap1"] != before["macvtap-filter-macvtap1"] {
 		t.Error("the rules that nobody touched were programmed again")
 	}
+}
+
+// TestSettleWhileTablesChange has rules put back while others change tables of theirs all
+// the time, so that nobody ever reads two parts of a table between two changes.
+func TestSettleWhileTablesChange(t *testing.T) {
+	n, tap := network(t)
+	ns := n.Hypervisor
+	made := tables(t, vm(vmUUID, tap.Name), "")
+	create(t, ns, made)
+	nft(t, ns, "", "insert", "rule", "netdev", made[0].Name, "from-vm", "accept")
+	opened := out.udp(t, "192.168.2.77", 53)
+	crosses(t, n, tap, out, sample{"accepted by somebody's rule", opened, true})
+
+	none := func(kernel.Standing) bool { return false }
+	others, stop := context.WithCancel(t.Context())
+	const changing = 3
+	errs, begun := make(chan error, changing), make(chan bool, changing)
+	for i := range changing {
+		go func() {
+			theirs := []ruleset.Table{{Name: fmt.Sprintf("theirs-%d", i)}}
+			errs <- ns.Do(func() error {
+				for others.Err() == nil {
+					if err := kernel.Replace(context.Background(), theirs, none); err != nil {
+						return err
+					}
+					select {
+					case begun <- true:
+					default:
+					}
+				}
+				return nil
+			})
+		}()
+	}
+	for range changing {
+		select {
+		case <-begun:
+		case err := <-errs:
+			t.Fatalf("somebody else's change: %v", err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second) // half as long as a hook has
+	err := ns.Do(func() error { return kernel.Settle(ctx, made, none) })
+	cancel()
+	stop()
+	for range changing {
+		if err := <-errs; err != nil {
+			t.Errorf("somebody else's change: %v", err)
+		}
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	crosses(t, n, tap, out, sample{"denied again", opened, false})
 }
 
 // handles gives the tables' identities in the kernel by their names.
