@@ -1,12 +1,21 @@
 package kernel_test
 
 import (
+	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
+	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"macvtap-filter/internal/kernel"
 	"macvtap-filter/internal/lab"
@@ -164,6 +173,71 @@ func TestSettleWhileTablesChange(t *testing.T) {
 		t.Fatal(err)
 	}
 	crosses(t, n, tap, out, sample{"denied again", opened, false})
+}
+
+// TestSettleOwned has a table stand as it should that will go with another process: it is
+// not let alone in silence.
+func TestSettleOwned(t *testing.T) {
+	n, tap := network(t)
+	ns := n.Hypervisor
+	made := tables(t, vm(vmUUID, tap.Name), "")
+	create(t, ns, made) // with the check of offloads, which is nobody's
+	nft(t, ns, "", "delete", "table", "netdev", made[0].Name)
+	end := ownTable(t, ns, made[0])
+	if held := read(t, ns, made[0].Name); len(held) != 1 || held[0].Owner == 0 || !ruleset.Same(made[0], held[0].Table) {
+		t.Fatalf("there is no table that is owned and as it should be: %+v", held)
+	}
+	settle := func() error {
+		return within(t, ns, func(ctx context.Context) error {
+			return kernel.Settle(ctx, made, func(kernel.Standing) bool { return false })
+		})
+	}
+	if err := settle(); !errors.Is(err, unix.EPERM) {
+		t.Errorf("beside the owner: %v, want %v", err, unix.EPERM)
+	}
+	end()
+	if err := settle(); err != nil {
+		t.Fatal(err)
+	}
+	crosses(t, n, tap, out, sample{"denied", out.udp(t, "192.168.2.77", 53), false})
+}
+
+// ownTable has an nft own a table until it is ended.
+func ownTable(t *testing.T, ns *lab.Namespace, table ruleset.Table) (end func()) {
+	t.Helper()
+	head := "table netdev " + table.Name + " {\n"
+	file := filepath.Join(t.TempDir(), "owned.nft")
+	if err := os.WriteFile(file, []byte(strings.Replace(table.String(), head, head+"flags owner\n", 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), "nft", "-i")
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stderr = cmd.Stdout
+	if err := ns.Start(cmd); err != nil {
+		t.Fatal(err)
+	}
+	end = sync.OnceFunc(func() {
+		in.Close()
+		_ = cmd.Wait() // it says nothing of itself
+	})
+	t.Cleanup(end)
+	fmt.Fprintf(in, "include \"%s\"\nlist tables netdev\n", file)
+	var said strings.Builder
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		fmt.Fprintln(&said, lines.Text())
+		if strings.HasSuffix(lines.Text(), "table netdev "+table.Name) {
+			return end
+		}
+	}
+	t.Fatalf("nft ended: %s", said.String())
+	return nil
 }
 
 // handles gives the tables' identities in the kernel by their names.
