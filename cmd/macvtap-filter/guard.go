@@ -83,8 +83,8 @@ func devicesInUse(ctx context.Context, c *config.Config) ([]string, error) {
 	return names, nil
 }
 
-// raiseLast puts the guard up, or makes it anew, after the rules of all VMs were
-// programmed. Failed says that those of some were not.
+// raiseLast puts the guard up, or makes it anew, once the rules of all VMs stand.
+// Failed says that those of some do not.
 func raiseLast(ctx context.Context, std streams, o options, c *config.Config, failed bool) error {
 	standing, stands, err := kernel.LookGuard(ctx)
 	switch {

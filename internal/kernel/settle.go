@@ -28,7 +28,8 @@ func Settle(ctx context.Context, tables []ruleset.Table, stale func(Standing) bo
 }
 
 // SettleSince is Settle with what was read before, of thousands of tables perhaps, and
-// without the lock. What was programmed since is programmed again.
+// without the lock. What was programmed since is programmed again, and so is what is
+// another device's by now, if the rules name its index (filter.Bind): nothing else tells.
 func SettleSince(ctx context.Context, held []Held, tables []ruleset.Table, stale func(Standing) bool) error {
 	right := rightOnes(tables, held)
 	wanted := map[string]bool{}

@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"macvtap-filter/internal/filter"
 	"macvtap-filter/internal/kernel"
 	"macvtap-filter/internal/lab"
 	"macvtap-filter/internal/offload"
@@ -119,6 +120,36 @@ func TestSettleSince(t *testing.T) {
 	if after["macvtap-filter-macvtap1"] != before["macvtap-filter-macvtap1"] {
 		t.Error("the rules that nobody touched were programmed again")
 	}
+}
+
+// TestSettleNewDevice has another device take the name of one whose rules were right when
+// they were read. Its index is in the rules that should stand, and these are programmed:
+// by Linux before 6.16 the former's chains went with it, and the check of offloads does
+// with every kernel.
+func TestSettleNewDevice(t *testing.T) {
+	n, tap := network(t)
+	ns := n.Hypervisor
+	bound := func(tap *lab.Tap) []ruleset.Table {
+		made := tables(t, vm(vmUUID, tap.Name), "")
+		return []ruleset.Table{filter.Bind(made[0], tap.Index)}
+	}
+	create(t, ns, bound(tap))
+	held := read(t, ns)
+	if err := tap.Delete(); err != nil {
+		t.Fatal(err)
+	}
+	tap = addTap(t, n, tap.Name, vmMAC)
+	err := within(t, ns, func(ctx context.Context) error {
+		return kernel.SettleSince(ctx, held, bound(tap), func(kernel.Standing) bool { return false })
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if stands := read(t, ns)[0].Table; !ruleset.Same(bound(tap)[0], stands) {
+		t.Error(ruleset.Diff("should", bound(tap)[0], "stands", stands))
+	}
+	crosses(t, n, tap, out, sample{"denied", out.udp(t, "192.168.2.77", 53), false})
+	crosses(t, n, tap, out, sample{"of the internet", out.udp(t, "8.8.8.8", 53), true})
 }
 
 // TestSettleWhileTablesChange has rules put back while others change tables of theirs all

@@ -49,7 +49,7 @@ upgraded() {
 		systemctl daemon-reload || true
 		try_restart "$service" || true
 	fi
-	echo "macvtap-filter: running VMs keep their rules; \"macvtap-filter apply --all\" makes them anew by the new version"
+	echo "macvtap-filter: running VMs keep their rules; \"macvtap-filter apply --all\" brings these up to the new version"
 }
 
 # removing stops what keeps the rules standing, and says what stands on. It takes no
