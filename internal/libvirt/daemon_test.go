@@ -22,7 +22,8 @@ const (
 )
 
 // A fakeDaemon answers for VMs whose names are letters, and whose UUIDs begin with their
-// names. It keeps the answer about one that hangs until it is let go.
+// names. It keeps the answer about one that hangs until it is let go, and reads nothing
+// more while it owes as many answers as libvirt's owes at most.
 type fakeDaemon struct {
 	hanging string
 	let     chan struct{}
@@ -62,6 +63,8 @@ func startDaemon(t *testing.T) *fakeDaemon {
 }
 
 func (d *fakeDaemon) serve() {
+	const atOnce = 5                  // max_client_requests
+	owed := make(chan bool, atOnce-1) // it waits with the last one in hand
 	for {
 		header := make([]byte, 28)
 		if _, err := io.ReadFull(d.conn, header); err != nil {
@@ -74,8 +77,10 @@ func (d *fakeDaemon) serve() {
 		binary.BigEndian.PutUint32(header[16:], 1) // an answer
 		procedure := binary.BigEndian.Uint32(header[12:])
 		if procedure == getXML && string(arguments[4:5]) == d.hanging {
+			owed <- true
 			go func() {
 				<-d.let
+				<-owed
 				d.send(header, d.result(header, procedure, arguments))
 			}()
 			continue

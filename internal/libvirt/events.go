@@ -25,6 +25,7 @@ type Listener struct {
 	mu   sync.Mutex
 	news map[string]bool // UUIDs not told yet, each once, however much happens to the VM
 	come chan struct{}   // holds one when there are any
+	slow map[string]bool // UUIDs of VMs of which the daemon still owes an answer
 }
 
 // events are those after which a VM's direct interfaces or its policy may be
@@ -40,7 +41,7 @@ func Listen(patience time.Duration) (*Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Listener{conn: conn, changed: make(chan string), news: map[string]bool{}, come: make(chan struct{}, 1)}
+	l := &Listener{conn: conn, changed: make(chan string), news: map[string]bool{}, slow: map[string]bool{}, come: make(chan struct{}, 1)}
 	l.closed, l.stop = context.WithCancel(context.Background())
 	if err := l.listen(ctx); err != nil {
 		l.stop()
@@ -134,11 +135,16 @@ func (l *Listener) Running(patience time.Duration) (uuids []string, err error) {
 
 // LiveXML gives the XML of a running VM as it is now; ErrGone when there is none, and
 // ErrSlow when the daemon cannot say, since something else keeps that VM busy. The VM is
-// told as changed when it can.
+// told as changed when it can. Until then the daemon is not asked again: it takes five
+// questions at a time (max_client_requests in libvirt's src/remote/libvirtd.conf.in), and
+// so many about one VM would keep those about others waiting.
 func (l *Listener) LiveXML(uuid string, patience time.Duration) (string, error) {
 	type answer struct {
 		xml string
 		err error
+	}
+	if l.isSlow(uuid) {
+		return "", fmt.Errorf("VM %s: libvirt: %w", uuid, ErrSlow)
 	}
 	answers := make(chan answer, 1)
 	go func() {
@@ -152,11 +158,29 @@ func (l *Listener) LiveXML(uuid string, patience time.Duration) (string, error) 
 		}
 		return a.xml, nil
 	case <-time.After(patience):
+		l.setSlow(uuid, true)
 		go func() {
 			<-answers
+			l.setSlow(uuid, false)
 			l.note(uuid)
 		}()
 		return "", fmt.Errorf("VM %s: libvirt: %w (%s)", uuid, ErrSlow, patience)
+	}
+}
+
+func (l *Listener) isSlow(uuid string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.slow[uuid]
+}
+
+func (l *Listener) setSlow(uuid string, slow bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if slow {
+		l.slow[uuid] = true
+	} else {
+		delete(l.slow, uuid)
 	}
 }
 
