@@ -39,4 +39,5 @@ chmod +x /etc/acpi/PWRF/00000080
 acpid -f -l /dev/null -p /acpid.pid &
 echo configured
 /agent
-poweroff -f
+# The agent never ends by itself. Where emulation has lost memory while the guest was moved, it may: the guest begins anew.
+reboot -f
