@@ -58,9 +58,10 @@ const applyUsage = `usage: macvtap-filter apply [--dry-run] [--diff] VM… | --a
 Asks libvirt for the live XML of running VMs and programs their rules, each VM's in
 one transaction. An interface whose rules stand as they should keeps these, and what
 they counted. With --all, every running VM; rules of devices that are gone are
-removed, too.
+removed, and the guard is raised or taken away as the configuration says.
 
-  --dry-run      print the rules instead, as nft text, and change nothing
+  --dry-run      print the rules instead, as nft text, those that stand already
+                 included, and change nothing
   --diff         print how they would differ from those that stand instead, as a
                  diff, and change nothing
   --config FILE  another configuration
@@ -73,6 +74,7 @@ const removeUsage = `usage: macvtap-filter remove [--dry-run] [--diff] VM… | -
 Removes the rules of VMs: their interfaces are open to the local network then. It
 needs no libvirt; a VM is named as it was when its rules were made, or by its UUID.
 Where watch runs, which would put them back, nothing is removed: stop it first.
+With --all, the guard is removed, too.
 
   --dry-run      say which tables would go, as nft commands, and change nothing
   --diff         print what would go instead, as a diff, and change nothing
@@ -139,7 +141,7 @@ example: macvtap-filter facts enp88s0 >facts.json
 const checkUsage = `usage: macvtap-filter check
 
 Checks the configuration, the parents, the kernel, the hook, watch and libvirt, one
-line each. Exits 1 when something must be mended.
+line each. Exits 1 when something must be mended, 2 when that is the configuration.
 
   --config FILE  another configuration
 `

@@ -29,7 +29,7 @@ type Reason string
 
 // The reasons. What they say of a VM or a device holds from the entry on.
 const (
-	Protected Reason = "protected" // its rules were programmed
+	Protected Reason = "protected" // its rules stand, just programmed or found to be right
 	Restored  Reason = "restored"  // somebody else removed or changed its rules, and they are back
 	Removed   Reason = "removed"   // its rules were removed, since it is gone
 	Open      Reason = "open"      // it is on no configured parent

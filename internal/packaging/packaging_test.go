@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
@@ -14,6 +15,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"macvtap-filter/internal/config"
+	"macvtap-filter/internal/drift"
+	"macvtap-filter/internal/facts"
 )
 
 // The manual page of the configuration has every key of the reference, and no other.
@@ -35,6 +38,42 @@ func TestManualHasEveryKey(t *testing.T) {
 	if diff := cmp.Diff(slices.Sorted(maps.Keys(known)), slices.Sorted(maps.Keys(told))); diff != "" {
 		t.Errorf("keys (-in the reference +in the manual page):\n%s", diff)
 	}
+}
+
+// The manual page has every field of what verify and facts print as JSON, and no other;
+// status has a test of its own.
+func TestManualHasEveryField(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join("man", "macvtap-filter.8"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, known := range map[string][]string{
+		"VERIFY": append(fields(reflect.TypeFor[drift.Finding]()), "repaired"),
+		"FACTS":  fields(reflect.TypeFor[facts.Facts]()),
+	} {
+		_, section, _ := strings.Cut(string(page), "\n.Sh "+name+"\n")
+		section, _, _ = strings.Cut(section, "\n.Sh ")
+		var told []string
+		for _, item := range regexp.MustCompile(`(?m)^\.It Va (.*)$`).FindAllStringSubmatch(section, -1) {
+			told = append(told, strings.Split(item[1], " , ")...)
+		}
+		slices.Sort(known)
+		slices.Sort(told)
+		if diff := cmp.Diff(known, told); diff != "" {
+			t.Errorf("%s: fields (-in JSON +in the manual page):\n%s", name, diff)
+		}
+	}
+}
+
+// fields gives the names of a structure's fields in JSON.
+func fields(of reflect.Type) []string {
+	var names []string
+	for field := range of.Fields() {
+		if name, _, _ := strings.Cut(field.Tag.Get("json"), ","); name != "-" {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // Neither of the two programs that show manual pages finds a fault with ours.
