@@ -74,7 +74,7 @@ func renderMany(ctx context.Context, std streams, o options, args []string) erro
 	case found.majors() > 0:
 		return errTold
 	case o.check != "":
-		notef(std, "%d rulesets are as in %s", len(sources), folder)
+		notef(std, "%s as in %s", count(len(sources), "ruleset"), folder)
 	}
 	return nil
 }
