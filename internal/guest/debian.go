@@ -19,7 +19,7 @@ import (
 const metaPackage = "linux-image-cloud-amd64"
 
 // suites are those of Debian's releases that hold kernels beside the machine's
-// own: Linux 5.10, 6.1, 6.12, and each from 6.16 on.
+// own: Linux 5.10, 6.1, 6.12, and most from 6.16 on.
 var suites = []string{"bullseye", "bookworm", "trixie", "trixie-backports"}
 
 // keyring has the keys that all of the suites are signed with.

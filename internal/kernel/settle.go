@@ -30,6 +30,7 @@ func Settle(ctx context.Context, tables []ruleset.Table, stale func(Standing) bo
 // SettleSince is Settle with what was read before, of thousands of tables perhaps, and
 // without the lock. What was programmed since is programmed again, and so is what is
 // another device's by now, if the rules name its index (filter.Bind): nothing else tells.
+// What somebody else changed since in a table that was right is not seen.
 func SettleSince(ctx context.Context, held []Held, tables []ruleset.Table, stale func(Standing) bool) error {
 	right := rightOnes(tables, held)
 	wanted := map[string]bool{}

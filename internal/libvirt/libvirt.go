@@ -1,5 +1,5 @@
 // Package libvirt asks the running libvirt for domains over its RPC socket. It is
-// for an administrator's commands only: a hook that calls libvirt waits for the
+// for commands and the service watch only: a hook that calls libvirt waits for the
 // daemon that waits for the hook (https://libvirt.org/hooks.html).
 package libvirt
 
@@ -120,8 +120,8 @@ func (c *Client) RunningVMs(ctx context.Context) (map[string]string, error) {
 	return names, nil
 }
 
-// LiveXML gives the XML of a running VM as it is now. For one that is shut off the
-// error is ErrNotRunning.
+// LiveXML gives the XML of a running VM as it is now. The error is ErrNotRunning for one
+// that is shut off, and ErrUnknown, with a like name if there is one, for none.
 func (c *Client) LiveXML(ctx context.Context, name string) (string, error) {
 	xml, err := c.liveXML(ctx, name)
 	switch {
