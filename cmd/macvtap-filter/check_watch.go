@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 
+	"macvtap-filter/internal/kernel"
 	"macvtap-filter/internal/watch"
 )
 
@@ -13,7 +14,11 @@ func checkWatch(ctx context.Context, r *report) {
 	told, err := watch.Ask(ctx)
 	switch {
 	case errors.Is(err, watch.ErrNotRunning):
-		r.warn("watch: does not run: an interface plugged into a running VM stays open, and rules that somebody flushes stay away: systemctl enable --now macvtap-filter-watch")
+		plugged := "open"
+		if _, stands, err := kernel.LookGuard(ctx); err == nil && stands {
+			plugged = "closed"
+		}
+		r.warn("watch: does not run: an interface plugged into a running VM stays %s, and rules that somebody flushes stay away: systemctl enable --now macvtap-filter-watch", plugged)
 	case errors.Is(err, fs.ErrPermission):
 		r.warn("watch: cannot be asked without root: %v", err)
 	case err != nil:
@@ -25,7 +30,7 @@ func checkWatch(ctx context.Context, r *report) {
 
 // checkTold passes on what a watch says is wrong.
 func checkTold(r *report, told watch.Report) {
-	r.ok("watch: process %d watches %d interfaces", told.PID, len(told.Devices))
+	r.ok("watch: process %d watches %s", told.PID, count(len(told.Devices), "interface"))
 	if told.Config != "" {
 		r.fail("watch: %s", told.Config)
 	}
