@@ -37,8 +37,10 @@ type Count struct {
 }
 
 // Read gives the tables of those names that stand, or, without names, all whose
-// names begin with ruleset.Prefix, as they were at one moment. A table that does
-// not stand is left out.
+// names begin with ruleset.Prefix: each as it was at one moment, and all at the same
+// one unless somebody changes tables all the time. A table that does not stand is
+// left out. An error says that not all could be read, or not whether their devices
+// have the check of offloads.
 func Read(ctx context.Context, names ...string) ([]Held, error) {
 	held, err := readTables(ctx, names)
 	if err != nil {
