@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -156,6 +157,29 @@ func TestEverythingDenied(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, passes); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// Where ICMPv6 stands directly behind IPv6, no rule counts from ICMPv6's header what nft
+// 1.1 would list as one of its addresses, and load as a rule of other types, too.
+func TestDiscoveryCountsFromIPv6(t *testing.T) {
+	var own policy.Policy
+	own.Addresses = []netip.Addr{netip.MustParseAddr("2001:db8:5::7")}
+	asAddress := regexp.MustCompile(`@th,(64|192),`)
+	for _, p := range []policy.Policy{{}, own} {
+		direct := 0
+		for _, r := range rules(mustTable(t, web, nic, p)) {
+			if !strings.Contains(r, "ip6 nexthdr 58 ") || strings.Contains(r, "icmpv6 type") {
+				continue
+			}
+			direct++
+			if asAddress.MatchString(r) {
+				t.Error(r)
+			}
+		}
+		if direct == 0 {
+			t.Error("no rule asks whether ICMPv6 stands directly behind IPv6")
+		}
 	}
 }
 

@@ -22,12 +22,19 @@ const (
 )
 
 // The parts of a neighbour discovery message: the target's address, and the first
-// option, of one unit of eight bytes, counted from the ICMPv6 header; router
-// solicitations have no target (RFC 4861, 4.1, 4.3, 4.4, 4.6.1).
+// option, of one unit of eight bytes; router solicitations have no target (RFC 4861,
+// 4.1, 4.3, 4.4, 4.6.1).
+//
+// Rules that ask whether ICMPv6 stands directly behind the IPv6 header count from
+// there, for it is 40 bytes long. What they count from the ICMPv6 header, nft 1.1
+// lists as "icmpv6 taddr" or "icmpv6 daddr", an option as well, and what it loads of
+// that list asks for other types, too.
 var (
 	ndTarget = ruleset.Raw(ruleset.TransportHeader, 8, 16)
-	ndOption = ruleset.Raw(ruleset.TransportHeader, 24, 8)
-	rsOption = ruleset.Raw(ruleset.TransportHeader, 8, 8)
+
+	directTarget   = ruleset.Raw(ruleset.NetworkHeader, 40+8, 16)
+	directNDOption = ruleset.Raw(ruleset.NetworkHeader, 40+24, 8)
+	directRSOption = ruleset.Raw(ruleset.NetworkHeader, 40+8, 8)
 
 	// ndInterface is the lower half of the target: the interface identifier.
 	ndInterface = ruleset.Raw(ruleset.TransportHeader, 16, 8)
@@ -201,16 +208,16 @@ func (s side) solicitations() {
 	probe := []ruleset.Match{directly, discoveryHopLimit, is(ruleset.IP6Source, noAddress6, false), within(ruleset.IP6Destination, solicitedNode, false)}
 	c.accept(all(probe, one(ruleset.Compare{Field: ndInterface, Op: ruleset.Equal, Value: s.interfaceIdentifier()}))...)
 	if known := family6.own(s.policy); len(known) > 0 {
-		c.accept(all(probe, one(targets(ofAddrs(known))))...)
+		c.accept(all(probe, one(targets(directTarget, ofAddrs(known))))...)
 	}
 	c.drop("nd", "probe for an address not known as the VM's own", is(ruleset.IP6Source, noAddress6, false))
-	c.wellFormed("ns-target", 24, ndOption, sourceMAC)
+	c.wellFormed("ns-target", 24, directNDOption, sourceMAC)
 	c.drop("nd", "malformed neighbour solicitation")
 	c.done()
 
 	c = s.newChain("ns-target")
 	if known := s.allowedTargets(); len(known) > 0 {
-		c.goTo("nd-peer", targets(known))
+		c.goTo("nd-peer", targets(ndTarget, known))
 	}
 	if peers, any := s.notClosed(family6, ndTarget); any {
 		c.goTo("nd-peer", peers...)
@@ -237,13 +244,13 @@ func ofAddrs(addrs []netip.Addr) []netipx.IPRange {
 	return out
 }
 
-// targets matches a discovery message's target among ranges.
-func targets(ranges []netipx.IPRange) ruleset.Match {
+// targets matches a discovery message's target, read from field, among ranges.
+func targets(field ruleset.Field, ranges []netipx.IPRange) ruleset.Match {
 	var elements []ruleset.Element
 	for _, r := range ranges {
 		elements = append(elements, element(r))
 	}
-	return ruleset.Among(ndTarget, false, elements...)
+	return ruleset.Among(field, false, elements...)
 }
 
 // allowedTargets gives the IPv6 peers that are allowed, whole or by a service,
@@ -266,12 +273,12 @@ func (s side) advertisements() {
 	}
 	c := s.newChain("na")
 	if taken := family6.only(s.policy.Claimed); len(taken) > 0 && !s.policy.PassSpoofing {
-		c.drop("nd-claim", "neighbour advertisement of an allowed host's address", targets(ofAddrs(taken)))
+		c.drop("nd-claim", "neighbour advertisement of an allowed host's address", targets(ndTarget, ofAddrs(taken)))
 	}
 	if s.knowsOwn() {
 		c.drop("nd-claim", "neighbour advertisement of an address not the VM's own", s.notOwn(family6, ndTarget)...)
 	}
-	c.wellFormed("nd-peer", 24, ndOption, targetMAC)
+	c.wellFormed("nd-peer", 24, directNDOption, targetMAC)
 	c.drop("nd-claim", "neighbour advertisement of another MAC address")
 	c.done()
 }
@@ -281,7 +288,7 @@ func (s side) routerSolicitations() {
 		return
 	}
 	c := s.newChain("rs")
-	c.wellFormed("nd-peer", 8, rsOption, sourceMAC)
+	c.wellFormed("nd-peer", 8, directRSOption, sourceMAC)
 	c.drop("nd", "malformed router solicitation")
 	c.done()
 }

@@ -3,6 +3,7 @@ package kernel_test
 import (
 	"net"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/google/nftables"
@@ -10,6 +11,7 @@ import (
 	"macvtap-filter/internal/attack"
 	"macvtap-filter/internal/lab"
 	"macvtap-filter/internal/offload"
+	"macvtap-filter/internal/ruleset"
 )
 
 // site is the test network as the attacks see it.
@@ -175,5 +177,49 @@ func TestOrdinary(t *testing.T) {
 		if arrived := arrivals(t, n, tap, c); arrived != len(c.Frames) {
 			t.Errorf("%s, %s: %d of %d frames arrived", c.Name, c.Way, arrived, len(c.Frames))
 		}
+	}
+}
+
+// TestLoadedByNft sends the attacks, and what is ordinary, through rules that nft loaded:
+// of the text, of the JSON, and of its own list of the programmed ones, whatever its
+// version lists. Checksum offload is none of nft's.
+func TestLoadedByNft(t *testing.T) {
+	load := map[string]func(*testing.T, *lab.Namespace, []ruleset.Table){
+		"text": func(t *testing.T, ns *lab.Namespace, made []ruleset.Table) {
+			nft(t, ns, ruleset.Text(made), "-f", "-")
+		},
+		"JSON": func(t *testing.T, ns *lab.Namespace, made []ruleset.Table) {
+			text, err := ruleset.JSON(made)
+			if err != nil {
+				t.Fatal(err)
+			}
+			nft(t, ns, string(text), "--json", "-f", "-")
+		},
+		"list": func(t *testing.T, ns *lab.Namespace, made []ruleset.Table) {
+			create(t, ns, made)
+			listed := listing(t, ns)
+			nft(t, ns, "", "flush", "ruleset")
+			nft(t, ns, listed, "-f", "-")
+		},
+	}
+	for name, load := range load {
+		t.Run(name, func(t *testing.T) {
+			n, tap := network(t)
+			judged := slices.DeleteFunc(attacks(t), func(c attack.Case) bool { return c.Reason == "offload" })
+			for _, c := range judged {
+				if arrived := arrivals(t, n, tap, c); arrived != len(c.Frames) {
+					t.Errorf("%s, %s, with no rules: %d of %d frames arrived", c.Name, c.Way, arrived, len(c.Frames))
+				}
+			}
+			load(t, n.Hypervisor, tables(t, vm(vmUUID, tap.Name), ""))
+			for _, c := range judged {
+				dropped(t, n, tap, c)
+			}
+			for _, c := range ordinary(t) {
+				if arrived := arrivals(t, n, tap, c); arrived != len(c.Frames) {
+					t.Errorf("%s, %s: %d of %d frames arrived", c.Name, c.Way, arrived, len(c.Frames))
+				}
+			}
+		})
 	}
 }
