@@ -105,7 +105,7 @@ func compare(vm VM, should ruleset.Table, h kernel.Held, stands bool) (Finding, 
 		}
 	}
 	if !stands {
-		f.State, f.Reason = Unprotected, "no rules stand: the local network and the VM are open to each other"
+		f.State, f.Reason = Unprotected, "no rules stand: unless a guard covers the device, the local network and the VM are open to each other"
 		return f, true
 	}
 	if f.Diff = diff(should, h.Table); f.Diff == "" {

@@ -287,7 +287,10 @@ func (c *comparison) should(vm *domain.Domain, i domain.Interface, d host.Carrie
 			held = nil
 		}
 		for _, f := range drift.Find(vms, held, c.host.Exists) {
-			said.State, said.Problem = State(f.State), f.Reason
+			said.State = State(f.State)
+			if said.State != Unprotected { // what comes of that, maker knows: it sees the guard
+				said.Problem = f.Reason
+			}
 		}
 	}
 	return said

@@ -175,7 +175,7 @@ func (m *maker) device(d host.Carrier) Interface {
 	case i.State == "":
 		i.Problem = "nobody could compare its rules with those that should stand"
 	case i.State == Unprotected && m.status.Guard != nil:
-		i.Problem = "no rules stand, and the guard closes it: \"macvtap-filter verify --repair\" makes them"
+		i.Problem = "no rules stand, and the guard closes it, unless guard_prefixes leave its name out: \"macvtap-filter verify --repair\" makes them"
 	case i.State == Unprotected && !d.Up:
 		i.Problem = "no rules stand; it is down, and passes nothing yet"
 	case i.State == Unprotected:
