@@ -38,21 +38,40 @@ type running struct {
 	file    string
 	libvirt *fakeLibvirt
 	cancel  context.CancelFunc
+	ready   chan struct{} // closed when it is
 	ended   chan struct{}
 
 	mu  sync.Mutex
 	log []string
 }
 
-// start runs a watch, and waits until it is ready. With xml, web-1 runs already.
+// start runs a watch, and waits until it is ready and has asked libvirt. With xml, web-1
+// runs already.
 func start(t *testing.T, n *lab.Network, text string, xml ...string) *running {
 	t.Helper()
-	w := &running{t: t, n: n, file: configFile(t, text), libvirt: newFakeLibvirt(xml), ended: make(chan struct{})}
+	l := newFakeLibvirt(xml)
+	w := begin(t, n, text, l.connect)
+	w.libvirt = l
+	select {
+	case <-w.ready:
+	case <-w.ended:
+		t.Fatal("watch ended")
+	case <-time.After(bound):
+		t.Fatal("watch is not ready")
+	}
+	w.until("it is connected to libvirt", l.connected)
+	return w
+}
+
+// begin runs a watch.
+func begin(t *testing.T, n *lab.Network, text string, connect func(time.Duration) (watch.Libvirt, error)) *running {
+	t.Helper()
+	w := &running{t: t, n: n, file: configFile(t, text), ready: make(chan struct{}), ended: make(chan struct{})}
 	ctx, cancel := context.WithCancel(context.Background())
 	w.cancel = cancel
-	ready := make(chan struct{})
 	o := w.options()
-	o.Ready = func() { close(ready) }
+	o.Connect = connect
+	o.Ready = func() { close(w.ready) }
 	go func() {
 		defer close(w.ended)
 		if err := inside(n, func() error { return watch.Run(ctx, o) }); err != nil {
@@ -65,13 +84,6 @@ func start(t *testing.T, n *lab.Network, text string, xml ...string) *running {
 			t.Logf("what watch logged:\n%s", strings.Join(w.log, "\n"))
 		}
 	})
-	select {
-	case <-ready:
-	case <-w.ended:
-		t.Fatal("watch ended")
-	case <-time.After(bound):
-		t.Fatal("watch is not ready")
-	}
 	return w
 }
 
@@ -87,7 +99,7 @@ func inside(n *lab.Network, f func() error) error {
 func (w *running) options() watch.Options {
 	return watch.Options{
 		ConfigFile: w.file,
-		Connect:    w.libvirt.connect,
+		Connect:    func(time.Duration) (watch.Libvirt, error) { return nil, errors.New("libvirt: no daemon answers") },
 		Ready:      func() {},
 		Log: func(level slog.Level, message string, f journal.Fields) {
 			w.mu.Lock()
@@ -111,6 +123,15 @@ func (w *running) stop() {
 	case <-w.ended:
 	case <-time.After(bound):
 		w.t.Error("watch does not end")
+	}
+}
+
+func (w *running) isReady() bool {
+	select {
+	case <-w.ready:
+		return true
+	default:
+		return false
 	}
 }
 
@@ -292,6 +313,12 @@ func (l *fakeLibvirt) connect(time.Duration) (watch.Libvirt, error) {
 	}
 	l.current = &connection{fakeLibvirt: l, changed: make(chan string, 100), ended: make(chan struct{})}
 	return l.current, nil
+}
+
+func (l *fakeLibvirt) connected() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.current != nil
 }
 
 // run has the VM web-1 run, or run on with other XML.

@@ -165,7 +165,7 @@ func (w *watcher) loop(ctx context.Context, told <-chan event, ended <-chan erro
 			retry = time.After(pause)
 			pause = min(2*pause, lastRetry)
 		}
-		if !w.ready && w.asked && (right || pause == lastRetry) {
+		if !w.ready && (w.asked || !w.needsLibvirt()) && (right || pause == lastRetry) {
 			w.ready = true
 			w.Ready()
 		}
@@ -195,6 +195,18 @@ func (w *watcher) loop(ctx context.Context, told <-chan event, ended <-chan erro
 		}
 		w.drain(told)
 	}
+}
+
+// needsLibvirt reports whether there is a device whose rules depend on what libvirt
+// says of its VM. When the host starts there is none, and systemd starts libvirt's
+// daemon only once watch is ready, though its socket takes connections already.
+func (w *watcher) needsLibvirt() bool {
+	for _, d := range w.devices {
+		if !d.open {
+			return true
+		}
+	}
+	return false
 }
 
 // giveBack gives memory back: a burst may have needed a hundred times what is kept.

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -19,6 +20,7 @@ import (
 	"macvtap-filter/internal/journal"
 	"macvtap-filter/internal/kernel"
 	"macvtap-filter/internal/lab"
+	"macvtap-filter/internal/libvirt"
 	"macvtap-filter/internal/watch"
 )
 
@@ -391,6 +393,41 @@ func network(t *testing.T) *lab.Network {
 }
 
 const guarded = "guard = true\n" + dmz
+
+// TestReadyBeforeLibvirt shows a daemon that takes connections and does not answer, as
+// systemd's socket for one that starts after watch: watch is ready where no interface
+// waits for what libvirt says.
+func TestReadyBeforeLibvirt(t *testing.T) {
+	silent := func(end <-chan struct{}) func(time.Duration) (watch.Libvirt, error) {
+		return func(time.Duration) (watch.Libvirt, error) {
+			<-end
+			return nil, libvirt.ErrSlow
+		}
+	}
+	for name, plugged := range map[string]func(*lab.Network){
+		"nothing runs": func(*lab.Network) {},
+		"none of ours": func(n *lab.Network) { plug(t, n, "macvtap0", webMAC) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := network(t)
+			plugged(n)
+			w := begin(t, n, `parents = ["other0"]`, silent(t.Context().Done()))
+			w.until("ready", w.isReady)
+		})
+	}
+	t.Run("an interface", func(t *testing.T) {
+		n := network(t)
+		plug(t, n, "macvtap0", webMAC)
+		answer := make(chan struct{})
+		w := begin(t, n, dmz, silent(answer))
+		w.until("the default policy holds", func() bool { return w.healed("macvtap-filter-macvtap0") })
+		if w.isReady() {
+			t.Error("ready, and libvirt has not said whose the interface is")
+		}
+		close(answer)
+		w.until("ready", w.isReady)
+	})
+}
 
 // TestGuard shows interfaces with guard = true: closed from the first moment, those
 // whose rules somebody flushed, too, and when watch is gone; open again when the

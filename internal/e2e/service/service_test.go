@@ -359,6 +359,21 @@ func TestLibvirt(t *testing.T) {
 	m.until("the VM's rules go with it", func() bool { return len(m.tables()) == 0 })
 }
 
+// TestBoot shows a host that starts: systemd listens at libvirt's socket from early on, and starts the daemon after the
+// service, which asks it before that. Neither waits for the other.
+func TestBoot(t *testing.T) {
+	m := boot(t, "")
+	m.write(filepath.Join(systemd.UnitFolder, "libvirtd.socket"), "[Unit]\nDefaultDependencies=no\n[Socket]\nListenStream=/run/libvirt/libvirt-sock\n")
+	m.write(filepath.Join(systemd.UnitFolder, "host.target"), "[Unit]\nDefaultDependencies=no\nWants=libvirtd.service "+unit+"\n")
+	m.run("systemctl", "daemon-reload")
+	m.run("systemctl", "start", "libvirtd.socket")
+	m.run("systemctl", "start", "host.target")
+	m.until("libvirt answers", func() bool { _, err := m.try("virsh", "list"); return err == nil })
+	if m.logged("no answer in time") {
+		t.Error("the service waited for libvirt, and libvirt for it")
+	}
+}
+
 // TestJournal shows that a real journal finds what a hook call logged by the fields, and only there: a VM's name is
 // whatever it is, and no more.
 func TestJournal(t *testing.T) {
