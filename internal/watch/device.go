@@ -256,6 +256,10 @@ func (w *watcher) want(ctx context.Context, d *device, owner *domain.Domain, sta
 		d.set(made.Tables)
 		return
 	}
+	if same, lookErr := w.unchanged(d); lookErr == nil && !same {
+		d.leave(Left) // for good, as a rule: its VM has stopped
+		return
+	}
 	d.problem, d.policy = err.Error(), ""
 	s, stands := standing[d.table()]
 	if stands && filter.ParseOwner(s.Comment).UUID == owner.UUID && bound(ctx, d) {

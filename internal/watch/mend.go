@@ -70,6 +70,9 @@ func (w *watcher) program(ctx context.Context, devices []*device) (all bool, err
 		return all, nil
 	}
 	if err != nil {
+		if same, lookErr := w.unchanged(devices[0]); lookErr == nil && !same {
+			return true, nil // it went meanwhile
+		}
 		w.refused(devices[0], err)
 		return false, nil
 	}
@@ -97,15 +100,13 @@ func (w *watcher) still(ctx context.Context, devices []*device) ([]*device, erro
 	var out []*device
 	var names []string
 	for _, d := range devices {
-		m, ok, err := w.host.Macvtap(d.Index)
+		same, err := w.unchanged(d)
 		if err != nil {
 			return nil, err
 		}
-		if ok && m.Name == d.Name && m.Parent == d.Parent && bytes.Equal(m.MAC, d.MAC) {
+		if same {
 			out = append(out, d)
 			names = append(names, d.table())
-		} else {
-			w.look.index(d.Index)
 		}
 	}
 	if len(out) == 0 {
@@ -131,6 +132,20 @@ func (w *watcher) still(ctx context.Context, devices []*device) ([]*device, erro
 		d.culprit = ""
 		return true
 	}), nil
+}
+
+// unchanged reports whether a device is still what it was when it was looked at. One
+// that is not is looked at again: the kernel tells of that a moment later.
+func (w *watcher) unchanged(d *device) (bool, error) {
+	m, ok, err := w.host.Macvtap(d.Index)
+	if err != nil {
+		return false, err
+	}
+	same := ok && m.Name == d.Name && m.Parent == d.Parent && bytes.Equal(m.MAC, d.MAC)
+	if !same {
+		w.look.index(d.Index)
+	}
+	return same, nil
 }
 
 // report logs that devices' rules were programmed, and why.

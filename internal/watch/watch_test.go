@@ -228,6 +228,25 @@ func TestSweeps(t *testing.T) {
 	}
 }
 
+// TestForgets shows a VM that stops: its device goes, and watch says nothing of that.
+func TestForgets(t *testing.T) {
+	n := network(t)
+	w := start(t, n, dmz)
+	for range 20 {
+		tap := plug(t, n, "macvtap0", webMAC)
+		w.libvirt.run(web)
+		w.until("the VM's own policy counts", func() bool { return !passes(t, n, tap, "10.1.1.1") })
+		if err := tap.Delete(); err != nil {
+			t.Fatal(err)
+		}
+		w.libvirt.stop()
+		w.until("swept", func() bool { return len(w.tables()) == 0 })
+	}
+	if w.logged("ERROR") {
+		t.Error("the log says that something is wrong")
+	}
+}
+
 // TestAdopts shows rules that hooks programmed before watch began, and while it
 // runs: they are found right and left alone.
 func TestAdopts(t *testing.T) {
