@@ -98,7 +98,7 @@ func commandNames() []string {
 			out = append(out, c.name+"\t"+about)
 		}
 	}
-	return append(out, "--config", "--help")
+	return append(out, "--config", "--help", "--version")
 }
 
 // flagsOf gives the flags of a command, with what its help says of them.

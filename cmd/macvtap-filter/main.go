@@ -158,10 +158,14 @@ func runCommand(args []string, std streams) error {
 	o := options{config: configFile()}
 	global := newFlags("macvtap-filter")
 	configFlag(global, &o)
+	asksVersion := global.Bool("version", false, "")
 	if err := global.Parse(args); err != nil {
 		return flagError(err, usage, std)
 	}
 	args = global.Args()
+	if *asksVersion {
+		args = append([]string{"version"}, args...)
+	}
 	if len(args) == 0 {
 		fmt.Fprint(std.err, usage)
 		return badInput(errors.New("no command"))

@@ -42,7 +42,7 @@ commands:
   facts PARENT…         print what the words of a policy stand for on this host
   check                 say whether this host is ready, and what to mend
   watch                 keep the rules standing, whatever happens
-  version               print the version
+  version | --version   print the version
 
 Each command has --help. The configuration is /etc/macvtap-filter/config.toml;
 --config FILE or the variable MACVTAP_FILTER_CONFIG name another.
