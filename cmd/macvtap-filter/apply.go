@@ -79,7 +79,7 @@ func (a *applier) each(ctx context.Context, names []string) (failed bool) {
 	a.std = std
 	alone := func(name string) {
 		if err := anew(ctx, func(ctx context.Context) error { return a.one(ctx, name) }); err != nil {
-			errorf(std, "%v", err)
+			fail(std, err)
 			failed = true
 		}
 	}
@@ -135,9 +135,6 @@ func (a *applier) one(ctx context.Context, name string) error {
 	})
 }
 
-// A former finds a table that is to go when a VM's are made anew.
-type former func(kernel.Standing) bool
-
 // ownedBefore finds VMs' tables among those that stood before the VMs' XML was read.
 // What came later may be of an interface that was plugged in since, which would be open
 // without.
@@ -161,7 +158,8 @@ func liveDomain(ctx context.Context, client *libvirt.Client, name string) (*doma
 }
 
 // planned plans what should stand for a running VM, and has something done with it
-// before anybody else of this program changes what stands.
+// before anybody else of this program changes what stands. That an interface cannot be
+// planned is an error afterwards.
 func planned(ctx context.Context, c *config.Config, client *libvirt.Client, name string, do func(context.Context, *domain.Domain, plan.Plan, former) error) error {
 	stood, err := kernel.Tables(ctx)
 	if err != nil {
@@ -180,7 +178,7 @@ func planned(ctx context.Context, c *config.Config, client *libvirt.Client, name
 	if err != nil {
 		return err
 	}
-	return do(ctx, d, made, ownedBefore(stood, d))
+	return errors.Join(do(ctx, d, made, keeping(made, ownedBefore(stood, d))), made.Err())
 }
 
 // settle has a running VM's rules stand, those that do already and others in place of
@@ -194,7 +192,7 @@ func settle(ctx context.Context, d *domain.Domain, made plan.Plan, former former
 
 // tellApplied says what stands for a VM.
 func tellApplied(std streams, d *domain.Domain, made plan.Plan) {
-	if len(made.Tables) == len(made.Open) {
+	if len(made.Tables) == len(made.Open) && len(made.Failed) == 0 {
 		notef(std, "VM %q has no direct interface on a configured parent", d.Name)
 	}
 	for _, t := range made.Tables {

@@ -79,8 +79,8 @@ func (a *applier) stood(ctx context.Context) ([]kernel.Standing, error) {
 }
 
 // settle plans VMs' rules and has them stand, in place of all that these VMs have of
-// what stood before their XML was read. It gives the VMs whose rules stand, and why
-// others' could not be planned. An error is of the transaction, or of the host, and no
+// what stood before their XML was read. It gives what stands for the VMs, and why
+// interfaces could not be planned. An error is of the transaction, or of the host, and no
 // VM's own.
 func (a *applier) settle(ctx context.Context, domains []*domain.Domain, stood []kernel.Standing) (vms []plannedVM, failures []error, err error) {
 	unlock, err := kernel.Lock(ctx)
@@ -99,18 +99,17 @@ func (a *applier) settle(ctx context.Context, domains []*domain.Domain, stood []
 	defer h.Close()
 	network := plan.Remember(plan.Live{Host: h, Running: true, Guard: guard})
 	var tables []ruleset.Table
-	var owners []*domain.Domain
+	var whole []*domain.Domain // of the others all that stands stays
 	for _, d := range domains {
-		made, err := plan.Make(d, a.config, network)
-		if err != nil {
-			failures = append(failures, err)
-			continue
-		}
+		made := plan.Each(d, a.config, network)
 		vms = append(vms, plannedVM{d, made})
 		tables = append(tables, made.Tables...)
-		owners = append(owners, d)
+		failures = append(failures, apart(made.Err())...)
+		if len(made.Failed) == 0 {
+			whole = append(whole, d)
+		}
 	}
-	if err := kernel.SettleSince(ctx, a.held, tables, ownedBefore(stood, owners...)); err != nil {
+	if err := kernel.SettleSince(ctx, a.held, tables, ownedBefore(stood, whole...)); err != nil {
 		return nil, nil, err
 	}
 	return vms, failures, nil

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -58,13 +59,8 @@ func TestPluggedInMeanwhile(t *testing.T) {
 			t.Error(failures, err)
 		}
 		stands, err := kernel.Tables(ctx)
-		var names []string
-		for _, s := range stands {
-			names = append(names, s.Name)
-		}
-		slices.Sort(names)
-		if want := []string{"macvtap-filter-macvtap0", "macvtap-filter-macvtap2"}; !slices.Equal(names, want) {
-			t.Errorf("%q stand, want %q", names, want)
+		if want := []string{"macvtap-filter-macvtap0", "macvtap-filter-macvtap2"}; !slices.Equal(namesOf(stands), want) {
+			t.Errorf("%q stand, want %q", namesOf(stands), want)
 		}
 		if err != nil {
 			return err
@@ -81,9 +77,34 @@ func TestPluggedInMeanwhile(t *testing.T) {
 		if want := slices.DeleteFunc(stands, func(s kernel.Standing) bool { return s.Name != "macvtap-filter-macvtap0" }); !slices.Equal(after, want) {
 			t.Errorf("there stand %v, want %v as before", after, want)
 		}
+		if err != nil {
+			return err
+		}
+		// An interface that cannot be planned keeps no other from its rules, and all
+		// that stands stays, of this VM.
+		broken := *vms["macvtap1"]
+		broken.Direct = append(broken.Direct, domain.Interface{Number: 2, Target: "macvtap9", Parent: n.Parent})
+		vms, failures, err := (&applier{config: c}).settle(ctx, []*domain.Domain{&broken}, after)
+		if len(failures) != 1 || !strings.Contains(failures[0].Error(), `VM "web": interface "macvtap9": no network device`) || len(vms) != 1 || err != nil {
+			t.Error(vms, failures, err)
+		}
+		stands, err = kernel.Tables(ctx)
+		if want := []string{"macvtap-filter-macvtap0", "macvtap-filter-macvtap1"}; !slices.Equal(namesOf(stands), want) {
+			t.Errorf("%q stand, want %q", namesOf(stands), want)
+		}
 		return err
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// namesOf gives the tables' names, sorted.
+func namesOf(tables []kernel.Standing) []string {
+	var names []string
+	for _, s := range tables {
+		names = append(names, s.Name)
+	}
+	slices.Sort(names)
+	return names
 }

@@ -54,7 +54,9 @@ func runHook(call hook.Call, std streams) int {
 	code := exitCode(err, std)
 	refuses := action == hook.Protect || action == hook.Reprotect && h.kill.Load()
 	if !isTerminal(std.err) {
-		toJournal(slog.LevelError, fmt.Sprintf("%s %s: %v", call.Operation, call.Suboperation, err), h.failure(err, refuses))
+		for _, err := range apart(err) {
+			toJournal(slog.LevelError, fmt.Sprintf("%s %s: %v", call.Operation, call.Suboperation, err), h.failure(err, refuses))
+		}
 	}
 	if refuses {
 		return code
@@ -172,7 +174,7 @@ func (h *hookCall) protect(ctx context.Context, running bool) error {
 		made.Warnings = append(made.Warnings, plan.Warning{Text: fmt.Sprintf("VM %q: %s", d.Name, w)})
 	}
 	if running {
-		err = kernel.Settle(ctx, made.Tables, ownedBy(d))
+		err = kernel.Settle(ctx, made.Tables, keeping(made, ownedBy(d)))
 	} else {
 		err = kernel.Create(ctx, made.Tables)
 	}
@@ -181,10 +183,10 @@ func (h *hookCall) protect(ctx context.Context, running bool) error {
 		h.log(slog.LevelWarn, w.Text, h.fields(w.Device, journal.Advice))
 	}
 	if err != nil {
-		return fmt.Errorf("VM %q: %w", d.Name, err)
+		return errors.Join(fmt.Errorf("VM %q: %w", d.Name, err), made.Err())
 	}
 	h.tell(made)
-	return removeNamed(ctx, d, made)
+	return errors.Join(removeNamed(ctx, d, made), made.Err())
 }
 
 // tell logs what each interface got.
@@ -254,6 +256,8 @@ func parseNamed(name string, r io.Reader) (*domain.Domain, error) {
 	return d, err
 }
 
+// planLive plans with what the host knows: all of a VM that starts, and of a running one
+// what can be.
 func planLive(ctx context.Context, d *domain.Domain, c *config.Config, running bool) (plan.Plan, error) {
 	guard, err := guarded(ctx, c)
 	if err != nil {
@@ -264,12 +268,28 @@ func planLive(ctx context.Context, d *domain.Domain, c *config.Config, running b
 		return plan.Plan{}, fmt.Errorf("VM %q: %w", d.Name, err)
 	}
 	defer h.Close()
-	return plan.Make(d, c, plan.Live{Host: h, Running: running, Guard: guard, Seen: map[string]host.NIC{}})
+	network := plan.Live{Host: h, Running: running, Guard: guard, Seen: map[string]host.NIC{}}
+	if running {
+		return plan.Each(d, c, network), nil
+	}
+	return plan.Make(d, c, network)
 }
 
+// A former finds a table that is to go when a VM's are made anew.
+type former func(kernel.Standing) bool
+
 // ownedBy finds the tables of a VM.
-func ownedBy(d *domain.Domain) func(kernel.Standing) bool {
+func ownedBy(d *domain.Domain) former {
 	return func(s kernel.Standing) bool { return d.UUID != "" && filter.ParseOwner(s.Comment).UUID == d.UUID }
+}
+
+// keeping spares all that stands of a VM of whose interfaces one could not be planned:
+// nobody knows which rules are that one's.
+func keeping(made plan.Plan, goes former) former {
+	if len(made.Failed) > 0 {
+		return func(kernel.Standing) bool { return false }
+	}
+	return goes
 }
 
 // release removes the rules of a VM that is gone. Its XML names no devices any

@@ -99,10 +99,10 @@ func exitCode(err error, std streams) int {
 	case err == nil, errors.Is(err, flag.ErrHelp):
 		return exitDone
 	case errors.As(err, &input):
-		errorf(std, "%v", err)
+		fail(std, err)
 		return exitInput
 	case !errors.Is(err, errTold):
-		errorf(std, "%v", err)
+		fail(std, err)
 	}
 	return exitFailed
 }

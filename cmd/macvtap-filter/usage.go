@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
 	"macvtap-filter/internal/journal"
@@ -12,6 +13,33 @@ import (
 
 func errorf(std streams, format string, args ...any) {
 	say(std, "error: "+format, args...)
+}
+
+// fail says why something failed.
+func fail(std streams, err error) {
+	for _, err := range apart(err) {
+		errorf(std, "%v", err)
+	}
+}
+
+// apart gives the errors that were joined in one: several interfaces may have failed,
+// each for a reason of its own. There are none in nil.
+func apart(err error) []error {
+	if err == nil {
+		return nil
+	}
+	var parts []error
+	if many, ok := err.(interface{ Unwrap() []error }); ok {
+		parts = many.Unwrap()
+	}
+	if joined := errors.Join(parts...); joined == nil || joined.Error() != err.Error() {
+		return []error{err} // it is one, or says more than its parts
+	}
+	var all []error
+	for _, part := range parts {
+		all = append(all, apart(part)...)
+	}
+	return all
 }
 
 func warningf(std streams, format string, args ...any) {

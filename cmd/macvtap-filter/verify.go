@@ -164,7 +164,7 @@ func (v *verifier) fail(err error) {
 	}
 	if !v.told[err.Error()] {
 		v.told[err.Error()] = true
-		errorf(v.std, "%v", err)
+		fail(v.std, err)
 	}
 }
 

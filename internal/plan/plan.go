@@ -4,6 +4,7 @@
 package plan
 
 import (
+	"errors"
 	"fmt"
 
 	"macvtap-filter/internal/config"
@@ -37,6 +38,8 @@ type Plan struct {
 	// Unguarded are the devices of direct interfaces on no configured parent.
 	// Those of them in Open have a table that lets everything pass.
 	Unguarded, Open []string
+
+	Failed []*Error // why interfaces have no plan (Each)
 }
 
 // A Warning is for the administrator; the rules are safe all the same.
@@ -48,16 +51,35 @@ type Warning struct {
 func (w Warning) String() string { return w.Text }
 
 // Make plans every direct interface of the domain that sits on a configured
-// parent. Errors and warnings name the VM and the interface. A domain without
-// any has an empty plan.
+// parent, or none: a VM starts with all its rules or not at all. Errors and
+// warnings name the VM and the interface. A domain without any has an empty plan.
 func Make(d *domain.Domain, c *config.Config, n Network) (Plan, error) {
+	made := Each(d, c, n)
+	if len(made.Failed) > 0 {
+		return Plan{}, made.Failed[0]
+	}
+	return made, nil
+}
+
+// Each plans as Make does, but each interface for itself: what is wrong with one of a
+// running VM keeps no other from its rules. Failed has those without a plan.
+func Each(d *domain.Domain, c *config.Config, n Network) Plan {
 	p := planner{domain: d, config: c, network: n, policies: map[string]policy.Policy{}, guarded: c.Guard || n.Guarded()}
 	for _, i := range d.Direct {
 		if err := p.add(i); err != nil {
-			return Plan{}, &Error{d.Name, i, err}
+			p.plan.Failed = append(p.plan.Failed, &Error{d.Name, i, err})
 		}
 	}
-	return p.plan, nil
+	return p.plan
+}
+
+// Err gives why interfaces could not be planned, joined, nil where all could.
+func (p Plan) Err() error {
+	var errs []error
+	for _, e := range p.Failed {
+		errs = append(errs, e)
+	}
+	return errors.Join(errs...)
 }
 
 // An Error says why an interface of a VM has no plan.
@@ -108,20 +130,19 @@ func (p *planner) add(i domain.Interface) error {
 // addOther plans an interface on no configured parent: nothing, but where a guard
 // would close it.
 func (p *planner) addOther(i domain.Interface) error {
+	if p.guarded && p.config.OpenOthers {
+		i, err := p.network.Check(i)
+		if err != nil {
+			return err
+		}
+		table, err := filter.Open(p.domain, i)
+		if err != nil {
+			return err
+		}
+		p.plan.Open = append(p.plan.Open, i.Target)
+		p.addTable(i, table)
+	}
 	p.plan.Unguarded = append(p.plan.Unguarded, i.Target)
-	if !p.guarded || !p.config.OpenOthers {
-		return nil
-	}
-	i, err := p.network.Check(i)
-	if err != nil {
-		return err
-	}
-	table, err := filter.Open(p.domain, i)
-	if err != nil {
-		return err
-	}
-	p.plan.Open = append(p.plan.Open, i.Target)
-	p.addTable(i, table)
 	return nil
 }
 

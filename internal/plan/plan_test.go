@@ -181,6 +181,28 @@ func TestMakeErrors(t *testing.T) {
 	}
 }
 
+// What is wrong with some interfaces keeps no other from its plan, beside a guard too.
+func TestEach(t *testing.T) {
+	n := lan()
+	n.guarded, n.index = true, 37
+	n.bad["a"], n.bad["c"] = errors.New("wrong MAC"), errors.New("gone")
+	got := Each(vm(nic(1, "a", "eth0"), nic(2, "b", "eth0"), nic(3, "c", "eth1"), nic(4, "d", "eth1")), mustParse(t, wordless), n)
+	if diff := cmp.Diff([]string{"macvtap-filter-b", "macvtap-filter-d"}, names(got)); diff != "" {
+		t.Errorf("tables: %s", diff)
+	}
+	// Rules of "c", which has none, are not those of a device that is to be open.
+	if diff := cmp.Diff([][]string{{"d"}, {"d"}}, [][]string{got.Unguarded, got.Open}); diff != "" {
+		t.Errorf("on no configured parent: %s", diff)
+	}
+	err := got.Err()
+	if want := "VM \"web\": interface \"a\": wrong MAC\nVM \"web\": interface \"c\": gone"; err == nil || err.Error() != want {
+		t.Errorf("error %v, want %s", err, want)
+	}
+	if err := Each(vm(nic(1, "b", "eth0")), mustParse(t, wordless), n).Err(); err != nil {
+		t.Errorf("nothing is wrong: %v", err)
+	}
+}
+
 func TestRecorded(t *testing.T) {
 	r := Recorded{{Parent: "eth0", Names: []string{"lan0"}}, {Parent: "eth1"}}
 	for parent, want := range map[string][]string{"eth0": {"eth0", "lan0"}, "lan0": {"eth0", "lan0"}, "eth1": {"eth1"}, "eth9": {"eth9"}} {
