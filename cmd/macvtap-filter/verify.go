@@ -78,7 +78,8 @@ type verifier struct {
 }
 
 // look compares VMs and, with all, everything that stands; others are tables to look
-// at besides. A VM that cannot be planned is told, and its rules are let alone.
+// at besides. Interfaces that cannot be planned are told, and what else their VM has of
+// rules is let alone.
 func (v *verifier) look(ctx context.Context, names []string, all bool, others []string) ([]drift.Finding, error) {
 	h, err := host.Open(ctx)
 	if err != nil {
@@ -92,7 +93,7 @@ func (v *verifier) look(ctx context.Context, names []string, all bool, others []
 	network := plan.Remember(plan.Live{Host: h, Running: true, Guard: guard})
 	var vms []drift.VM
 	off := map[string]bool{}     // VMs by name that are not running
-	unclear := map[string]bool{} // and those whose rules nobody can say
+	unclear := map[string]bool{} // and those of whose rules nobody can say all
 	v.vms, v.interfaces, v.failed = 0, 0, false
 	for _, name := range names {
 		var vm drift.VM
@@ -103,11 +104,12 @@ func (v *verifier) look(ctx context.Context, names []string, all bool, others []
 		switch {
 		case errors.Is(err, libvirt.ErrNotRunning):
 			off[keptName(name)] = true
+			continue
 		case err != nil:
 			v.fail(err)
 			unclear[keptName(name)] = true
-			continue
-		default:
+		}
+		if len(vm.Tables) > 0 || err == nil {
 			vms = append(vms, vm)
 			v.vms, v.interfaces = v.vms+1, v.interfaces+len(vm.Tables)
 		}
@@ -126,11 +128,19 @@ func (v *verifier) look(ctx context.Context, names []string, all bool, others []
 	if err != nil {
 		return nil, err
 	}
-	held = slices.DeleteFunc(held, func(h kernel.Held) bool { return unclear[filter.ParseOwner(h.Comment).Name] })
+	wanted := map[string]bool{}
+	for _, vm := range vms {
+		for _, t := range vm.Tables {
+			wanted[t.Name] = true
+		}
+	}
+	held = slices.DeleteFunc(held, func(h kernel.Held) bool {
+		return unclear[filter.ParseOwner(h.Comment).Name] && !wanted[h.Name]
+	})
 	return append(found, drift.Find(vms, held, h.Exists)...), nil
 }
 
-// should plans what should stand for a running VM.
+// should plans what should stand for a running VM, as far as it can.
 func (v *verifier) should(ctx context.Context, name string, network plan.Network) (drift.VM, error) {
 	xml, err := v.client.LiveXML(ctx, name)
 	if err != nil {
@@ -140,8 +150,8 @@ func (v *verifier) should(ctx context.Context, name string, network plan.Network
 	if err != nil {
 		return drift.VM{}, err
 	}
-	made, err := plan.Make(d, v.config, network)
-	return drift.VM{Domain: d, Tables: made.Tables}, err
+	made := plan.Each(d, v.config, network)
+	return drift.VM{Domain: d, Tables: made.Tables}, made.Err()
 }
 
 // guard compares the guard.
