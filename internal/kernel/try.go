@@ -27,6 +27,13 @@ func apart(f func() error) error {
 		// The thread is not unlocked: it ends with this goroutine, and the
 		// namespace with it.
 		runtime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() {
+			// But for the first, which never ends, and whose namespace /proc shows as the
+			// process's. While this goroutine holds it, the next gets another.
+			defer runtime.UnlockOSThread()
+			done <- apart(f)
+			return
+		}
 		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 			done <- fmt.Errorf("make a network namespace: %w", err)
 			return
