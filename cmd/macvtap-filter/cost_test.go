@@ -92,7 +92,7 @@ func TestCostOfInitialising(t *testing.T) {
 		bytes += p.bytes
 	}
 	slices.SortFunc(all, func(a, b initialised) int { return cmp.Compare(b.allocations, a.allocations) })
-	const mostPackages, mostAllocations, mostBytes = 70, 330, 66_000
+	const mostPackages, mostAllocations, mostBytes = 56, 300, 62_000
 	t.Logf("%d packages, %d allocations, %d bytes", len(all), allocations, bytes)
 	if len(all) == 0 || len(all) > mostPackages || allocations > mostAllocations || bytes > mostBytes {
 		t.Errorf("%d packages initialise themselves, with %d allocations of %d bytes, want at most %d, %d, %d; those that allocate most: %+v",
@@ -101,7 +101,8 @@ func TestCostOfInitialising(t *testing.T) {
 }
 
 // TestHookLinksNoCrypto holds what initialises itself at length, and what a hook maps and
-// never runs, out of the program: no command speaks TLS, SSH or HTTP to others.
+// never runs, out of the program: no command speaks TLS, SSH or HTTP to others, and one
+// hash of package crypto brings 26 packages along.
 func TestHookLinksNoCrypto(t *testing.T) {
 	listed, err := exec.Command("go", "list", "-deps", ".").Output()
 	if err != nil {
@@ -111,7 +112,7 @@ func TestHookLinksNoCrypto(t *testing.T) {
 	if !slices.Contains(packages, "macvtap-filter/internal/libvirt/rpc") {
 		t.Fatal("the program is not among what is listed")
 	}
-	heavy := regexp.MustCompile(`^(crypto/(tls|x509|rsa|ecdsa|ed25519)|net/http|golang\.org/x/crypto|github\.com/digitalocean)(/|$)`)
+	heavy := regexp.MustCompile(`^(crypto|net/http|golang\.org/x/crypto|github\.com/digitalocean)(/|$)`)
 	for _, name := range packages {
 		if heavy.MatchString(name) {
 			t.Errorf("the hook links %s (who needs it: go list -deps -f '{{.ImportPath}}: {{.Imports}}' ./cmd/macvtap-filter)", name)
