@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -39,6 +40,8 @@ type site struct {
 	network *lab.Network
 	folder  string // of its own, for what programs read
 
+	log *net.UnixConn // takes what is logged
+
 	textStands bool // the table textTable is there
 }
 
@@ -63,7 +66,7 @@ func (s *site) build() error {
 	if s.network, err = lab.New(options); err != nil {
 		return err
 	}
-	return s.isolate()
+	return errors.Join(s.isolate(), s.takeLog())
 }
 
 // isolate gives the hypervisor a resolv.conf of its own, and keeps the machine's
@@ -84,8 +87,24 @@ func (s *site) isolate() error {
 	return hypervisor.Overlay("/etc/resolv.conf", fmt.Appendf(nil, "nameserver %s\n", dns4))
 }
 
+// takeLog takes what hooks log, as a host's journal does (the Journal Native Protocol of
+// systemd), and throws it away.
+func (s *site) takeLog() error {
+	address := &net.UnixAddr{Name: filepath.Join(s.folder, "journal"), Net: "unixgram"}
+	var err error
+	if s.log, err = net.ListenUnixgram(address.Net, address); err != nil {
+		return err
+	}
+	go func() { _, _ = io.Copy(io.Discard, s.log) }() // until it is closed
+	link := exec.Command("sh", "-ec", `mkdir -p /run/systemd/journal; ln -s "$0" /run/systemd/journal/socket`, address.Name)
+	return s.network.Hypervisor.Run(link)
+}
+
 func (s *site) close() error {
 	var errs []error
+	if s.log != nil {
+		errs = append(errs, s.log.Close())
+	}
 	if s.network != nil {
 		errs = append(errs, s.network.Close())
 	}
