@@ -38,9 +38,42 @@ type Decision struct {
 	Number int          // the rule's place in its chain, from 1; 0 for the policy
 	Path   []string     // the chains the frame went through, the deciding one last
 
-	// Compared is how many matches were looked at until then, those included that
-	// nft adds: what the frame costs the kernel.
-	Compared int
+	Cost Cost // what the frame cost the kernel until then
+}
+
+// A Cost counts what nftables evaluates of a frame, on any machine the same.
+type Cost struct {
+	Expressions int // those included that nft adds
+	Lookups     int // those of them that look into a set, which costs several times a compare
+}
+
+// add adds what a match costs: each field is loaded, bits are masked, and what is left is
+// compared, with both ends of a range, or looked up.
+func (c *Cost) add(m ruleset.Match) {
+	c.Expressions += len(ruleset.Fields(m)) + 1
+	switch m := m.(type) {
+	case ruleset.Masked, ruleset.Between:
+		c.Expressions++
+	case ruleset.InPrefix:
+		if m.Prefix.Bits()%8 != 0 {
+			c.Expressions++
+		}
+	case ruleset.OneOf, ruleset.Lookup:
+		c.Lookups++
+	}
+}
+
+// addStatements adds what a rule does when its matches hold.
+func (c *Cost) addStatements(r ruleset.Rule) {
+	if r.Counter != "" {
+		c.Expressions++
+	}
+	if r.Mark != nil {
+		c.Expressions += 2 // a number is loaded, and set
+	}
+	if r.Verdict != (ruleset.Verdict{}) {
+		c.Expressions++
+	}
 }
 
 // Frame judges a frame that passes the table's own device and has no mark yet, as it is on the wire, from its destination MAC address on
@@ -59,9 +92,7 @@ func (j *Judge) Frame(hook ruleset.HookType, frame []byte) (Decision, error) {
 	d := Decision{Chain: c.Name, Path: []string{c.Name}}
 	for n := 0; n < len(c.Rules); n++ {
 		r := c.Rules[n]
-		compared, holds := j.holds(p, r)
-		d.Compared += compared
-		if !holds {
+		if !j.holds(p, r, &d.Cost) {
 			continue
 		}
 		if r.Mark != nil {
@@ -80,16 +111,17 @@ func (j *Judge) Frame(hook ruleset.HookType, frame []byte) (Decision, error) {
 	return d, nil // the base chain's policy: drop
 }
 
-// holds reports whether all of a rule's matches hold, those included that nft adds,
-// and how many were looked at. A limit is taken for not reached.
-func (j *Judge) holds(p *packet, r ruleset.Rule) (compared int, holds bool) {
+// holds reports whether all of a rule's matches hold, those included that nft adds, and
+// adds what that cost. A limit is taken for not reached.
+func (j *Judge) holds(p *packet, r ruleset.Rule, cost *Cost) bool {
 	for _, m := range r.Dependencies() {
-		compared++
+		cost.add(m)
 		if !j.match(p, m) {
-			return compared, false
+			return false
 		}
 	}
-	return compared, true
+	cost.addStatements(r)
+	return true
 }
 
 // match reports whether a match holds. One whose field cannot be read does not,
