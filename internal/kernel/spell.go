@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"macvtap-filter/internal/ruleset"
 )
@@ -210,17 +211,28 @@ func readsPrefixes(ctx context.Context) bool {
 		const name = "known"
 		table := ruleset.Table{Name: "try", Chains: []ruleset.Chain{{Name: name, Hook: &ruleset.Hook{Type: ruleset.Ingress, Prefixes: []string{"try"}}}}}
 		var listed []byte
-		err := apart(func() error {
+		err := inOwnNamespace(func() error {
 			if err := Create(ctx, []ruleset.Table{table}); err != nil {
 				return err
 			}
-			cmd := exec.CommandContext(ctx, "nft", "list", "chains", "netdev")
-			cmd.Env = []string{"PATH=/usr/sbin:/sbin:/usr/bin:/bin"}
 			var err error
-			listed, err = cmd.Output()
+			listed, err = listChains(ctx)
 			return err
 		})
 		prefixes.read = err == nil && strings.Contains(string(listed), name)
 	})
 	return prefixes.read
+}
+
+// nftPatience is how long nft may take to list two chains. What a hook has to do can wait
+// no longer for it.
+const nftPatience = time.Second
+
+// listChains has nft list the chains of this network namespace.
+func listChains(ctx context.Context) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, nftPatience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "nft", "list", "chains", "netdev")
+	cmd.WaitDelay = nftPatience / 10 // a script's children may keep the pipe
+	return cmd.Output()
 }

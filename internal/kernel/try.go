@@ -17,13 +17,19 @@ import (
 // tables' device must be "lo", the one that such a namespace has. It needs
 // CAP_SYS_ADMIN.
 func Try(ctx context.Context, tables []ruleset.Table) error {
-	return apart(func() error { return Create(ctx, tables) })
+	return inOwnNamespace(func() error { return Create(ctx, tables) })
 }
 
-// apart runs f in a network namespace of its own that ends with the call.
-func apart(f func() error) error {
+// inOwnNamespace runs f in a network namespace of its own that ends with the call. A panic
+// of f is an error: nobody else could recover it.
+func inOwnNamespace(f func() error) error {
 	done := make(chan error, 1)
 	go func() {
+		defer func() {
+			if fault := recover(); fault != nil {
+				done <- fmt.Errorf("a fault of the program: %v", fault)
+			}
+		}()
 		// The thread is not unlocked: it ends with this goroutine, and the
 		// namespace with it.
 		runtime.LockOSThread()
@@ -31,7 +37,7 @@ func apart(f func() error) error {
 			// But for the first, which never ends, and whose namespace /proc shows as the
 			// process's. While this goroutine holds it, the next gets another.
 			defer runtime.UnlockOSThread()
-			done <- apart(f)
+			done <- inOwnNamespace(f)
 			return
 		}
 		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
@@ -48,7 +54,7 @@ func apart(f func() error) error {
 // name hold frames of a device that comes to such a name later. ErrNoGuard says
 // that it cannot. It needs CAP_SYS_ADMIN.
 func TryGuard(ctx context.Context, guard ruleset.Table) error {
-	return apart(func() error {
+	return inOwnNamespace(func() error {
 		if err := RaiseGuard(ctx, guard); err != nil {
 			return err
 		}
@@ -56,8 +62,9 @@ func TryGuard(ctx context.Context, guard ruleset.Table) error {
 	})
 }
 
-// tryLate sends a frame on a device before and after it has a name that is closed. The device is the loopback device: every namespace has one, and no module
-// needs to be loaded.
+// tryLate sends a frame on a device before and after it has a name that is closed. The
+// device is the loopback device: every namespace has one, and no module needs to be
+// loaded.
 func tryLate(ctx context.Context) error {
 	const closed = "closed"
 	empty, err := Spell(ctx, ruleset.Table{Name: "try", Chains: []ruleset.Chain{

@@ -174,6 +174,7 @@ type standing struct {
 	name    string
 
 	tcx      bool   // it is one of the kernel's newer kind
+	first    bool   // no other of these is asked before it
 	revision uint64 // of the device's programs of that kind, then
 	count    uint32 // of them
 }

@@ -19,16 +19,17 @@ const mostPrograms = 64
 // programs.
 func findTCX(ifindex int) (standing, error) {
 	s := standing{ifindex: ifindex}
-	var ids [mostPrograms]uint32
+	var ids, links [mostPrograms]uint32
 	attributes := struct {
 		target, kind, queryFlags, attachFlags uint32
 		ids                                   uint64
 		count, _                              uint32
 		flags, links, linkFlags               uint64
 		revision                              uint64
-	}{target: uint32(ifindex), kind: unix.BPF_TCX_EGRESS, ids: pointer(&ids), count: mostPrograms}
+	}{target: uint32(ifindex), kind: unix.BPF_TCX_EGRESS, ids: pointer(&ids), links: pointer(&links), count: mostPrograms}
 	_, err := bpf(unix.BPF_PROG_QUERY, &attributes)
 	runtime.KeepAlive(&ids)
+	runtime.KeepAlive(&links)
 	if errors.Is(err, unix.EINVAL) {
 		return s, nil
 	}
@@ -40,22 +41,25 @@ func findTCX(ifindex int) (standing, error) {
 		return s, os.NewSyscallError("bpf program query", err)
 	}
 	s.revision, s.count = attributes.revision, attributes.count
-	for _, id := range ids[:min(attributes.count, mostPrograms)] {
+	for i, id := range ids[:min(attributes.count, mostPrograms)] {
+		if links[i] != 0 {
+			continue // attached by a link, as agents do and this package does not
+		}
 		called, err := programName(id)
 		if errors.Is(err, unix.ENOENT) {
 			continue // it is gone by now
 		}
 		if errors.Is(err, unix.EPERM) {
 			// Only CAP_SYS_ADMIN may look at a program. Who has less, as the
-			// service watch, takes it for ours: nobody else has one on a VM's
-			// device.
+			// service watch, takes it for ours: hardly anybody else has one on a
+			// VM's device, and without a link.
 			called, err = name(), nil
 		}
 		if err != nil {
 			return s, err
 		}
 		if strings.HasPrefix(called, prefix) {
-			s.id, s.name = id, called
+			s.id, s.name, s.first = id, called, i == 0
 			break
 		}
 	}
@@ -87,8 +91,8 @@ func (s standing) removeTCX() error {
 	switch {
 	case errors.Is(err, unix.ENOENT):
 		return nil
-	case errors.Is(err, unix.EPERM):
-		// It cannot be named, see findTCX. It is the first.
+	case errors.Is(err, unix.EPERM) && s.first:
+		// It cannot be named, see findTCX, but by its place.
 		attributes.flags, attributes.revision = unix.BPF_F_BEFORE, s.revision
 	case err != nil:
 		return err
