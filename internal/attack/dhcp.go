@@ -54,11 +54,16 @@ func (l *list) dhcp() {
 	l.fromVM("DHCP with the gateway's address", source, "dhcp-server", l.out(allHosts, l.udp(l.Gateway.IPv4, broadcast4, 67, 68, ack)))
 	l.fromVM("DHCP request to a denied host", source, "denied-ipv4", l.out(victim.MAC, l.udp(vm.IPv4, victim.IPv4, 68, 67, l.ask(layers.DHCPMsgTypeDiscover, none4))))
 
+	// Many receivers do not care what the IP header says of its length.
+	broken := l.udp(vm.IPv4, l.Gateway.IPv4, 67, 68, ack)
+	l.fromVM("DHCP acknowledgement in a packet longer than its frame", "RFC 791, 3.1", "malformed", l.out(victim.MAC, changed(broken, 2, byte((len(broken)+1)>>8), byte(len(broken)+1))))
+
 	const source6 = "RFC 8415, 18.3; RFC 7610"
+	l.fromVM("DHCPv6 reply to an internet address, unicast to the client", source6, "dhcpv6-server", l.out(victim.MAC, l.udp(vm.IPv6, l.Web.IPv6, 547, 546, reply6)))
 	l.fromVM("DHCPv6 advertise to a denied host", source6, "dhcpv6-server", l.out(victim.MAC, l.udp(vm.Link, victim.Link, 547, 546, advertise6)))
 	l.fromVM("DHCPv6 reply to a denied host", source6, "dhcpv6-server", l.out(victim.MAC, l.udp(vm.Link, victim.Link, 547, 546, reply6)))
 	l.fromVM("DHCPv6 reply to all nodes", source6, "dhcpv6-server", l.out(groupMAC(allNodes), l.udp(vm.Link, allNodes, 547, 546, reply6)))
-	l.fromVM("DHCPv6 reply from another port", source6, "denied-ipv6", l.out(victim.MAC, l.udp(vm.Link, victim.Link, 1547, 546, reply6)))
+	l.fromVM("DHCPv6 reply from another port", source6, "dhcpv6-server", l.out(victim.MAC, l.udp(vm.Link, victim.Link, 1547, 546, reply6)))
 	l.fromVM("DHCPv6 reply behind destination options", source6, "dhcpv6-server", l.out(victim.MAC, l.ip(vm.Link, victim.Link, dstOptions, join(optionsHeader(udp, 1), l.udp(vm.Link, victim.Link, 547, 546, reply6)[40:]))))
 	l.fromVM("DHCPv6 reply to an allowed host", source6, "dhcpv6-server", l.out(l.Gateway.MAC, l.udp(vm.Link, l.Gateway.Link, 547, 546, reply6)))
 	agents := netip.MustParseAddr("ff02::1:2")

@@ -72,8 +72,8 @@ func (l *list) routers() {
 		add(" in a first fragment", "RFC 6980", "router-advertisement", send(fragmented, fragmentHeader(icmp6, 0, true), bare))
 		add(" behind options in a first fragment", "RFC 6980; RFC 7113", "router-advertisement", send(fragmented, fragmentHeader(dstOptions, 0, true), optionsHeader(icmp6, 1), bare))
 		add(", a first fragment without it", "RFC 7112; RFC 7113, 3", "source-route", send(fragmented, fragmentHeader(dstOptions, 0, true), optionsHeader(icmp6, 1)))
-		add(", a first fragment whose headers go on", "RFC 7112; RFC 7113, 3", "source-route", send(fragmented, fragmentHeader(dstOptions, 0, true), optionsHeader(dstOptions, 1)))
-		add(", its second fragment behind options", "RFC 7112", "source-route", send(fragmented, fragmentHeader(dstOptions, 8, false), bare))
+		add(", a first fragment whose headers go on", "RFC 7112; RFC 7113, 3", "malformed", send(fragmented, fragmentHeader(dstOptions, 0, true), optionsHeader(dstOptions, 1)))
+		add(", its second fragment behind options", "RFC 7112", "malformed", send(fragmented, fragmentHeader(dstOptions, 8, false), bare))
 		add(", its second fragment", "RFC 6980", to.reason, send(fragmented, fragmentHeader(icmp6, 8, false), bare[8:]))
 	}
 	body := join(make([]byte, 4), vm.Link.AsSlice(), l.Web.IPv6.AsSlice(), macOption(targetMAC, vm.MAC))

@@ -126,10 +126,10 @@ func (l *list) short() {
 		}
 		return all
 	}
-	l.fromVM("IPv4 cut short, at every length", "RFC 791, 3.1", "denied-ipv4", cut(l.toVictim("to be cut"))...)
+	l.fromVM("IPv4 cut short, at every length", "RFC 791, 3.1", "malformed", cut(l.toVictim("to be cut"))...)
 	l.fromVM("ARP cut short, at every length", "RFC 826", "arp-target", cut(l.out(l.Victim.MAC, l.request(l.VM, l.VM.IPv4, l.Victim.IPv4)))...)
-	l.fromVM("IPv6 cut short, at every length", "RFC 8200, 3", "denied-ipv6", cut(l.toVictim6("to be cut"))...)
-	l.fromVM("ICMPv6 cut short, at every length", "RFC 4443, 2.1", "denied-ipv6",
+	l.fromVM("IPv6 cut short, at every length", "RFC 8200, 3", "malformed", cut(l.toVictim6("to be cut"))...)
+	l.fromVM("ICMPv6 cut short, at every length", "RFC 4443, 2.1", "malformed",
 		cut(l.out(l.Victim.MAC, l.icmp(l.VM.Link, l.Victim.Link, 128, make([]byte, 20))))...)
 	l.toVM("IPv4 of a denied host cut short, at every length", "RFC 791, 3.1", "denied-ipv4", cut(l.in(l.Victim.MAC, l.udp(l.Victim.IPv4, l.VM.IPv4, 1, 2, "to be cut")))...)
 	l.toVM("IPv6 of a denied host cut short, at every length", "RFC 8200, 3", "denied-ipv6", cut(l.in(l.Victim.MAC, l.udp(l.Victim.Link, l.VM.Link, 1, 2, "to be cut")))...)

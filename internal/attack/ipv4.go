@@ -6,10 +6,22 @@ func (l *list) ipv4() {
 	vm, victim, gateway := l.VM, l.Victim, l.Gateway
 	plain := l.udp(vm.IPv4, victim.IPv4, 40000, 53, "sixteen bytes ..")
 	send := func(packet []byte) []byte { return ether(victim.MAC, vm.MAC, typeIPv4, packet) }
-	l.fromVM("IPv4 header of another version", "RFC 791, 3.1", "denied-ipv4", send(changed(plain, 0, 0x65)), send(changed(plain, 0, 0x05)))
-	l.fromVM("IPv4 header length too short", "RFC 791, 3.1", "denied-ipv4", send(changed(plain, 0, 0x40)), send(changed(plain, 0, 0x44)))
-	l.fromVM("IPv4 header longer than the packet", "RFC 791, 3.1", "source-route", send(changed(plain, 0, 0x4f)))
-	l.fromVM("IPv4 total length too short, and too long", "RFC 791, 3.1", "denied-ipv4", send(changed(plain, 2, 0, 0)), send(changed(plain, 2, 0, 19)), send(changed(plain, 2, 0xff, 0xff)))
+	l.fromVM("IPv4 header of another version", "RFC 791, 3.1", "malformed", send(changed(plain, 0, 0x65)), send(changed(plain, 0, 0x05)))
+	l.fromVM("IPv4 header length too short", "RFC 791, 3.1", "malformed", send(changed(plain, 0, 0x40)), send(changed(plain, 0, 0x44)))
+	l.fromVM("IPv4 header longer than the packet", "RFC 791, 3.1", "malformed", send(changed(plain, 0, 0x4f)))
+	l.fromVM("IPv4 total length too short, and too long", "RFC 791, 3.1", "malformed", send(changed(plain, 2, 0, 0)), send(changed(plain, 2, 0, 19)), send(changed(plain, 2, 0xff, 0xff)))
+	// Of what does not parse, no rule can tell what it carries, and some receivers
+	// do not ask what its length should be.
+	tunnel := l.ip(vm.IPv4, gateway.IPv4, ipip, plain)
+	redirect := l.icmp(vm.IPv4, l.DNS.IPv4, 5, append(l.DNS.IPv4.AsSlice(), make([]byte, 28)...))
+	for _, wrong := range []struct {
+		name string
+		at   int
+		to   []byte
+	}{{"too long a length", 2, []byte{0x0f, 0xff}}, {"too short a header", 0, []byte{0x44}}, {"no version", 0, []byte{0x05}}, {"IPv6's version", 0, []byte{0x65}}} {
+		l.fromVM("IPv4 in IP to a denied host by the gateway, with "+wrong.name, "RFC 791, 3.1; RFC 2003", "malformed", ether(gateway.MAC, vm.MAC, typeIPv4, changed(tunnel, wrong.at, wrong.to...)))
+		l.fromVM("ICMP redirect to an allowed host, with "+wrong.name, "RFC 791, 3.1; RFC 792", "malformed", ether(l.DNS.MAC, vm.MAC, typeIPv4, changed(redirect, wrong.at, wrong.to...)))
+	}
 	l.fromVM("IPv4 options", "RFC 7126", "source-route", send(withOptions(plain, 1, 1, 1, 0)), send(withOptions(plain, 148, 4, 0, 0)))
 
 	l.fromVM("first fragment to a denied host", "RFC 791, 3.2", "denied-ipv4", send(fragment(plain, 0, true)))

@@ -9,9 +9,12 @@ func (l *list) ipv6() {
 	wrap := func(next byte, payload ...[]byte) []byte {
 		return send(l.ip(vm.Link, victim.Link, next, join(payload...)))
 	}
-	l.fromVM("IPv6 header of another version", "RFC 8200, 3", "denied-ipv6", send(changed(plain, 0, 0x45)), send(changed(plain, 0, 0x00)))
-	l.fromVM("IPv6 payload length too short, and too long", "RFC 8200, 3", "denied-ipv6", send(changed(plain, 4, 0, 0)), send(changed(plain, 4, 0, 1)), send(changed(plain, 4, 0xff, 0xff)))
-	l.fromVM("hop-by-hop and destination options to a denied host", "RFC 8200, 4", "denied-ipv6", wrap(hopByHop, optionsHeader(udp, 1), plain[40:]), wrap(dstOptions, optionsHeader(udp, 4), plain[40:]))
+	l.fromVM("IPv6 header of another version", "RFC 8200, 3", "malformed", send(changed(plain, 0, 0x45)), send(changed(plain, 0, 0x00)))
+	l.fromVM("IPv6 payload length too short", "RFC 8200, 3", "denied-ipv6", send(changed(plain, 4, 0, 0)), send(changed(plain, 4, 0, 1)))
+	l.fromVM("IPv6 payload length too long", "RFC 8200, 3", "malformed", send(changed(plain, 4, 0xff, 0xff)))
+	l.fromVM("hop-by-hop options to a denied host", "RFC 8200, 4.3", "source-route", wrap(hopByHop, optionsHeader(udp, 1), plain[40:]))
+	l.fromVM("destination options to a denied host", "RFC 8200, 4.6", "denied-ipv6", wrap(dstOptions, optionsHeader(udp, 4), plain[40:]))
+	l.unknownOptions()
 	l.fromVM("options longer than the packet", "RFC 8200, 4.2", "denied-ipv6", wrap(dstOptions, []byte{udp, 255, 1, 4, 0, 0, 0, 0}, plain[40:]))
 	l.fromVM("atomic, first and later fragments to a denied host", "RFC 8200, 4.5; RFC 6946", "denied-ipv6",
 		wrap(fragmented, fragmentHeader(udp, 0, false), plain[40:]), wrap(fragmented, fragmentHeader(udp, 0, true), plain[40:]), wrap(fragmented, fragmentHeader(udp, 8, false), plain[48:]))
@@ -48,4 +51,26 @@ func (l *list) ipv6() {
 			by(fragmented, fragmentHeader(dstOptions, 0, true), optionsHeader(routing, 1), routingHeader(udp, 0, victim.IPv6)))
 		l.fromVM("routing header before ICMPv6, by "+via.name, "RFC 5095", "source-route", by(routing, routingHeader(icmp6, 0, victim.IPv6), l.message(via.src, via.dst, 128, make([]byte, 8))))
 	}
+}
+
+// unknownOptions are frames that every host answers which gets them, wherever the packet
+// is for: hop-by-hop options are looked at first, and of one that nobody knows the
+// source is told (RFC 8200, 4.2, the types that begin with the bits 10).
+func (l *list) unknownOptions() {
+	const source = "RFC 8200, 4.2"
+	vm := l.VM
+	options := func(next byte) []byte { return []byte{next, 0, 0x80, 4, 0, 0, 0, 0} }
+	groups := netip.MustParseAddr("ff02::16")
+	for _, from := range []netip.Addr{vm.Link, vm.IPv6, none6, l.Web.IPv6} {
+		report := l.message(from, allNodes, 131, join(make([]byte, 4), allNodes.AsSlice()))
+		l.fromVM("option that all hosts answer, in an MLD report from "+from.String(), source, "source-route",
+			l.out(groupMAC(allNodes), l.hops(from, allNodes, hopByHop, 1, join(options(icmp6), report))))
+	}
+	report := l.message(vm.Link, groups, 143, join([]byte{0, 0, 0, 1, 4, 0, 0, 0}, solicited(vm.Link).AsSlice()))
+	alert := []byte{icmp6, 0, 5, 2, 0, 0, 1, 0}
+	l.fromVM("MLD report in a denied host's frame", "RFC 3810, 5.2", "source-route", l.out(l.Victim.MAC, l.hops(vm.Link, groups, hopByHop, 1, join(alert, report))))
+	l.fromVM("option that a denied host answers, to the internet", source, "source-route",
+		l.out(l.Victim.MAC, l.ip(vm.IPv6, l.Web.IPv6, hopByHop, join(options(udp), l.udp(vm.IPv6, l.Web.IPv6, 40000, 53, "any")[40:]))))
+	l.fromVM("option that a denied host answers, in a ping of the internet", source, "source-route",
+		l.out(l.Victim.MAC, l.ip(vm.IPv6, l.Web.IPv6, hopByHop, join(options(icmp6), l.icmp(vm.IPv6, l.Web.IPv6, 128, make([]byte, 8))[40:]))))
 }

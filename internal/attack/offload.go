@@ -101,6 +101,32 @@ func (l *list) offload() {
 		c.Frames = append(c.Frames, unknown(frame))
 	}
 	l.cases = append(l.cases, c)
+	l.disguised()
+}
+
+// disguised is a datagram that the rules take for a later fragment, whose ports nobody
+// can know, and that the host cuts into fragments whose first one shows them.
+func (l *list) disguised() {
+	vm := l.VM
+	const size = 400
+	text := l.answer(layers.DHCPMsgTypeAck, vm, l.Victim, l.Web.IPv4) + string(make([]byte, 2*size))
+	for _, to := range []struct {
+		name string
+		mac  net.HardwareAddr
+		ip   netip.Addr
+	}{{"in a denied host's frame", l.Victim.MAC, l.Web.IPv4}, {"to the gateway", l.Gateway.MAC, l.Gateway.IPv4}} {
+		whole := l.udp(vm.IPv4, to.ip, 67, 68, text)
+		c := Case{Name: "DHCP cut into fragments out of a later fragment, " + to.name, Way: FromVM, Source: virtioSegments, Reason: "offload"}
+		asked := request{gso: fragmentUDPv4, headers: 14 + 20 + 8, size: size}
+		c.Requests = [][]byte{asked.before(l.out(to.mac, changed(whole, 6, 0, 1)))}
+		for at := 0; at < len(whole)-20; at += size {
+			end := min(20+at+size, len(whole))
+			piece := join(whole[:20], whole[20+at:end])
+			piece = changed(piece, 2, byte(len(piece)>>8), byte(len(piece)))
+			c.Frames = append(c.Frames, l.out(to.mac, fragment(piece, uint16(at), end < len(whole))))
+		}
+		l.cases = append(l.cases, c)
+	}
 }
 
 const (

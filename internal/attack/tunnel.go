@@ -42,9 +42,9 @@ func (l *list) tunnels() {
 		l.fromVM("IPv6 in IPv6 in a fragment, by "+to.name, "RFC 2473", "tunnel", l.out(to.MAC, l.ip(src6, dst6, fragmented, join(fragmentHeader(ipv6, 0, true), inner6))))
 	}
 	// The first fragment ends before the header that would tell.
-	l.fromVM("IPv6 in IPv6, a first fragment whose headers go on", "RFC 7112", "source-route",
+	l.fromVM("IPv6 in IPv6, a first fragment whose headers go on", "RFC 7112", "malformed",
 		l.out(gateway.MAC, l.ip(vm.Link, gateway.Link, fragmented, join(fragmentHeader(dstOptions, 0, true), optionsHeader(dstOptions, 1)))))
-	l.fromVM("IPv6 in IPv6, its later fragments", "RFC 7112", "source-route",
+	l.fromVM("IPv6 in IPv6, its later fragments", "RFC 7112", "malformed",
 		l.out(gateway.MAC, l.ip(vm.Link, gateway.Link, fragmented, join(fragmentHeader(dstOptions, 8, false), optionsHeader(ipv6, 1), inner6))))
 
 	v4 := victim.IPv4.As4()

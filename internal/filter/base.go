@@ -31,11 +31,11 @@ func (s side) base(device string) {
 	// protocol names what is inside once the kernel has lifted the tag off, always
 	// on the way in, and by Linux 7.3 on the way out, too.
 	frame := ruleset.EtherType
-	c.goTo("ipv4", ruleset.Is(frame, ruleset.EtherTypeIPv4))
+	c.datagrams(family4, ruleset.Is(frame, ruleset.EtherTypeIPv4))
 	if s.policy.DropIPv6 {
 		c.drop("ipv6", "IPv6", ruleset.Is(frame, ruleset.EtherTypeIPv6))
 	} else {
-		c.goTo("ipv6", ruleset.Is(frame, ruleset.EtherTypeIPv6))
+		c.datagrams(family6, ruleset.Is(frame, ruleset.EtherTypeIPv6))
 	}
 	c.goTo("arp", ruleset.Is(frame, ruleset.EtherTypeARP))
 	for _, kind := range s.policy.EtherTypes {
@@ -47,6 +47,23 @@ func (s side) base(device string) {
 	c.drop("ethertype", "not IPv4, IPv6 or ARP")
 	c.done()
 }
+
+// datagrams hands a family's to its chain; of the VM's only those whose header the kernel
+// finds right (include/net/netfilter/nf_tables_ipv4.h, nft_set_pktinfo_ipv4_validate). Of
+// others no rule can tell the protocol or the ports, so none that drops by them would,
+// and not every receiver is as particular.
+func (c *chain) datagrams(f family, when ruleset.Match) {
+	if !c.out {
+		c.goTo(f.name, when)
+		return
+	}
+	c.goTo(f.name, when, parsed)
+	c.drop("malformed", f.label+" header that is not right", when)
+}
+
+// parsed matches datagrams whose protocol the kernel knows: of others it is not there to
+// be compared. No protocol has the number 255 (IANA's protocol numbers).
+var parsed = ruleset.Compare{Field: ruleset.L4Proto, Op: ruleset.NotEqual, Value: []byte{255}}
 
 // notGateway matches unicast frames to, and any frames from, a MAC address that is
 // no gateway's.

@@ -79,8 +79,11 @@ func (f family) fastProtocol() []ruleset.Match {
 // fastPorts matches datagrams that have ports, which only those have whose header
 // the kernel finds right, and from the VM not those to DHCP clients.
 func (s side) fastPorts(f family) ruleset.Match {
-	if s.out && f.name == family4.name {
+	switch {
+	case s.out && f.name == family4.name:
 		return isNot(ruleset.DestinationPort, 0, 68)
+	case s.out:
+		return isNot(ruleset.DestinationPort, 546>>8, 546&0xff)
 	}
 	return isNot(ruleset.SourcePort, 0, 0)
 }

@@ -13,8 +13,8 @@ import (
 // ip judges the datagrams of one family; ICMPv6 has a chain of its own.
 func (s side) ip(f family) {
 	c := s.newChain(f.name)
-	if s.out && f.name == family4.name {
-		c.leases()
+	if s.out {
+		c.leases(f)
 	}
 	peers, any := s.openPeers(f)
 	if any {
@@ -131,7 +131,7 @@ var versionAndLength = ruleset.Raw(ruleset.NetworkHeader, 0, 1)
 // sourceRoutes drops the datagrams of the VM that a router on the way may send
 // to a denied host, by an address in an option (IPv4) or a routing header (IPv6),
 // or that hide whether they have one: of extension headers there is one at most,
-// so that the next rules know what is behind it.
+// so that the next rules know what is behind it. Hop-by-hop options are for all.
 func (c *chain) sourceRoutes(f family) {
 	if c.policy.PassTunnels {
 		return
@@ -140,9 +140,16 @@ func (c *chain) sourceRoutes(f family) {
 		c.drop("source-route", "IPv4 options", ruleset.Masked{Field: versionAndLength, Mask: []byte{0x0f}, Op: ruleset.GreaterEqual, Value: []byte{6}})
 		return
 	}
-	c.drop("source-route", "IPv6 routing header", ruleset.Byte(ruleset.IP6NextHeader, routingHeader))
+	c.routed()
 	c.drop("source-route", "several IPv6 extension headers", amongBytes(ruleset.IP6NextHeader, extensionHeaders...),
 		amongBytes(secondHeader, extensionHeaders...))
+}
+
+// routed drops the IPv6 datagrams with a routing header, and those with hop-by-hop
+// options, which every host looks at that gets the frame, whoever the datagram is for.
+func (c *chain) routed() {
+	c.drop("source-route", "IPv6 routing header", ruleset.Byte(ruleset.IP6NextHeader, routingHeader))
+	c.drop("source-route", "IPv6 hop-by-hop options", ruleset.Byte(ruleset.IP6NextHeader, hopByHop))
 }
 
 // secondHeader says what follows the first of IPv6's extension headers.
@@ -243,12 +250,16 @@ func (c *chain) serveLeases(f family) {
 // leases drops what a DHCP server sends to clients. A client without an address takes
 // it whatever address it is for, so this comes before what lets the internet pass,
 // and many look at no port but their own.
-func (c *chain) leases() {
-	if c.policy.PassDHCPServer {
-		return
+func (c *chain) leases(f family) {
+	switch {
+	case c.policy.PassDHCPServer:
+	case f.name == family4.name:
+		c.drop("dhcp-server", "DHCP to a client",
+			ruleset.Byte(ruleset.L4Proto, ruleset.UDP), ruleset.Is(ruleset.DestinationPort, 68), firstFragment)
+	default:
+		c.drop("dhcpv6-server", "DHCPv6 to a client",
+			ruleset.Byte(ruleset.L4Proto, ruleset.UDP), ruleset.Is(ruleset.DestinationPort, 546), isNot(ruleset.IP6NextHeader, fragmentHeader))
 	}
-	c.drop("dhcp-server", "DHCP to a client",
-		ruleset.Byte(ruleset.L4Proto, ruleset.UDP), ruleset.Is(ruleset.DestinationPort, 68), firstFragment)
 }
 
 // mayDiscover matches the addresses from which a DHCP client broadcasts.

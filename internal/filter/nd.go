@@ -66,6 +66,7 @@ func icmpTypes(types []byte) ruleset.Match { return amongBytes(ruleset.ICMPv6Typ
 func (s side) icmpv6() {
 	if s.out {
 		s.icmpv6FromVM()
+		s.reports()
 		s.solicitations()
 		s.advertisements()
 		s.routerSolicitations()
@@ -98,10 +99,10 @@ func (s side) icmpv6FromVM() {
 		c.goTo("na", icmpType(neighbourAdvert))
 		c.goTo("rs", icmpType(routerSolicitation))
 	}
-	c.reports()
+	c.goTo("mld", alerted()...)
 	if !c.policy.PassTunnels {
 		// As in sourceRoutes, but here it is known what comes last.
-		c.drop("source-route", "IPv6 routing header", ruleset.Byte(ruleset.IP6NextHeader, routingHeader))
+		c.routed()
 		c.drop("source-route", "several IPv6 extension headers", isNot(ruleset.IP6NextHeader, ruleset.ICMPv6), isNot(secondHeader, ruleset.ICMPv6))
 	}
 	c.groups(family6)
@@ -111,11 +112,13 @@ func (s side) icmpv6FromVM() {
 	c.done()
 }
 
-// reports lets pass what the VM tells switches and routers of the groups it listens
-// to: without, switches do not deliver neighbour discovery to it. Each is one
-// ICMPv6 message behind one hop-by-hop header of eight bytes, the router alert
-// (RFC 2710, 3; RFC 3810, 5).
-func (c *chain) reports() {
+// reports judges what the VM tells switches and routers of the groups it listens to:
+// without, switches do not deliver neighbour discovery to it. Each is one ICMPv6
+// message behind one hop-by-hop header of eight bytes that holds the router alert and
+// nothing else (RFC 2710, 3; RFC 3810, 5): a host answers an option that it does not
+// know, whoever the packet is for (RFC 8200, 4.2).
+func (s side) reports() {
+	c := s.newChain("mld")
 	for _, report := range []struct {
 		kind byte
 		to   ruleset.Match
@@ -124,20 +127,32 @@ func (c *chain) reports() {
 		{mldReport, within(ruleset.IP6Destination, linkScopeGroups, false)},
 		{mldDone, equals(ruleset.IP6Destination, "ff02::2")},
 	} {
-		c.accept(
-			ruleset.Byte(ruleset.IP6NextHeader, hopByHop), ruleset.Byte(ruleset.IP6HopLimit, 1), report.to,
-			ruleset.Compare{Field: afterIPv6, Op: ruleset.Equal, Value: []byte{ruleset.ICMPv6, 0}},
-			ruleset.Compare{Field: afterHopByHop, Op: ruleset.Equal, Value: []byte{report.kind}})
+		c.accept(report.to, ruleset.Compare{Field: afterHopByHop, Op: ruleset.Equal, Value: []byte{report.kind}})
+	}
+	c.drop("multicast", "no report of IPv6 groups")
+	c.done()
+}
+
+// alerted matches ICMPv6 behind a router alert, to a group on this link (RFC 2711). Its
+// padding comes behind it or before (RFC 8200, 4.2).
+func alerted() []ruleset.Match {
+	return []ruleset.Match{
+		ruleset.Byte(ruleset.IP6NextHeader, hopByHop), ruleset.Byte(ruleset.IP6HopLimit, 1), group,
+		ruleset.Among(afterIPv6, false,
+			bytesOf(ruleset.ICMPv6, 0, 5, 2, 0, 0, 1, 0),
+			bytesOf(ruleset.ICMPv6, 0, 1, 0, 5, 2, 0, 0)),
 	}
 }
 
+func bytesOf(b ...byte) ruleset.Element { return ruleset.Element{From: [][]byte{b}, To: [][]byte{b}} }
+
 // hopByHop is the header of hop-by-hop options, which follows the IPv6 header at
-// once (RFC 8200, 4.3); afterIPv6 are its first bytes, the next header and its
-// own length, and afterHopByHop is the first byte behind one of eight bytes.
+// once (RFC 8200, 4.3); afterIPv6 is one of eight bytes, the next header and its own
+// length first, and afterHopByHop is the first byte behind it.
 const hopByHop = 0
 
 var (
-	afterIPv6     = ruleset.Raw(ruleset.NetworkHeader, 40, 2)
+	afterIPv6     = ruleset.Raw(ruleset.NetworkHeader, 40, 8)
 	afterHopByHop = ruleset.Raw(ruleset.NetworkHeader, 48, 1)
 )
 

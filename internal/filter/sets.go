@@ -27,8 +27,9 @@ const (
 const tunnels = "tunnels"
 
 // tunnelProtocols carry IP or Ethernet in IP (IANA's protocol numbers): IPv4, IPv6,
-// GRE, MOBILE, IPIP, ETHERIP, ENCAP, L2TP, MPLS-in-IP, Ethernet, NSH.
-var tunnelProtocols = []byte{ruleset.IPinIP, ruleset.SixIn4, ruleset.GRE, 55, 94, 97, 98, 115, 137, 143, 145}
+// GRE, MOBILE, IPIP, ETHERIP, ENCAP, PIM in its registers, L2TP, MPLS-in-IP, Ethernet,
+// NSH.
+var tunnelProtocols = []byte{ruleset.IPinIP, ruleset.SixIn4, ruleset.GRE, 55, 94, 97, 98, 103, 115, 137, 143, 145}
 
 // translatedSet names the set of the addresses that stand for IPv4 ones, and
 // relayedSet that of those among them that stand for peers that are not denied.
@@ -41,11 +42,14 @@ const (
 // look: extension headers, tunnels, ICMPv6.
 const extensions = "extensions"
 
-const routingHeader = 43
+const (
+	routingHeader  = 43
+	fragmentHeader = 44
+)
 
 // extensionHeaders are IPv6's (RFC 7045): hop-by-hop, routing, fragment,
 // authentication, destination options, mobility, HIP, shim6.
-var extensionHeaders = []byte{hopByHop, routingHeader, 44, 51, 60, 135, 139, 140}
+var extensionHeaders = []byte{hopByHop, routingHeader, fragmentHeader, 51, 60, 135, 139, 140}
 
 // maxCompares is the number of prefixes up to which comparing one after the other
 // is cheaper than one lookup in a tree: a lookup costs about seven times a

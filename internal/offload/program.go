@@ -27,9 +27,10 @@ const counterName = "mvfilter_drops"
 // Offsets in a struct __sk_buff, and the kernel's functions that the program calls
 // (include/uapi/linux/bpf.h).
 const (
-	skbProtocol = 16
-	skbData     = 76
-	skbDataEnd  = 80
+	skbProtocol    = 16
+	skbData        = 76
+	skbDataEnd     = 80
+	skbSegmentSize = 176 // gso_size
 
 	probeReadKernel = 113
 )
@@ -100,9 +101,23 @@ func instructions(counter int, asks []instruction) []instruction {
 		load(size32, r5, ctx, skbProtocol),
 		jumpIf(unix.BPF_JNE, r5, etherType, "drop"),
 
+		// A fragment is nothing to be cut up: UFO writes the offset of each piece anew,
+		// and makes the first one of what the rules took for a later one
+		// (net/ipv4/af_inet.c, inet_gso_segment).
+		load(size32, r5, ctx, skbSegmentSize),
+		jump(unix.BPF_JEQ, r5, 0, "whole"),
+		jump(unix.BPF_JNE, etherType, inNetworkOrder(unix.ETH_P_IP), "whole"),
+		move(r4, frame),
+		calculate(unix.BPF_ADD, r4, ethernet+ipv4Header),
+		jumpIf(unix.BPF_JGT, r4, end, "drop"),
+		load(size16, r4, frame, ethernet+6),
+		calculate(unix.BPF_AND, r4, inNetworkOrder(0x3fff)),
+		jump(unix.BPF_JNE, r4, 0, "drop"),
+
 		// The rest is asked of the kernel's own struct sk_buff. Is a sum to be stored
 		// (CHECKSUM_PARTIAL)?
-	}, asks, []instruction{
+		at("whole", asks[0]),
+	}, asks[1:], []instruction{
 		loadField(r2, ipSummed),
 		shiftField(r2, ipSummed),
 		calculate(unix.BPF_RSH, r2, 64-2),

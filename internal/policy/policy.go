@@ -29,7 +29,8 @@ type Policy struct {
 	Broadcasts []Service
 
 	// Claimed are the addresses that the VM can never have: single ones that
-	// are allowed, gateways and name servers among them, less the VM's own.
+	// are allowed, the gateways, and the name servers that are allowed in whatever
+	// way, less the VM's own.
 	Claimed []netip.Addr
 
 	config.Rules
@@ -117,7 +118,7 @@ func Resolve(p config.Policy, f facts.Facts) (Policy, []string, error) {
 		}
 	}
 	out.GatewayMACs = distinct(out.GatewayMACs)
-	out.Claimed = claimed(allow, p.Addresses)
+	out.Claimed = claimed(allow, p.Addresses, f)
 	allow, broadcasts := partBroadcasts(allow, f)
 	if p.PassMulticast {
 		for _, a := range f.Broadcast {
@@ -194,14 +195,21 @@ func partBroadcasts(all []peers, f facts.Facts) (rest, broadcasts []peers) {
 
 var limitedBroadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 
-// claimed gives the single addresses among the allowed that are not the VM's own.
-func claimed(all []peers, own []netip.Addr) []netip.Addr {
-	var out []netip.Addr
+// claimed gives the addresses that are others', whatever range or port they are allowed
+// by: who takes the gateway's has all the LAN's traffic.
+func claimed(all []peers, own []netip.Addr, f facts.Facts) []netip.Addr {
+	out := slices.Clone(f.Gateway)
 	for _, p := range all {
-		if p.From() == p.To() && p.word != config.Broadcast && !p.From().IsMulticast() && !slices.Contains(own, p.From()) {
+		if p.From() == p.To() && p.word != config.Broadcast && !p.From().IsMulticast() {
 			out = append(out, p.From())
 		}
 	}
+	for _, server := range f.DNS {
+		if slices.ContainsFunc(all, func(p peers) bool { return p.Contains(server) }) {
+			out = append(out, server)
+		}
+	}
+	out = slices.DeleteFunc(out, func(a netip.Addr) bool { return slices.Contains(own, a) })
 	slices.SortFunc(out, netip.Addr.Compare)
 	return slices.Compact(out)
 }

@@ -211,3 +211,27 @@ func TestResolveWithoutARouter(t *testing.T) {
 		}
 	}
 }
+
+// Nobody but a router is its address, and no name server that may be asked is the VM,
+// however these are allowed.
+func TestClaimed(t *testing.T) {
+	for _, test := range []struct{ deny, allow, own, want string }{
+		{"192.168.0.0/16", "gateway,dns,broadcast", "", "192.168.2.1,192.168.2.53,fe80::1"},
+		{"192.168.0.0/16,onlink", "192.168.2.0/28,192.168.2.99", "", "192.168.2.1,192.168.2.99,fe80::1"},
+		{"192.168.0.0/16,onlink", "onlink udp/53", "", "192.168.2.1,192.168.2.53,fe80::1"},
+		{"192.168.3.0/24", "gateway", "", "192.168.2.1,fe80::1"},
+		{"192.168.0.0/16", "gateway,dns", "192.168.2.53", "192.168.2.1,fe80::1"},
+	} {
+		p := configured(t, test.deny, test.allow)
+		if test.own != "" {
+			p.Addresses = []netip.Addr{netip.MustParseAddr(test.own)}
+		}
+		got, _, err := Resolve(p, known)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if claimed := strings.Join(lines(got.Claimed), ","); claimed != test.want {
+			t.Errorf("deny %s, allow %s: claimed %s, want %s", test.deny, test.allow, claimed, test.want)
+		}
+	}
+}
