@@ -197,7 +197,7 @@ func (h *Host) macvlans(parent int) ([]int, error) {
 	}
 	var out []int
 	for _, l := range links {
-		if l.Type() == "macvlan" && l.Attrs().ParentIndex == parent {
+		if l.Type() == "macvlan" && l.Attrs().ParentIndex == parent && l.Attrs().NetNsID < 0 {
 			out = append(out, l.Attrs().Index)
 		}
 	}

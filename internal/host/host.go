@@ -50,7 +50,13 @@ type NIC struct {
 	Index int
 	Name  string
 	Names []string // Name and the alternative names
+
+	under place // what a macvtap on it names as the device below
 }
+
+// A place is an interface index in a network namespace, by the number that this one has
+// for it, -1 for this one itself (rtnetlink(7), IFLA_LINK_NETNSID).
+type place struct{ index, namespace int }
 
 // NIC finds a device by its name or alternative name.
 func (h *Host) NIC(name string) (NIC, error) {
@@ -63,9 +69,14 @@ func (h *Host) NIC(name string) (NIC, error) {
 
 // lowest gives the NIC that a macvtap on a device really sits on: where that device
 // is a macvlan or macvtap itself, the one below it (drivers/net/macvlan.c,
-// macvlan_common_newlink). It goes by the names of both.
+// macvlan_common_newlink). It goes by the names of both. Where that one is in another
+// network namespace, as below a container's NIC, all that is known here is the macvlan.
 func (h *Host) lowest(nic NIC, link netlink.Link) (NIC, error) {
 	if kind := link.Type(); kind != "macvlan" && kind != "macvtap" {
+		return nic, nil
+	}
+	if a := link.Attrs(); a.NetNsID >= 0 {
+		nic.under = place{a.ParentIndex, a.NetNsID}
 		return nic, nil
 	}
 	below, err := h.handle.LinkByIndex(link.Attrs().ParentIndex)
@@ -114,7 +125,7 @@ func (h *Host) VLANs(index int) ([]string, error) {
 
 func nicOf(link netlink.Link) NIC {
 	a := link.Attrs()
-	return NIC{Index: a.Index, Name: a.Name, Names: append([]string{a.Name}, a.AltNames...)}
+	return NIC{Index: a.Index, Name: a.Name, Names: append([]string{a.Name}, a.AltNames...), under: place{a.Index, -1}}
 }
 
 func (h *Host) link(name string) (netlink.Link, error) {
@@ -160,11 +171,43 @@ func (h *Host) Check(i domain.Interface, parent NIC, running bool) (Macvtap, err
 	if a.Name != i.Target {
 		return Macvtap{}, fmt.Errorf("%q is an alternative name of the device %q", i.Target, a.Name)
 	}
-	if a.ParentIndex != parent.Index {
-		return Macvtap{}, fmt.Errorf("device %q sits on another NIC than %q", i.Target, i.Parent)
+	if (place{a.ParentIndex, a.NetNsID}) != parent.under {
+		return Macvtap{}, fmt.Errorf("device %q sits on another NIC than %q%s", i.Target, i.Parent, h.below(device))
 	}
 	if changeable := i.TrustGuest && running; !changeable && i.MAC != nil && !bytes.Equal(a.HardwareAddr, i.MAC) {
 		return Macvtap{}, fmt.Errorf("device %q has the MAC address %s, the domain XML says %s", i.Target, net.HardwareAddr(a.HardwareAddr), i.MAC)
 	}
 	return device, nil
+}
+
+// below names the NIC that a device sits on, for people.
+func (h *Host) below(m Macvtap) string {
+	nic, err := h.NICAt(m.Parent)
+	switch {
+	case m.Parent == 0:
+		return ": one in another network namespace"
+	case err != nil:
+		return ""
+	}
+	return fmt.Sprintf(": %q", nic.Name)
+}
+
+// Beneath gives the names of the NIC that an interface's device really sits on, whatever
+// its domain's XML says; none where there is no such macvtap, or its NIC is in another
+// network namespace.
+func (h *Host) Beneath(i domain.Interface) ([]string, error) {
+	link, err := h.handle.LinkByName(i.Target)
+	var missing netlink.LinkNotFoundError
+	if errors.As(err, &missing) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("network device %q: %w", i.Target, err)
+	}
+	device, ok := macvtapOf(link)
+	if !ok || device.Parent == 0 {
+		return nil, nil
+	}
+	nic, err := h.NICAt(device.Parent)
+	return nic.Names, err
 }

@@ -10,7 +10,7 @@ import (
 
 // A Macvtap is a macvtap device of the host.
 type Macvtap struct {
-	Index  int // no other device ever has it while the host runs
+	Index  int // given to no other device while the host runs, but to one that asks for it
 	Name   string
 	Parent int // the index of the NIC it sits on; 0 when that is in another network namespace
 	MAC    net.HardwareAddr

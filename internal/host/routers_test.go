@@ -6,6 +6,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 
+	"macvtap-filter/internal/domain"
 	"macvtap-filter/internal/host"
 	"macvtap-filter/internal/lab"
 )
@@ -74,6 +75,70 @@ func TestMacvtapOnAMacvlan(t *testing.T) {
 		}
 		if nic.Index != parent.Attrs().Index || nic.Name != n.Parent || len(nic.Names) != 2 {
 			t.Errorf("the NIC of shim0: %+v, want %s, known by both names", nic, n.Parent)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// In a container the NIC is a macvlan of the host's, whose own NIC is in another
+// namespace: an index there is no device's here.
+func TestMacvlanOfAnotherNamespace(t *testing.T) {
+	n := network(t, lab.Options{})
+	outside := n.Hypervisor.Links()
+	parent, err := outside.LinkByName(n.Parent)
+	if err != nil {
+		t.Fatal(err)
+	}
+	inside, err := lab.NewNamespace()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = inside.Close() })
+	add := func(handle *netlink.Handle, link netlink.Link) {
+		t.Helper()
+		if err := handle.LinkAdd(link); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wrong := netlink.NewLinkAttrs()
+	wrong.Name, wrong.Index = "virbr1", parent.Attrs().Index // what the host's NIC has there
+	add(inside.Links(), &netlink.Bridge{LinkAttrs: wrong})
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name, attrs.ParentIndex, attrs.Namespace = "eth0", parent.Attrs().Index, netlink.NsFd(inside.FD())
+	add(outside, &netlink.Macvlan{LinkAttrs: attrs, Mode: netlink.MACVLAN_MODE_BRIDGE})
+	eth0, err := inside.Links().LinkByName("eth0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	of := func(name string, mac net.HardwareAddr) domain.Interface {
+		tap := netlink.NewLinkAttrs()
+		tap.Name, tap.HardwareAddr = name, mac
+		tap.ParentIndex = eth0.Attrs().Index
+		add(inside.Links(), &netlink.Macvtap{Macvlan: netlink.Macvlan{LinkAttrs: tap, Mode: netlink.MACVLAN_MODE_BRIDGE}})
+		return domain.Interface{Target: name, Parent: "eth0", MAC: mac}
+	}
+	i := of("macvtap0", mac)
+	err = on(t, inside, func(h *host.Host) error {
+		nic, err := h.NIC("eth0")
+		if err != nil {
+			return err
+		}
+		if nic.Name != "eth0" || nic.Index != eth0.Attrs().Index {
+			t.Errorf("the NIC of eth0: %+v, want eth0 itself", nic)
+		}
+		if _, err := h.Check(i, nic, false); err != nil {
+			t.Errorf("a device on eth0: %v", err)
+		}
+		bridge, err := h.NIC("virbr1")
+		if err != nil {
+			return err
+		}
+		i.Parent = "virbr1"
+		if _, err := h.Check(i, bridge, false); err == nil {
+			t.Error("a device on a NIC of another namespace passes for one on the device with that index here")
 		}
 		return nil
 	})

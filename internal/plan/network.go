@@ -73,6 +73,9 @@ func (l Live) Check(i domain.Interface) (domain.Interface, error) {
 	return i, nil
 }
 
+// Beneath asks the host.
+func (l Live) Beneath(i domain.Interface) ([]string, error) { return l.Host.Beneath(i) }
+
 // Offline is this host's network, looked at without its VMs' devices. A parent
 // that the host does not have is known by no name but the XML's.
 type Offline struct {
@@ -99,6 +102,9 @@ func (o Offline) Facts(parent string) (facts.Facts, error) {
 
 // Check finds nothing wrong: there are no devices to look at.
 func (o Offline) Check(i domain.Interface) (domain.Interface, error) { return i, nil }
+
+// Beneath knows of no devices.
+func (o Offline) Beneath(domain.Interface) ([]string, error) { return nil, nil }
 
 // Guarded leaves it to the configuration.
 func (o Offline) Guarded() bool { return false }
@@ -134,6 +140,9 @@ func (r Recorded) find(parent string) (facts.Facts, bool) {
 
 // Check finds nothing wrong: there are no devices to look at.
 func (r Recorded) Check(i domain.Interface) (domain.Interface, error) { return i, nil }
+
+// Beneath knows of no devices.
+func (r Recorded) Beneath(domain.Interface) ([]string, error) { return nil, nil }
 
 // Guarded leaves it to the configuration.
 func (r Recorded) Guarded() bool { return false }

@@ -25,6 +25,9 @@ type Network interface {
 	// Check reports what is wrong with the device of an interface, and gives
 	// the interface with its device's index and the MAC address that counts.
 	Check(domain.Interface) (domain.Interface, error)
+	// Beneath gives the names of the NIC that an interface's device really sits on,
+	// none where that is not known.
+	Beneath(domain.Interface) ([]string, error)
 	// Guarded reports whether a guard stands, whatever the configuration says.
 	Guarded() bool
 }
@@ -130,6 +133,13 @@ func (p *planner) add(i domain.Interface) error {
 // addOther plans an interface on no configured parent: nothing, but where a guard
 // would close it.
 func (p *planner) addOther(i domain.Interface) error {
+	beneath, err := p.network.Beneath(i)
+	if err != nil {
+		return err
+	}
+	if p.config.GuardsParent(beneath...) {
+		return fmt.Errorf("the domain XML says that it is on %q, but its device sits on %q, which is one of the parents in %s", i.Parent, beneath[0], p.config.File)
+	}
 	if p.guarded && p.config.OpenOthers {
 		i, err := p.network.Check(i)
 		if err != nil {

@@ -23,6 +23,8 @@ type fake struct {
 	bad   map[string]error // by device: what is wrong with it
 	asked []string
 
+	beneath map[string][]string // by device: what it really sits on
+
 	index   int // every device's
 	guarded bool
 }
@@ -50,6 +52,8 @@ func (f *fake) Check(i domain.Interface) (domain.Interface, error) {
 	i.Index = f.index
 	return i, f.bad[i.Target]
 }
+
+func (f *fake) Beneath(i domain.Interface) ([]string, error) { return f.beneath[i.Target], nil }
 
 func (f *fake) Guarded() bool { return f.guarded }
 
@@ -294,5 +298,18 @@ func TestMakeWarnsOfNamesThatTheGuardDoesNotKnow(t *testing.T) {
 	}
 	if len(got.Warnings) != 1 || !strings.HasPrefix(got.Warnings[0].Text, `VM "web": interface "web0": the guard does not close this device`) {
 		t.Errorf("warnings: %q", got.Warnings)
+	}
+}
+
+// A VM's definition is not the last word: the device is where it is.
+func TestOtherNICThanTheXMLSays(t *testing.T) {
+	n := lan()
+	n.beneath = map[string][]string{"a": {"eth0", "lan0"}, "b": {"eth1"}}
+	made := Each(vm(nic(1, "a", "eth1"), nic(2, "b", "eth1")), mustParse(t, wordless), n)
+	if len(made.Failed) != 1 || made.Failed[0].Interface.Target != "a" || len(made.Unguarded) != 1 {
+		t.Fatalf("%+v, want a refused and b let alone", made)
+	}
+	if said := made.Failed[0].Error(); !strings.Contains(said, `"eth1"`) || !strings.Contains(said, `"eth0"`) {
+		t.Errorf("%s: want both NICs named", said)
 	}
 }
