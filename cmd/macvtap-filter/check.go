@@ -86,6 +86,12 @@ func checkConfig(ctx context.Context, r *report, o options) (*config.Config, err
 			r.fail("parent %q: this host has no such NIC; \"ip link\" names them", pattern)
 		}
 		for _, nic := range nics {
+			if nic.Master != "" {
+				// A pattern may well mean others.
+				say := map[bool]func(string, ...any){true: r.fail, false: r.warn}[len(nics) == 1]
+				say("parent %q: %q is a port of %q, and no VM can be on it: if VMs are on %q, name that in parents", pattern, nic.Name, nic.Master, nic.Master)
+				continue
+			}
 			checkParent(r, c, h, nic)
 			checkTrunk(r, h, nic)
 		}

@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"macvtap-filter/internal/libvirt"
 )
 
@@ -32,7 +34,12 @@ const seenFile = "/run/macvtap-filter-hook"
 
 // noteCaller leaves a note of who ran the hook.
 func noteCaller() {
-	_ = os.WriteFile(seenFile, fmt.Appendln(nil, os.Getppid()), 0o600) // a hint, no more
+	file, err := os.OpenFile(seenFile, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_NONBLOCK|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return // it is a hint, no more
+	}
+	defer file.Close()
+	_, _ = fmt.Fprintln(file, os.Getppid())
 }
 
 // checkHook looks at the hook's file and at the other hooks.

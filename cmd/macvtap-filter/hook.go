@@ -38,11 +38,11 @@ func runHook(call hook.Call, std streams) int {
 	if action == hook.None {
 		return exitDone
 	}
-	noteCaller()
 	// Nobody may read what we write: that must not look like a failure.
 	signal.Ignore(syscall.SIGPIPE)
 	h := &hookCall{Call: call, std: std, log: hookLog(std)}
 	err := within(hookLimit, call.Domain, func(ctx context.Context) error {
+		noteCaller()
 		if action == hook.Release {
 			return h.release(ctx)
 		}
@@ -178,6 +178,10 @@ func (h *hookCall) protect(ctx context.Context, running bool) error {
 	} else {
 		err = kernel.Create(ctx, made.Tables)
 	}
+	var leftovers error
+	if err == nil {
+		leftovers = removeNamed(ctx, d, made)
+	}
 	unlock() // others wait; the log can too
 	for _, w := range made.Warnings {
 		h.log(slog.LevelWarn, w.Text, h.fields(w.Device, journal.Advice))
@@ -186,7 +190,7 @@ func (h *hookCall) protect(ctx context.Context, running bool) error {
 		return errors.Join(fmt.Errorf("VM %q: %w", d.Name, err), made.Err())
 	}
 	h.tell(made)
-	return errors.Join(removeNamed(ctx, d, made), made.Err())
+	return errors.Join(leftovers, made.Err())
 }
 
 // tell logs what each interface got.
@@ -203,7 +207,8 @@ func (h *hookCall) tell(made plan.Plan) {
 }
 
 // removeNamed removes what still has the names of devices that get no rules: a
-// dead VM's rules would judge them.
+// dead VM's rules would judge them. The caller holds the lock: until then each name is
+// that of the very device that was planned.
 func removeNamed(ctx context.Context, d *domain.Domain, made plan.Plan) error {
 	devices := slices.DeleteFunc(slices.Clone(made.Unguarded), func(device string) bool { return slices.Contains(made.Open, device) })
 	if len(devices) == 0 {
@@ -272,7 +277,20 @@ func planLive(ctx context.Context, d *domain.Domain, c *config.Config, running b
 	if running {
 		return plan.Each(d, c, network), nil
 	}
-	return plan.Make(d, c, network)
+	made, err := plan.Make(d, c, network)
+	if len(made.Unguarded) > 0 && !hasParent(h, c) {
+		made.Warnings = append(made.Warnings, plan.Warning{Text: fmt.Sprintf("VM %q: this host has none of the NICs that parents in %s names (%q), so no VM is protected: \"ip link\" names the NICs", d.Name, c.File, c.Parents)})
+	}
+	return made, err
+}
+
+// hasParent reports whether the host has a NIC that the configuration names as a parent.
+// Where it does not say, it has.
+func hasParent(h *host.Host, c *config.Config) bool {
+	return slices.ContainsFunc(c.Parents, func(pattern string) bool {
+		nics, err := h.Match(pattern)
+		return err != nil || len(nics) > 0
+	})
 }
 
 // A former finds a table that is to go when a VM's are made anew.

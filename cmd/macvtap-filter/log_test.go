@@ -205,6 +205,37 @@ func plain(t *testing.T, message string) {
 	}
 }
 
+// TestNoSuchParent shows that who misspells the parents reads so in the log: VMs on other
+// NICs start, but then no VM is protected.
+func TestNoSuchParent(t *testing.T) {
+	for parents, want := range map[string]string{`"lo"`: "6", `"enp88s00", "eth*"`: "4 6"} {
+		s := newLogSite(t, "parents = ["+parents+"]\n")
+		if said, err := s.hook("web", "start", "begin"); err != nil || said != "" {
+			t.Fatalf("%v: %s", err, said)
+		}
+		var priorities []string
+		for _, e := range s.entries() {
+			priorities = append(priorities, e["PRIORITY"])
+			if e["PRIORITY"] == "4" && !strings.Contains(e["MESSAGE"], "enp88s00") {
+				t.Errorf("the entry %q: want it to name the parents", e)
+			}
+		}
+		if got := strings.Join(priorities, " "); got != want {
+			t.Errorf("parents %s: entries of priority %s, want %s", parents, got, want)
+		}
+	}
+}
+
+// TestHookNoteThatHangs shows that no file in /run holds a hook up.
+func TestHookNoteThatHangs(t *testing.T) {
+	s := newLogSite(t, "parents = [\"enp88s0\"]\n[policy.default]\ndeny = [\"192.168.0.0/16\"]\nallow = []\n")
+	s.check(s.n.Hypervisor.Run(exec.Command("mkfifo", seenFile)))
+	begin := time.Now()
+	if said, err := s.hook("web", "start", "begin"); err != nil || said != "" || time.Since(begin) > hookLimit {
+		t.Errorf("after %v: %v: %s", time.Since(begin), err, said)
+	}
+}
+
 // TestSilentJournal shows that a journal that takes nothing holds no hook up.
 func TestSilentJournal(t *testing.T) {
 	s := newLogSite(t, "parents = [\"enp88s0\"]\n[policy.default]\ndeny = [\"192.168.0.0/16\"]\nallow = []\nipv6 = \"drop\"\n")

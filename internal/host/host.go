@@ -51,6 +51,11 @@ type NIC struct {
 	Name  string
 	Names []string // Name and the alternative names
 
+	// Master names the bridge, bond or other device that takes the NIC's frames, ""
+	// for none. Where there is one, no macvtap can be on the NIC (net/core/dev.c,
+	// netdev_rx_handler_register). Only Match says it.
+	Master string
+
 	under place // what a macvtap on it names as the device below
 }
 
@@ -95,9 +100,14 @@ func (h *Host) Match(pattern string) ([]NIC, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list network devices: %w", err)
 	}
+	names := map[int]string{}
+	for _, link := range links {
+		names[link.Attrs().Index] = link.Attrs().Name
+	}
 	var out []NIC
 	for _, link := range links {
 		nic := nicOf(link)
+		nic.Master = names[link.Attrs().MasterIndex]
 		if slices.ContainsFunc(nic.Names, func(name string) bool {
 			matched, _ := path.Match(pattern, name)
 			return matched

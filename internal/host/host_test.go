@@ -228,3 +228,34 @@ func TestCheck(t *testing.T) {
 		})
 	}
 }
+
+func TestMatchNamesMasters(t *testing.T) {
+	n := network(t, lab.Options{})
+	links := n.Hypervisor.Links()
+	bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "br0"}}
+	if err := links.LinkAdd(bridge); err != nil {
+		t.Fatal(err)
+	}
+	parent, err := links.LinkByName(n.Parent)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := links.LinkSetMaster(parent, bridge); err != nil {
+		t.Fatal(err)
+	}
+	err = on(t, n.Hypervisor, func(h *host.Host) error {
+		for pattern, want := range map[string]string{n.Parent: "br0", "br0": ""} {
+			nics, err := h.Match(pattern)
+			if err != nil {
+				return err
+			}
+			if len(nics) != 1 || nics[0].Master != want {
+				t.Errorf("%s: %+v, want one whose master is %q", pattern, nics, want)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}

@@ -20,8 +20,13 @@ const lockFile = "/run/macvtap-filter.lock"
 // held it until ctx ended.
 func Lock(ctx context.Context) (unlock func(), err error) {
 	file, err := os.OpenFile(lockFile, os.O_CREATE|os.O_RDONLY|unix.O_CLOEXEC, 0o600)
+	for _, nowhere := range []unix.Errno{unix.EACCES, unix.EPERM, unix.EROFS, unix.ENOENT, unix.ENOTDIR} {
+		if errors.Is(err, nowhere) {
+			return func() {}, nil
+		}
+	}
 	if err != nil {
-		return func() {}, nil //nolint:nilerr // see above
+		return nil, fmt.Errorf("lock: %w", err)
 	}
 	// The kernel queues who waits; trying again and again would cost the one
 	// that has the lock its processor.
