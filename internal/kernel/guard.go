@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
@@ -60,7 +61,7 @@ func RaiseGuard(ctx context.Context, guard ruleset.Table) error {
 		return err
 	}
 	defer closeLater(conn)
-	return raise(conn, guard, tablePersist)
+	return raise(conn, guard, 0)
 }
 
 // RemoveGuard removes the guard, and reports whether there was one. One of another
@@ -224,8 +225,21 @@ func (o *OwnedGuard) Remove(ctx context.Context) (bool, error) {
 	return lower(o.conn)
 }
 
-// Close gives the guard up: it stands on, and is nobody's.
-func (o *OwnedGuard) Close() error { return o.conn.Close() }
+// Close gives the guard up: it stands on, and is nobody's, made anew without the flag to
+// persist. nft 1.0 has no word for that flag, and loads nothing of a list with such a
+// table in it. Where it cannot be made anew, as when the process is killed, it stands on
+// as it is.
+func (o *OwnedGuard) Close() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	const patience = 2 * time.Second
+	if err := o.conn.SetDeadline(time.Now().Add(patience)); err == nil {
+		if now, standing, err := lookGuard(o.conn); err == nil && standing && now == o.ours {
+			_ = raise(o.conn, o.guard, 0)
+		}
+	}
+	return o.conn.Close()
+}
 
 // until has the socket's calls end when ctx does.
 func (o *OwnedGuard) until(ctx context.Context) error {

@@ -260,6 +260,17 @@ func testOwnership(t *testing.T) {
 	filters(t, n, tap)
 }
 
+// nftLoads has nft look whether it could load a text.
+func nftLoads(ns *lab.Namespace, text string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "nft", "--check", "--file", "-")
+	var output strings.Builder
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(text), &output, &output
+	err := ns.Run(cmd)
+	return output.String(), err
+}
+
 // nftFails runs nft and gives its output and how it ended.
 func nftFails(ns *lab.Namespace, command string) (string, error) {
 	cmd := exec.Command("nft", command)
@@ -483,6 +494,19 @@ func testListing(t *testing.T) {
 		}
 		cancel()
 	}
+	// Many hosts save their firewall so, and would be left without any.
+	loads := func(whose string) {
+		t.Helper()
+		if output, err := nftLoads(n.Hypervisor, nft(t, n.Hypervisor, "", "list", "ruleset")); err != nil {
+			t.Errorf("what nft lists with %s does not load: %v: %s", whose, err, output)
+		}
+	}
+	loads("a hook's guard")
+	owned := own(t, n.Hypervisor) // nobody else can load it meanwhile
+	if err := owned.Close(); err != nil {
+		t.Error(err)
+	}
+	loads("a guard that watch left")
 }
 
 // A guard covers the names that it is told, and another set of names at once.
