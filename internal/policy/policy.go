@@ -105,8 +105,10 @@ func Resolve(p config.Policy, f facts.Facts) (Policy, []string, error) {
 		return Policy{}, nil, fmt.Errorf("policy %q: deny: %w", p.Name, err)
 	}
 	allow, warnings := allowed(p, f)
-	if w := halfKnown(p, f); w != "" {
-		warnings = append(warnings, w)
+	for _, w := range []string{halfKnown(p, f), linkLocal(p, denied, allow, f)} {
+		if w != "" {
+			warnings = append(warnings, w)
+		}
 	}
 	out := Policy{Name: p.Name, Deny: denied.Prefixes(), Rules: p.Rules}
 	if out.Isolate && len(out.GatewayMACs) == 0 {
@@ -163,6 +165,20 @@ func halfKnown(p config.Policy, f facts.Facts) string {
 	}
 	return fmt.Sprintf("policy %q: deny \"onlink\" holds no IPv6 prefix: the host has no IPv6 address on %q to read one from; if the LAN has public IPv6 addresses, write their prefix into deny, and if not, ipv6 = \"drop\"", p.Name, f.Parent)
 }
+
+// linkLocal warns where the LAN is denied by its IPv4 addresses and open by those that
+// each of its hosts has of IPv6.
+func linkLocal(p config.Policy, denied *netipx.IPSet, allow []peers, f facts.Facts) string {
+	lan := slices.ContainsFunc(f.OnLink, func(p netip.Prefix) bool { return p.Addr().Is4() && denied.ContainsPrefix(p) })
+	meant := slices.ContainsFunc(allow, func(a peers) bool { return a.From() != a.To() && a.Contains(linkLocals.Addr()) })
+	if !lan || p.DropIPv6 || meant || denied.ContainsPrefix(linkLocals) {
+		return ""
+	}
+	return fmt.Sprintf("policy %q: deny holds the LAN's IPv4 addresses, but not fe80::/10, by which each of its hosts can be reached over IPv6; add \"fe80::/10\" to deny, or set ipv6 = \"drop\"", p.Name)
+}
+
+// linkLocals are the link-local addresses in use (RFC 4291, 2.5.6).
+var linkLocals = netip.MustParsePrefix("fe80::/64")
 
 // peers is an allow entry with its addresses.
 type peers struct {

@@ -104,7 +104,7 @@ func TestResolve(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.about, func(t *testing.T) {
 			got, warnings, err := Resolve(configured(t, test.deny, test.allow), known)
-			warnings = slices.DeleteFunc(warnings, func(w string) bool { return strings.Contains(w, "finds no router") })
+			warnings = slices.DeleteFunc(warnings, func(w string) bool { return strings.Contains(w, "finds no router") || strings.Contains(w, "not fe80::/10") })
 			if err != nil || len(warnings) > 0 {
 				t.Fatalf("error %v, warnings %q", err, warnings)
 			}
@@ -232,6 +232,30 @@ func TestClaimed(t *testing.T) {
 		}
 		if claimed := strings.Join(lines(got.Claimed), ","); claimed != test.want {
 			t.Errorf("deny %s, allow %s: claimed %s, want %s", test.deny, test.allow, claimed, test.want)
+		}
+	}
+}
+
+func TestResolveWithoutLinkLocal(t *testing.T) {
+	for _, test := range []struct {
+		deny, allow string
+		ipv6, want  bool
+	}{
+		{"192.168.0.0/16", "gateway", true, true},
+		{"onlink", "gateway", true, true},
+		{"onlink", "gateway", false, false},
+		{"onlink,fe80::/10", "gateway", true, false},
+		{"192.168.0.0/16", "gateway,fe80::/10", true, false}, // it is meant
+		{"10.0.0.0/8", "", true, false},                      // not the LAN
+	} {
+		p := configured(t, test.deny, test.allow)
+		p.DropIPv6 = !test.ipv6
+		_, warnings, err := Resolve(p, known)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Contains(strings.Join(warnings, " "), "not fe80::/10"); got != test.want {
+			t.Errorf("deny %s, allow %s: warned %t, want %t: %q", test.deny, test.allow, got, test.want, warnings)
 		}
 	}
 }
