@@ -45,6 +45,7 @@ func render(ctx context.Context, std streams, o options, args []string) error {
 	for _, w := range made.Warnings {
 		warningf(std, "%s", w)
 	}
+	noteNetworks(std, d)
 	// Which NICs are parents is easily mistaken, and what is printed does not show it.
 	switch {
 	case len(made.Tables) == 0:
@@ -55,6 +56,16 @@ func render(ctx context.Context, std streams, o options, args []string) error {
 		}
 	}
 	return printTables(std.out, o.format, made.Tables)
+}
+
+// noteNetworks tells of interfaces that may turn out to be direct ones: of a VM that runs,
+// with a device then, libvirt writes those of a network of macvtap devices so.
+func noteNetworks(std streams, d *domain.Domain) {
+	for _, i := range d.Others {
+		if i.Type == "network" && i.Target == "" {
+			notef(std, "VM %q: interface %d is on a libvirt network: if that is one of macvtap devices (\"virsh net-dumpxml\" says mode='bridge' and <interface dev=…>), it gets rules when the VM runs, and \"virsh dumpxml\" then shows it with type='direct'", d.Name, i.Number)
+		}
+	}
 }
 
 func printTables(w io.Writer, format string, tables []ruleset.Table) error {

@@ -85,6 +85,7 @@ func renderFile(std streams, o options, c *config.Config, network plan.Network, 
 	if err != nil {
 		return "", nil, err
 	}
+	noteNetworks(std, d)
 	made, err := plan.Make(d, c, network)
 	if err != nil {
 		return "", nil, err

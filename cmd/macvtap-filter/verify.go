@@ -55,6 +55,16 @@ func verify(ctx context.Context, std streams, o options, args []string) error {
 		if left, err = v.repair(ctx, found); err != nil {
 			return err
 		}
+		if v.lowered(found) {
+			more, err := v.look(ctx, names, all, nil)
+			if err == nil && len(more) > 0 {
+				found = append(found, more...)
+				left, err = v.repair(ctx, more)
+			}
+			if err != nil {
+				return err
+			}
+		}
 	}
 	if err := v.print(found, left); err != nil {
 		return err
@@ -279,6 +289,12 @@ func (v *verifier) repair(ctx context.Context, found []drift.Finding) ([]drift.F
 		}
 	}
 	return v.lookAgain(ctx, found)
+}
+
+// lowered reports whether a repair took the guard away: rules that marked frames for it
+// are other than they should be then.
+func (v *verifier) lowered(found []drift.Finding) bool {
+	return !v.config.Guard && slices.ContainsFunc(found, func(f drift.Finding) bool { return f.Table == ruleset.GuardTable })
 }
 
 func (v *verifier) repairGuard(ctx context.Context) error {
