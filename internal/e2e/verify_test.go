@@ -144,3 +144,17 @@ func TestVerifyWhoIsNotThere(t *testing.T) {
 		t.Errorf("a broken configuration: %v", err)
 	}
 }
+
+// A guard that the configuration wants no more is taken away, and the rules that marked frames for it are mended in the
+// same call: what verify then says is that nothing is wrong.
+func TestVerifyGuardNoMore(t *testing.T) {
+	s := shieldedSite(t, "")
+	s.start(t, "guarded", s.nics(1)...)
+	config := s.readConfig(t)
+	raiseGuard(t, s)
+	s.verify(t, false)
+	s.writeConfig(t, config)
+	s.verify(t, true)
+	s.verify(t, false, "--repair")
+	s.verify(t, false)
+}
