@@ -43,6 +43,7 @@ demo: build
 
 test: build
 	@command -v nft >/dev/null || echo "WARNING: nft is missing: no ruleset is checked by nft itself (apt install nftables)" >&2
+	@command -v strace >/dev/null || echo "WARNING: strace is missing: nobody counts a start's system calls (apt install strace)" >&2
 	@test "$$(id -u)" = 0 || echo "WARNING: not root: nothing is checked in the kernel" >&2
 	$(GO) vet ./...
 	$(GO) vet -tags e2e,kernels ./...

@@ -53,13 +53,17 @@ func timeGuests(ctx context.Context, o options, rounds int, out *bench.Results) 
 	if err != nil {
 		return err
 	}
-	for round := range rounds {
+	for round := range rounds + 1 {
+		into := out
+		if round == 0 { // the first one is for warming up: an emulator translates what it runs
+			into = new(bench.Results)
+		}
 		for turn := range all {
 			r := all[(turn+round)%len(all)]
 			if err := s.install(ctx, g.tap, r); err != nil {
 				return fmt.Errorf("%s: %w", r.Kind, err)
 			}
-			if err := g.underRules(ctx, o, r, out); err != nil {
+			if err := g.underRules(ctx, o, r, into); err != nil {
 				return fmt.Errorf("%s: %w", r.Kind, err)
 			}
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -67,6 +68,9 @@ func measureAndShow(ctx context.Context, o options, stdout *os.File, stderr io.W
 	if !o.update {
 		return nil
 	}
+	if missing := results.Missing(); len(missing) > 0 {
+		return fmt.Errorf("--update writes a page of one whole run, and this one has no %s", strings.Join(missing, ", no "))
+	}
 	return errors.Join(results.UpdatePage("internal/doc/measurements.md"), results.WritePlots("internal/doc"))
 }
 
@@ -101,11 +105,14 @@ func (o options) measure(ctx context.Context, stderr io.Writer) (_ *bench.Result
 	}
 	results := &bench.Results{About: aboutMachine()}
 	if o.out != "" {
-		file, err := os.Create(o.out)
+		// The last run's stay until there are others.
+		file, err := os.CreateTemp(filepath.Dir(o.out), filepath.Base(o.out)+".")
 		if err != nil {
 			return nil, err
 		}
-		defer func() { err = errors.Join(err, results.Write(file), file.Close()) }()
+		defer func() {
+			err = errors.Join(err, results.Write(file), file.Chmod(0o644), file.Close(), os.Rename(file.Name(), o.out))
+		}()
 	}
 	for _, s := range wanted {
 		rounds := s.rounds

@@ -5,6 +5,7 @@ package bench
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -70,6 +71,14 @@ func (r *Results) Has(base string) bool {
 		}
 	}
 	return false
+}
+
+// bases are what the names of each section's results begin with.
+var bases = []string{"HookCall", "Frame", "Beside", "Command", "Held", "Guest"}
+
+// Missing names what a whole run measures and these results have nothing of.
+func (r *Results) Missing() []string {
+	return slices.DeleteFunc(slices.Clone(bases), r.Has)
 }
 
 // Fact gives what is known about the run's machine, "" for nothing.

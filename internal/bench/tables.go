@@ -6,26 +6,30 @@ import "fmt"
 func (r *Results) starts() Table {
 	t := Table{
 		Title:  "A hook call as a whole process, from fork to exit: macvtap-filter's time",
-		Header: []string{"", "of the shell hook's", "of the shell hook's for several NICs", "of an empty Go process's", "ms"},
-		Note: "Given are medians with quartiles, of ratios that are made round by round. A call that deletes a table waits, when it " +
+		Header: []string{"", "of the shell hook's", "of the shell hook's for several NICs", "of an empty Go process's", "ms", "processors' time, of the shell hook's"},
+		Note: r.rounded(HookCall(FirstStart, Ours, 1)) + "Ratios are made round by round, and the median is given. A call that deletes a table waits, when it " +
 			"ends, about 11 ms for the kernel to free it, in either program; a first start of macvtap-filter deletes none, nor does a " +
 			"re-apply where the rules that stand are read and found as they should be. The shell hooks program theirs again each time.",
 	}
 	for _, nics := range []int{1, 4} {
 		for _, call := range HookCalls {
 			wall := func(hook string) Series { return r.Of(HookCall(call, hook, nics), Time) }
+			busy := func(hook string) Series { return r.Of(HookCall(call, hook, nics), CPU) }
 			mine, words := wall(Ours), call
+			shell := Shell
 			if nics > 1 {
 				words += ", " + count(nics, "NIC")
+				shell = ShellMany
 			}
 			// An empty process is the same for whatever VM.
 			t.add(words, ratio(mine, wall(Shell)), ratio(mine, wall(ShellMany)),
-				ratio(mine, r.Of(HookCall(call, EmptyGo, 1), Time)), milliseconds(mine))
+				ratio(mine, r.Of(HookCall(call, EmptyGo, 1), Time)), milliseconds(mine), ratio(busy(Ours), busy(shell)))
 		}
 	}
 	if kinder := r.Of(HookCall(FirstStart, ShellFresh, 1), Time); len(kinder) > 0 {
 		mine := r.Of(HookCall(FirstStart, Ours, 1), Time)
-		t.add("first start, of a shell hook that is told to delete nothing", ratio(mine, kinder), "", "", milliseconds(kinder))
+		t.add("first start, of a shell hook that is told to delete nothing", ratio(mine, kinder), "", "", milliseconds(kinder),
+			ratio(r.Of(HookCall(FirstStart, Ours, 1), CPU), r.Of(HookCall(FirstStart, ShellFresh, 1), CPU)))
 	}
 	return t
 }
@@ -73,19 +77,35 @@ func (r *Results) frames(way Way) Table {
 			})
 		}
 	}
-	t.Note = "The time is of the whole way, unfiltered too: a write to the tap until the frame is in the LAN's bridge."
+	for _, rules := range []Rules{{Kind: Shell}, {Kind: OursWatch}, {Kind: Ours}, {Kind: OursGuard}, {Kind: TrafficControl}} {
+		row("ns over unfiltered: "+rules.words(), func(f Frame) string {
+			return withSpread(r.Of(PerFrame(f, rules), Time).Above(r.Of(PerFrame(f, Rules{Kind: Unfiltered}), Time)), 1, 0)
+		})
+	}
+	rounds := r.rounded(PerFrame(Frames[0], Rules{Kind: Shell}))
+	t.Note = rounds + "The time is of the whole way, unfiltered too: a write to the tap until the frame is in the LAN's bridge. The faster the " +
+		"machine's way without rules, the larger their part of it."
 	if way == ToVM {
-		t.Note = "The time is from a packet socket on the LAN's end of the cable to the tap's queue, which is full. " +
+		t.Note = rounds + "The time is from a packet socket on the LAN's end of the cable to the tap's queue, which is full. " +
 			"tc-bpf is the heart of the policy alone: source MAC, kind of frame, a tree of denied prefixes, a hash of allowed hosts, ARP; " +
 			"no tunnels, ICMP errors, DHCP, router advertisements, neighbour discovery, fragments, claimed sources, counters."
 	}
 	return t
 }
 
+// rounded says how often a thing was measured.
+func (r *Results) rounded(name string) string {
+	n := r.rounds(name)
+	if n == 0 {
+		return ""
+	}
+	return count(n, "round") + "; in brackets, quartiles. "
+}
+
 // words says what rules they are.
 func (r Rules) words() string {
 	switch {
-	case r.Kind == Unfiltered:
+	case r.Kind == Unfiltered, r.Kind == Shell:
 		return r.Kind
 	case r.Hosts == 0:
 		return r.Kind + ", 3 hosts allowed"
@@ -98,7 +118,7 @@ func (r *Results) crowds() Table {
 	t := Table{
 		Title:  "Many VMs on one host",
 		Header: []string{"", "of the first's", "ms", "shell hook for several NICs: of the first's", "ms"},
-		Note:   "The shell hook's neighbours are its own tables, macvtap-filter's are its.",
+		Note:   r.rounded(Beside(Ours, 0)) + "The shell hook's neighbours are its own tables, macvtap-filter's are its.",
 	}
 	for _, n := range []int{0, 100, 1_000} {
 		mine, other := r.Of(Beside(Ours, n), Time), r.Of(Beside(ShellMany, n), Time)
@@ -133,7 +153,7 @@ func (r *Results) commands() Table {
 	t := Table{
 		Title:  "Commands over all VMs",
 		Header: []string{"", "100 VMs, ms", "1,000 VMs, ms", "ms a VM"},
-		Note:   "Beside a stand-in for libvirt's daemon, which has the XML ready: the daemon's own time is not in these.",
+		Note:   r.rounded(Command(ApplyAnew, 1_000)) + "Beside a stand-in for libvirt's daemon, which has the XML ready: the daemon's own time is not in these.",
 	}
 	for _, command := range append([]string{ApplyAnew}, Commands...) {
 		few, many := r.Of(Command(command, 100), Time), r.Of(Command(command, 1_000), Time)
@@ -144,7 +164,7 @@ func (r *Results) commands() Table {
 
 // memory shows what the kernel holds.
 func (r *Results) memory() Table {
-	t := Table{Title: "Memory in the kernel for a NIC", Header: []string{"", "of the shell hook's", "KiB"}}
+	t := Table{Title: "Memory in the kernel for a NIC", Header: []string{"", "of the shell hook's", "KiB"}, Note: r.rounded(Held(Rules{Kind: Shell}))}
 	base := r.Of(Held(Rules{Kind: Shell}), Memory)
 	for _, kind := range []string{Shell, Ours, Linear} {
 		for _, hosts := range hostCounts {
@@ -160,7 +180,7 @@ func (r *Results) guests() Table {
 	t := Table{
 		Title:  "A real guest: its part of what it does unfiltered",
 		Header: []string{"", "unfiltered", Shell, Ours, OursGuard},
-		Note:   "In brackets, quartiles. " + r.Fact("guests"),
+		Note:   r.rounded(Guest(TCP, FromVM, Rules{Kind: Unfiltered})) + "More is better of TCP and UDP, less of ping. " + r.Fact("guests"),
 	}
 	row := func(words string, l Load, w Way, unit string, scale float64, digits int, of string) {
 		series := func(kind string) Series { return r.Of(Guest(l, w, Rules{Kind: kind}), unit) }

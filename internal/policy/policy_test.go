@@ -104,7 +104,9 @@ func TestResolve(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.about, func(t *testing.T) {
 			got, warnings, err := Resolve(configured(t, test.deny, test.allow), known)
-			warnings = slices.DeleteFunc(warnings, func(w string) bool { return strings.Contains(w, "finds no router") || strings.Contains(w, "not fe80::/10") })
+			warnings = slices.DeleteFunc(warnings, func(w string) bool {
+				return strings.Contains(w, "finds no router") || strings.Contains(w, "not fe80::/10")
+			})
 			if err != nil || len(warnings) > 0 {
 				t.Fatalf("error %v, warnings %q", err, warnings)
 			}
