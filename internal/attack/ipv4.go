@@ -19,8 +19,8 @@ func (l *list) ipv4() {
 		at   int
 		to   []byte
 	}{{"too long a length", 2, []byte{0x0f, 0xff}}, {"too short a header", 0, []byte{0x44}}, {"no version", 0, []byte{0x05}}, {"IPv6's version", 0, []byte{0x65}}} {
-		l.fromVM("IPv4 in IP to a denied host by the gateway, with "+wrong.name, "RFC 791, 3.1; RFC 2003", "malformed", ether(gateway.MAC, vm.MAC, typeIPv4, changed(tunnel, wrong.at, wrong.to...)))
-		l.fromVM("ICMP redirect to an allowed host, with "+wrong.name, "RFC 791, 3.1; RFC 792", "malformed", ether(l.DNS.MAC, vm.MAC, typeIPv4, changed(redirect, wrong.at, wrong.to...)))
+		l.fromVM("packet with "+wrong.name+" that carries one to a denied host, by the gateway", "RFC 791, 3.1; RFC 2003", "malformed", ether(gateway.MAC, vm.MAC, typeIPv4, changed(tunnel, wrong.at, wrong.to...)))
+		l.fromVM("packet with "+wrong.name+" that redirects an allowed host", "RFC 791, 3.1; RFC 792", "malformed", ether(l.DNS.MAC, vm.MAC, typeIPv4, changed(redirect, wrong.at, wrong.to...)))
 	}
 	l.fromVM("IPv4 options", "RFC 7126", "source-route", send(withOptions(plain, 1, 1, 1, 0)), send(withOptions(plain, 148, 4, 0, 0)))
 

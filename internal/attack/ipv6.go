@@ -61,14 +61,17 @@ func (l *list) unknownOptions() {
 	vm := l.VM
 	options := func(next byte) []byte { return []byte{next, 0, 0x80, 4, 0, 0, 0, 0} }
 	groups := netip.MustParseAddr("ff02::16")
-	for _, from := range []netip.Addr{vm.Link, vm.IPv6, none6, l.Web.IPv6} {
-		report := l.message(from, allNodes, 131, join(make([]byte, 4), allNodes.AsSlice()))
-		l.fromVM("option that all hosts answer, in an MLD report from "+from.String(), source, "source-route",
-			l.out(groupMAC(allNodes), l.hops(from, allNodes, hopByHop, 1, join(options(icmp6), report))))
+	for _, from := range []struct {
+		name string
+		netip.Addr
+	}{{"its link-local address", vm.Link}, {"its global address", vm.IPv6}, {"no address", none6}, {"an internet host's address", l.Web.IPv6}} {
+		report := l.message(from.Addr, allNodes, 131, join(make([]byte, 4), allNodes.AsSlice()))
+		l.fromVM("option that all hosts answer, in an MLD report from "+from.name, source, "source-route",
+			l.out(groupMAC(allNodes), l.hops(from.Addr, allNodes, hopByHop, 1, join(options(icmp6), report))))
 	}
 	report := l.message(vm.Link, groups, 143, join([]byte{0, 0, 0, 1, 4, 0, 0, 0}, solicited(vm.Link).AsSlice()))
 	alert := []byte{icmp6, 0, 5, 2, 0, 0, 1, 0}
-	l.fromVM("MLD report in a denied host's frame", "RFC 3810, 5.2", "source-route", l.out(l.Victim.MAC, l.hops(vm.Link, groups, hopByHop, 1, join(alert, report))))
+	l.fromVM("router alert in a denied host's frame", "RFC 3810, 5.2", "source-route", l.out(l.Victim.MAC, l.hops(vm.Link, groups, hopByHop, 1, join(alert, report))))
 	l.fromVM("option that a denied host answers, to the internet", source, "source-route",
 		l.out(l.Victim.MAC, l.ip(vm.IPv6, l.Web.IPv6, hopByHop, join(options(udp), l.udp(vm.IPv6, l.Web.IPv6, 40000, 53, "any")[40:]))))
 	l.fromVM("option that a denied host answers, in a ping of the internet", source, "source-route",

@@ -90,7 +90,7 @@ func entries(t *testing.T) []entry {
 			{"answer of another port", out, answering(t, 22, synAck), "denied-ipv4"},
 			{"answer of the service to all", out, to(answering(t, 443, synAck), all), "broadcast"},
 			{"later fragment that reads like an answer", out, fragment(answering(t, 443, ack), 8, false), "denied-ipv4"},
-			{"first fragment that ends before the flags", out, fragment(answering(t, 443, ack)[:42], 0, true), "denied-ipv4"},
+			{"first fragment that ends before the flags", out, fragment(answering(t, 443, ack)[:42], 0, true), "malformed"},
 		}},
 		{"[[vm]]\nname = \"web-1\"\naddresses = [\"192.168.2.100\", \"2001:db8:2::100\"]", []judged{
 			{"own address", out, from(t, "192.168.2.100", "192.0.2.1"), ""},

@@ -55,14 +55,15 @@ var keys = []struct {
 	{policy: `dhcp = "server"`, opens: []string{
 		`DHCP offer, .*`, `DHCP acknowledgement(, broadcast|, unicast to the client| of an internet address, unicast to the client), from the VM`, `the same from another port, from the VM`,
 		`DHCP from no address, as a server, from the VM`, `DHCP as a relay, to the gateway, from the VM`,
-		`DHCPv6 (advertise|reply) to (a denied|an allowed) host, from the VM`, `DHCPv6 reply to all nodes, from the VM`,
+		`DHCPv6 (advertise|reply) to (a denied|an allowed) host, from the VM`, `DHCPv6 reply to an internet address, unicast to the client, from the VM`, `DHCPv6 reply to all nodes, from the VM`,
 	}},
 	{policy: `tunnels = "pass"`, opens: []string{
 		`(loose|strict) source route.*`, `(routing header type .|segment routing) to .*`, `routing header (behind options|in a fragment), .*`, `routing header before ICMPv6, by an internet host, from the VM`,
 		`(IPv4 in IP|IPv6 in IP|GRE|minimal encapsulation|EtherIP|L2TPv3|MPLS in IP|Ethernet in IP) (to|in|by) .*`, `IPv6 in IPv6 (behind|in) .*`,
 		`(a|from a) denied host's address as (6to4|NAT64|Teredo).*`, `.* as (NAT64|6to4), from the VM`, `IP in IP by way of an internet host, to the VM`,
+		`option that a denied host answers, (to|in a ping of) the internet, from the VM`,
 	}},
-	{policy: `offload = "pass"`, opens: []string{`checksum stored over .*`}},
+	{policy: `offload = "pass"`, opens: []string{`checksum stored over .*`, `DHCP cut into fragments .*`}},
 	{policy: `ipv6 = "drop"`, closes: []string{allOfIPv6}},
 	{policy: "isolate = true\ngateway_macs = [\"02:00:00:00:02:01\"]", closes: []string{nameServer}},
 	{policy: `serve = ["tcp/443"]`, opens: []string{arpFromVM, arpToVM, linkScan, globalScan, ndFromVM, ndToVM}},
