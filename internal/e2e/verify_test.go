@@ -42,7 +42,7 @@ func TestVerify(t *testing.T) {
 		{"rules that accept", "insert rule netdev T from-vm accept\ninsert rule netdev T to-vm accept", true, []string{"drifted", "+\t\taccept", "table " + table}},
 		{"a chain without its rules", "flush chain netdev T from-vm-arp", false, []string{"drifted", "-\t\tarp saddr ether != "}},
 		{"a policy that accepts, and no rules", "flush chain netdev T from-vm\nflush chain netdev T to-vm\nadd chain netdev T from-vm { policy accept; }\nadd chain netdev T to-vm { policy accept; }",
-			true, []string{"drifted", "policy accept;", "-\t\tether type ip goto from-vm-ipv4"}},
+			true, []string{"drifted", "policy accept;", "-\t\tether type arp goto from-vm-arp"}},
 		{"a table less", "delete table netdev T", true, []string{"unprotected", `VM "verified"`, "interface 1"}},
 		{"nothing left", "flush ruleset", true, []string{"unprotected", `VM "verified"`, `VM "other"`}},
 	} {
