@@ -102,7 +102,9 @@ func (h *Host) Match(pattern string) ([]NIC, error) {
 	}
 	names := map[int]string{}
 	for _, link := range links {
-		names[link.Attrs().Index] = link.Attrs().Name
+		if link.Type() != "vrf" { // which takes packets, not frames
+			names[link.Attrs().Index] = link.Attrs().Name
+		}
 	}
 	var out []NIC
 	for _, link := range links {
