@@ -15,7 +15,10 @@ func (l *list) ipv6() {
 	l.fromVM("hop-by-hop options to a denied host", "RFC 8200, 4.3", "source-route", wrap(hopByHop, optionsHeader(udp, 1), plain[40:]))
 	l.fromVM("destination options to a denied host", "RFC 8200, 4.6", "denied-ipv6", wrap(dstOptions, optionsHeader(udp, 4), plain[40:]))
 	l.unknownOptions()
+	l.fromVM("options cut short", "RFC 8200, 4.2", "malformed", wrap(dstOptions, []byte{udp}))
+	// Linux 6.1 goes to the options' end before it says what is there, 6.18 does not.
 	l.fromVM("options longer than the packet", "RFC 8200, 4.2", "denied-ipv6", wrap(dstOptions, []byte{udp, 255, 1, 4, 0, 0, 0, 0}, plain[40:]))
+	l.cases[len(l.cases)-1].Also = "malformed"
 	l.fromVM("atomic, first and later fragments to a denied host", "RFC 8200, 4.5; RFC 6946", "denied-ipv6",
 		wrap(fragmented, fragmentHeader(udp, 0, false), plain[40:]), wrap(fragmented, fragmentHeader(udp, 0, true), plain[40:]), wrap(fragmented, fragmentHeader(udp, 8, false), plain[48:]))
 	l.fromVM("a fragment of no protocol, and no next header", "RFC 8200, 4.7", "denied-ipv6", wrap(fragmented, fragmentHeader(59, 0, false)), wrap(59, plain[40:]))

@@ -50,6 +50,9 @@ type Case struct {
 	// Reason is the one under which the default policy counts each frame that is
 	// sent, without the direction: "arp-claim". It is "" for what must pass.
 	Reason string
+
+	// Also is the one on kernels that parse the frame otherwise, "" where all agree.
+	Also string
 }
 
 // Sent is how many frames are sent.
