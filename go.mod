@@ -26,7 +26,7 @@ require (
 )
 
 require (
-	github.com/cilium/ebpf v0.22.0 // bench: the same policy in BPF, the road not taken; Cilium's own
+	github.com/cilium/ebpf v0.22.0 // bench: the same policy in BPF, the road not taken; tests: an agent's program; Cilium's own
 	golang.org/x/perf v0.0.0-20260908200009-22c9c6c9d4da // bench: benchstat's own reader and writer of results
 	gonum.org/v1/plot v0.17.0 // bench: plots in SVG, with quartiles and logarithmic axes; well kept, pure Go
 )
