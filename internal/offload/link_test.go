@@ -24,12 +24,12 @@ func TestLinkedProgram(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		defer program.Close()
+		defer func() { _ = program.Close() }()
 		theirs, err := link.AttachTCX(link.TCXOptions{Interface: tap.Index, Program: program, Attach: ebpf.AttachTCXEgress})
 		if err != nil {
 			return err
 		}
-		defer theirs.Close()
+		defer func() { _ = theirs.Close() }()
 		if is, err := Attached(tap.Index); err != nil || is {
 			t.Errorf("an agent's program passes for the check: %t, %v", is, err)
 		}
