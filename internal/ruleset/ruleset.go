@@ -25,19 +25,27 @@ type Table struct {
 // A Set is a named set. Two sets hold the same when their elements are the same
 // in the same order: whoever builds one sorts it.
 //
-// Nothing is ever added to a set, and one of single values is declared with its
-// size: only then does the kernel take its fastest kind of hash
-// (net/netfilter/nft_set_hash.c, nft_hash_fast_estimate).
+// Only rules add to a set (Rule.Update), and only to a dynamic one. Any other of
+// single values is declared with its size: only then does the kernel take its fastest
+// kind of hash (net/netfilter/nft_set_hash.c, nft_hash_fast_estimate).
 type Set struct {
 	Name     string
 	Key      []Type // more than one: a concatenation
 	Interval bool   // elements may be ranges; needed for ranges, slower to look up
 	Elements []Element
 	Unknown  string // see Rule.Unknown
+
+	// Dynamic is the number of elements that a set may hold to which rules add, 0 for
+	// one to which none does. Elements are what it holds at first, and two dynamic
+	// sets are the same whatever they hold.
+	Dynamic int
 }
 
 // Size is what the set is declared to hold at most, 0 for no bound.
 func (s Set) Size() int {
+	if s.Dynamic > 0 {
+		return s.Dynamic
+	}
 	if s.Interval {
 		return 0
 	}
@@ -90,6 +98,7 @@ type Rule struct {
 	Log     string  // the prefix under which the kernel logs the frame, "" for no log
 	Counter string  // the table's counter that counts the frame, "" for none
 	Mark    *uint32 // the mark (see PacketMark) that the frame is given, nil for none
+	Update  *Update // what the frame adds to a dynamic set, nil for nothing
 	Verdict Verdict
 	Comment string // see Table.Comment
 
@@ -97,6 +106,13 @@ type Rule struct {
 	// far as it can be told; "" in all that this program makes. What has it is
 	// only ever printed, as a comment, and equals nothing.
 	Unknown string
+}
+
+// An Update adds a frame's field to a dynamic set, or leaves it there (nft(8), "SET
+// STATEMENT"). Where the set is full, the rule does not hold: no drop may depend on it.
+type Update struct {
+	Set   string
+	Field Field
 }
 
 // A Verdict ends the judging of a frame (Accept, Drop), or goes on in another
