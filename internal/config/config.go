@@ -31,7 +31,7 @@ const DefaultPolicy = "default"
 
 // defaultDeny and defaultAllow stand in a policy that leaves out the key.
 var (
-	defaultDeny  = []string{"192.168.0.0/16", "onlink", "fe80::/10", "fc00::/7"}
+	defaultDeny  = []string{"private", "onlink"}
 	defaultAllow = []string{"gateway", "dns", "broadcast"}
 )
 
@@ -86,6 +86,10 @@ type Rules struct {
 	PassOffload    bool // frames that the host changes, at the VM's request, behind the rules
 	DropIPv6       bool // all of IPv6
 	Log            bool // dropped frames, at a limited rate
+
+	// AnyNextHop has frames to addresses beyond the link go to any MAC address, not to
+	// routers' only.
+	AnyNextHop bool
 
 	// Isolate keeps unicast frames to and from the gateways' MAC addresses:
 	// those in GatewayMACs or, when there are none, those among the facts.

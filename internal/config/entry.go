@@ -19,7 +19,16 @@ const (
 	DNS       Word = "dns"
 	Broadcast Word = "broadcast"
 	OnLink    Word = "onlink"
+	Private   Word = "private"
 )
+
+// PrivatePrefixes are what the word Private stands for, on any host: the addresses of
+// private networks (RFC 1918, RFC 4193), of a provider's NAT (RFC 6598), and link-local
+// ones of IPv6 (RFC 4291).
+var PrivatePrefixes = []netip.Prefix{
+	netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("172.16.0.0/12"), netip.MustParsePrefix("192.168.0.0/16"),
+	netip.MustParsePrefix("100.64.0.0/10"), netip.MustParsePrefix("fc00::/7"), netip.MustParsePrefix("fe80::/10"),
+}
 
 // An Entry of a deny or allow list: addresses or a word, all of their traffic or
 // only some services.
@@ -50,7 +59,7 @@ func ParseEntry(s string) (Entry, error) {
 	}
 	e := Entry{text: s}
 	switch w := Word(fields[0]); w {
-	case Gateway, DNS, Broadcast, OnLink:
+	case Gateway, DNS, Broadcast, OnLink, Private:
 		e.Word = w
 	default:
 		r, err := parseRange(fields[0])
@@ -78,7 +87,7 @@ func parseRange(s string) (netipx.IPRange, error) {
 		last = first
 	}
 	if _, err := netip.ParseAddr(s); err != nil && !isRange {
-		return netipx.IPRange{}, fmt.Errorf("%q is no address, and no word (%s, %s, %s, %s)", s, Gateway, DNS, Broadcast, OnLink)
+		return netipx.IPRange{}, fmt.Errorf("%q is no address, and no word (%s, %s, %s, %s, %s)", s, Gateway, DNS, Broadcast, OnLink, Private)
 	}
 	from, err := parseAddr(first)
 	if err != nil {

@@ -38,6 +38,7 @@ type filePolicy struct {
 	Tunnels     *string   `toml:"tunnels"`
 	Offload     *string   `toml:"offload"`
 	IPv6        *string   `toml:"ipv6"`
+	NextHop     *string   `toml:"next_hop"`
 	Isolate     *bool     `toml:"isolate"`
 	GatewayMACs []string  `toml:"gateway_macs"`
 	Log         *bool     `toml:"log"`

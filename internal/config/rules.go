@@ -27,6 +27,7 @@ func checkRules(check checker, at string, raw filePolicy) Rules {
 		PassTunnels:    choice(check, at, "tunnels", raw.Tunnels, "drop", "pass"),
 		PassOffload:    choice(check, at, "offload", raw.Offload, "check", "pass"),
 		DropIPv6:       choice(check, at, "ipv6", raw.IPv6, "filter", "drop"),
+		AnyNextHop:     choice(check, at, "next_hop", raw.NextHop, "router", "any"),
 		Log:            raw.Log != nil && *raw.Log,
 		Isolate:        raw.Isolate != nil && *raw.Isolate,
 	}
@@ -54,8 +55,8 @@ func checkRules(check checker, at string, raw filePolicy) Rules {
 		}
 		r.GatewayMACs = append(r.GatewayMACs, mac)
 	}
-	if len(r.GatewayMACs) > 0 && !r.Isolate {
-		check.add(at+".gateway_macs", "gateway_macs: they count only with isolate = true")
+	if len(r.GatewayMACs) > 0 && r.AnyNextHop && !r.Isolate {
+		check.add(at+".gateway_macs", "gateway_macs: they count for nothing with next_hop = \"any\"")
 	}
 	return r
 }

@@ -17,6 +17,9 @@ var ethernetIPv4 = []ruleset.Match{
 // only to and about peers that it may talk to; denied peers tell it nothing.
 func (s side) arp() {
 	c := s.newChain("arp")
+	if !s.out {
+		c.learnARP()
+	}
 	if s.policy.PassNeighbours {
 		c.accept()
 		c.done()
@@ -25,19 +28,33 @@ func (s side) arp() {
 	if s.out && !s.policy.PassSpoofing {
 		c.claims()
 	}
-	if s.out && s.knowsOwn() {
-		// Probes and announcements of the VM's own address (RFC 5227).
-		if known := family4.own(s.policy); len(known) > 0 {
-			c.accept(all(ethernetIPv4, one(family4.among(ruleset.ARPTargetIP, own, known, false)))...)
-		}
+	if known := s.own(family4); len(known) > 0 && !s.policy.PassSpoofing {
+		c.ownARP(family4.among(ruleset.ARPSenderIP, own, known, false), family4.among(ruleset.ARPTargetIP, own, known, false))
 	}
-	c.neighbours(family4, s.view.arp, func(when ...ruleset.Match) { c.accept(all(ethernetIPv4, when)...) })
+	accept := func(when ...ruleset.Match) { c.accept(all(ethernetIPv4, when)...) }
+	c.neighbours(family4, s.view.arp, accept)
 	if len(s.policy.Serve) > 0 {
-		c.accept(all(ethernetIPv4, outside(s.view.arp, family4.special))...)
+		accept(s.clients(family4, s.view.arp)...)
 	}
 	c.drop("arp-"+map[bool]string{true: "target", false: "sender"}[s.out], "ARP with a denied host")
 	c.done()
 }
+
+// ownARP lets pass what finds out whether another host has an address of the VM's, and
+// what keeps it (RFC 5227): from the VM its probes and announcements, and answers to
+// others' probes; to the VM, whoever else has it or is about to.
+func (c *chain) ownARP(sender, target ruleset.Match) {
+	if c.out {
+		c.accept(all(ethernetIPv4, one(target))...)
+		c.accept(all(ethernetIPv4, one(ruleset.Is(ruleset.ARPOperation, arpReply)), one(is(ruleset.ARPTargetIP, noAddress4, false)))...)
+	} else {
+		c.accept(all(ethernetIPv4, one(sender))...)
+		c.accept(all(ethernetIPv4, one(target), one(is(ruleset.ARPSenderIP, noAddress4, false)))...)
+	}
+}
+
+// arpReply is the operation of ARP replies (RFC 826).
+const arpReply = 2
 
 // claims drops ARP in which the VM gives itself a MAC or IP address that is not
 // its own.
@@ -47,10 +64,15 @@ func (c *chain) claims() {
 	if taken, any := c.taken(family4, ruleset.ARPSenderIP, false); any {
 		c.drop("arp-claim", "ARP claims the address of an allowed host", taken)
 	}
-	if c.knowsOwn() {
+	if taken, any := c.taken(family4, ruleset.ARPTargetIP, false); any {
+		// Whoever has it takes the probe for a claim, too.
+		c.drop("arp-claim", "ARP probe for the address of an allowed host", is(ruleset.ARPSenderIP, noAddress4, false), taken)
+	}
+	c.drop("arp-claim", "ARP claims an address that no host has", among(ruleset.ARPSenderIP, family4.nobodys()))
+	if c.knowsOwn(family4) {
 		// A probe has no sender address yet.
 		probe := is(ruleset.ARPSenderIP, noAddress4, true)
-		c.drop("arp-claim", "ARP claims an address not the VM's own", all(c.notOwn(family4, ruleset.ARPSenderIP), one(probe))...)
+		c.drop("arp-claim", "ARP claims an address not the VM's own", c.notOwn(family4, ruleset.ARPSenderIP), probe)
 	}
 }
 
@@ -63,7 +85,16 @@ func (c *chain) neighbours(f family, field ruleset.Field, then func(...ruleset.M
 			then(ruleset.Lookup{Fields: []ruleset.Field{field}, Set: f.set(kind)})
 		}
 	}
-	if peers, any := c.notClosed(f, field); any {
-		then(peers...)
+	if peers := c.openNeighbours(f); len(peers) > 0 {
+		then(among(field, peers))
 	}
+}
+
+// clients matches a field that holds the address of a denied peer that the VM serves:
+// the two have to find each other. Those of other networks come by a router.
+func (s side) clients(f family, field ruleset.Field) []ruleset.Match {
+	if !s.knowsLink(f) {
+		return outside(field, f.special)
+	}
+	return one(among(field, ofPrefixes(s.link(f))))
 }

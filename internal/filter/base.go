@@ -1,6 +1,10 @@
 package filter
 
-import "macvtap-filter/internal/ruleset"
+import (
+	"bytes"
+
+	"macvtap-filter/internal/ruleset"
+)
 
 // groupBit is the bit of a MAC address that marks multicast and broadcast (IEEE
 // 802, 8.2.2).
@@ -23,6 +27,11 @@ func (s side) base(device string) {
 		c.drop("spoofed-mac", "source MAC address not the VM's own",
 			ruleset.Compare{Field: ruleset.EtherSource, Op: ruleset.NotEqual, Value: s.mac})
 	}
+	if !s.out && !s.policy.PassSpoofing {
+		// The device may be promiscuous, or have been given another address.
+		c.drop("other-host", "frame for another MAC address",
+			unicast, ruleset.Compare{Field: ruleset.EtherDestination, Op: ruleset.NotEqual, Value: s.mac})
+	}
 	if s.policy.Isolate {
 		c.drop("isolated", "not the gateway's MAC address", s.notGateway()...)
 		c.fastPath()
@@ -38,6 +47,9 @@ func (s side) base(device string) {
 		c.datagrams(family6, ruleset.Is(frame, ruleset.EtherTypeIPv6))
 	}
 	c.goTo("arp", ruleset.Is(frame, ruleset.EtherTypeARP))
+	if s.out {
+		c.announcement()
+	}
 	for _, kind := range s.policy.EtherTypes {
 		c.accept(ruleset.Is(frame, kind))
 	}
@@ -47,6 +59,21 @@ func (s side) base(device string) {
 	c.drop("ethertype", "not IPv4, IPv6 or ARP")
 	c.done()
 }
+
+// announcement lets pass what QEMU sends in the VM's name when it has moved here, so that
+// switches learn it: reverse ARP (RFC 903) of the VM's MAC address for itself, without
+// any IP address, to all (QEMU's net/announce.c, announce_self_create).
+func (c *chain) announcement() {
+	request := append([]byte{0, 1, 0x08, 0, 6, 4, 0, 3}, c.mac...)
+	about := append(append(make([]byte, 4), c.mac...), make([]byte, 4)...)
+	c.accept(ruleset.Is(ruleset.EtherType, etherTypeRARP),
+		ruleset.Compare{Field: ruleset.EtherDestination, Op: ruleset.Equal, Value: bytes.Repeat([]byte{0xff}, 6)},
+		ruleset.Compare{Field: ruleset.EtherSource, Op: ruleset.Equal, Value: c.mac},
+		ruleset.Compare{Field: network(0, 14), Op: ruleset.Equal, Value: request},
+		ruleset.Compare{Field: network(14, 14), Op: ruleset.Equal, Value: about})
+}
+
+const etherTypeRARP = 0x8035
 
 // datagrams hands a family's to its chain; of the VM's only those whose header the kernel
 // finds right (include/net/netfilter/nf_tables_ipv4.h, nft_set_pktinfo_ipv4_validate). Of

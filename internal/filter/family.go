@@ -119,7 +119,7 @@ func (f family) closed(p policy.Policy) *netipx.IPSet {
 }
 
 // relayed gives the translated addresses that stand for IPv4 addresses that are not
-// closed.
+// closed, less those that are denied themselves, and those that are allowed as such.
 func (b *builder) relayed() []netipx.IPRange {
 	var out netipx.IPSetBuilder
 	for _, t := range translated {
@@ -130,7 +130,37 @@ func (b *builder) relayed() []netipx.IPRange {
 			out.RemovePrefix(netip.PrefixFrom(netip.AddrFrom16(inner), t.ipv4*8+d.Bits()))
 		}
 	}
+	for _, d := range b.policy.Deny {
+		out.RemovePrefix(d)
+	}
+	for _, r := range append(ofAddrs(b.policy.Hosts), b.policy.Ranges...) {
+		if isTranslated(r) {
+			out.AddRange(r)
+		}
+	}
 	return built(&out).Ranges()
+}
+
+// isTranslated reports whether a range holds translated addresses and no others: whoever
+// allows such a range means those.
+func isTranslated(r netipx.IPRange) bool {
+	for _, p := range translatedPrefixes {
+		if p.Contains(r.From()) && p.Contains(r.To()) {
+			return true
+		}
+	}
+	return false
+}
+
+// relayedServices gives the allowed services of translated addresses.
+func (b *builder) relayedServices() []policy.Service {
+	var out []policy.Service
+	for _, s := range b.policy.Services {
+		if isTranslated(s.Peers) {
+			out = append(out, s)
+		}
+	}
+	return out
 }
 
 func built(b *netipx.IPSetBuilder) *netipx.IPSet {
@@ -141,8 +171,22 @@ func built(b *netipx.IPSetBuilder) *netipx.IPSet {
 	return s
 }
 
-// own gives the VM's own addresses of the family.
-func (f family) own(p policy.Policy) []netip.Addr { return f.only(p.Addresses) }
+// groups is the prefix of the addresses that are more than one host's.
+func (f family) groups() netip.Prefix { return f.special[len(f.special)-1] }
+
+// nobodys gives the addresses that no datagram comes from, but for the unspecified one,
+// with which a host begins, and those of IPv4 that it may give itself (RFC 3927).
+func (f family) nobodys() []netipx.IPRange {
+	var b netipx.IPSetBuilder
+	for _, p := range f.special {
+		b.AddPrefix(p)
+	}
+	b.Remove(f.all.Addr())
+	b.RemovePrefix(linkLocal4)
+	return built(&b).Ranges()
+}
+
+var linkLocal4 = netip.MustParsePrefix("169.254.0.0/16")
 
 func (f family) only(all []netip.Addr) []netip.Addr {
 	var out []netip.Addr

@@ -39,11 +39,11 @@ func (c *chain) fastPath() {
 	}
 	for _, f := range families {
 		if peers, any := c.fastOpen(f); any {
-			c.fast(f, "internet", all(peers, f.fastProtocol(), one(c.fastPorts(f)), one(c.fastEthernet(f))))
+			c.fast(f, "internet", all(peers, f.fastProtocol(), one(c.fastPorts(f)), c.fastSource(f), c.fastEthernet(f, c.out && c.nextHopIsRouter(f))))
 		}
 	}
-	if own, any := c.fastOwn(family4); any && c.has(family4.set(hosts)) {
-		c.fast(family4, "allowed hosts", all(one(noOptions), family4.fastProtocol(), c.fastClient(), one(c.fastPorts(family4)), one(c.fastEthernet(family4)), own, c.fastHosts()))
+	if link, any := c.fastLink(family4); any && c.has(family4.set(hosts)) {
+		c.fast(family4, "allowed hosts", all(one(noOptions), link, family4.fastProtocol(), c.fastClient(), one(c.fastPorts(family4)), c.fastSource(family4), c.fastEthernet(family4, false), c.fastHosts()))
 	}
 }
 
@@ -77,11 +77,12 @@ func (f family) fastProtocol() []ruleset.Match {
 }
 
 // fastPorts matches datagrams that have ports, which only those have whose header
-// the kernel finds right, and from the VM not those to DHCP clients.
+// the kernel finds right, and from the VM not those to DHCP clients, nor, of IPv4, to
+// servers, whose ports are among 64 to 71.
 func (s side) fastPorts(f family) ruleset.Match {
 	switch {
 	case s.out && f.name == family4.name:
-		return isNot(ruleset.DestinationPort, 0, 68)
+		return masked(ruleset.Raw(ruleset.TransportHeader, 0, 4), 0x0000fff8, ruleset.NotEqual, 64)
 	case s.out:
 		return isNot(ruleset.DestinationPort, 546>>8, 546&0xff)
 	}
@@ -97,21 +98,62 @@ func (s side) fastClient() []ruleset.Match {
 	return one(masked(ruleset.Raw(ruleset.TransportHeader, 0, 4), 0xffff0000, ruleset.NotEqual, 67<<16))
 }
 
-// fastOwn matches the VM's own source addresses, as far as they are known. any is
-// false when it has none of the family.
-func (s side) fastOwn(f family) (matches []ruleset.Match, any bool) {
-	if !s.out || !s.knowsOwn() {
-		return nil, true
+// fastSource matches the VM's own source addresses, or, where they are not known, those
+// of hosts that are not known to be another's: of IPv6, the internet's.
+func (s side) fastSource(f family) []ruleset.Match {
+	switch {
+	case !s.out || s.policy.PassSpoofing:
+		return nil
+	case s.knowsOwn(f):
+		return one(f.among(f.source(), own, s.own(f), false))
 	}
-	known := f.own(s.policy)
-	if len(known) == 0 {
-		return nil, false
+	first := []ruleset.Match{isNot(network(12, 1), 0), isNot(network(12, 1), 127), masked(network(12, 4), 0xe0000000, ruleset.NotEqual, 0xe0000000)}
+	if f.name == family6.name {
+		first = one(wordWithin(f.source(), internet6, 0, ruleset.Equal))
 	}
-	return one(f.among(f.source(), own, known, false)), true
+	return all(first, s.fastNotTaken(f))
 }
 
-// fastOpen matches the VM's own address, and a peer that is neither denied nor
-// special. any is false when there is no such peer. The first match tells IPv4 from
+// internet6 are the addresses of the internet (RFC 4291, 2.4).
+var internet6 = netip.MustParsePrefix("2000::/3")
+
+// fastNotTaken matches sources that are not another's for certain. An IPv6 address is
+// taken for another's if it has one word in common.
+func (s side) fastNotTaken(f family) []ruleset.Match {
+	var out []ruleset.Match
+	for _, a := range f.only(s.policy.Claimed) {
+		if f.name == family4.name || internet6.Contains(a) {
+			p := netip.PrefixFrom(a, a.BitLen())
+			out = append(out, wordWithin(f.source(), p, tellingWord(p), ruleset.NotEqual))
+		}
+	}
+	if len(out) <= fewHosts {
+		return out
+	}
+	taken, _ := s.taken(f, f.source(), true)
+	return one(taken)
+}
+
+// fastLink matches the prefixes of the link where an allowed host is in another network:
+// a frame to it goes to a router. any is false where they are too many for one compare.
+func (s side) fastLink(f family) (matches []ruleset.Match, any bool) {
+	link := s.link(f)
+	if !s.out || !s.nextHopIsRouter(f) || len(link) == 0 {
+		return nil, true
+	}
+	for _, a := range f.only(s.policy.Hosts) {
+		switch {
+		case slices.ContainsFunc(link, func(p netip.Prefix) bool { return p.Contains(a) }):
+		case len(link) > 1:
+			return nil, false
+		default:
+			return one(wordWithin(s.peerField(f), link[0], 0, ruleset.Equal)), true
+		}
+	}
+	return nil, true
+}
+
+// fastOpen matches a peer that is neither denied nor special. any is false when there is no such peer. The first match tells IPv4 from
 // IPv6, and the next ones hold for no allowed host, so that other frames are soon
 // through with the rule.
 //
@@ -119,14 +161,10 @@ func (s side) fastOwn(f family) (matches []ruleset.Match, any bool) {
 // 2.4), and a prefix longer than 4 bytes is taken to hold whatever is the same in one
 // of its words: to compare 8 bytes or 16 takes six times as long.
 func (s side) fastOpen(f family) (matches []ruleset.Match, any bool) {
-	own, any := s.fastOwn(f)
-	if !any {
-		return nil, false
-	}
 	field := s.peerField(f)
-	reach, first := netip.MustParsePrefix("0.0.0.0/0"), ruleset.Match(noOptions)
+	reach, first := f.all, ruleset.Match(noOptions)
 	if f.name == family6.name {
-		reach = netip.MustParsePrefix("2000::/3")
+		reach = internet6
 		first = wordWithin(field, reach, 0, ruleset.Equal)
 	}
 	var closed []ruleset.Match
@@ -142,7 +180,7 @@ func (s side) fastOpen(f family) (matches []ruleset.Match, any bool) {
 	if len(closed) > maxCompares {
 		closed = one(ruleset.Lookup{Fields: []ruleset.Field{field}, Set: f.set(open)})
 	}
-	return all(one(first), closed, own), true
+	return all(one(first), closed), true
 }
 
 // allowedFirst puts the prefixes that allowed hosts are in before the others.
@@ -195,9 +233,9 @@ func isNot(field ruleset.Field, value ...byte) ruleset.Match {
 }
 
 // fastEthernet matches the Ethernet header: the frame's own type, in which a VLAN tag
-// shows that the kernel has lifted off, and from the VM its MAC address and one
-// host's.
-func (s side) fastEthernet(f family) ruleset.Match {
+// shows that the kernel has lifted off; from the VM its MAC address, and a router's or
+// one host's; to the VM its MAC address.
+func (s side) fastEthernet(f family, toARouter bool) []ruleset.Match {
 	value, mask := make([]byte, 14), make([]byte, 14)
 	require := func(at int, m []byte, v ...byte) { copy(mask[at:], m); copy(value[at:], v) }
 	kind := ruleset.EtherTypeIPv4
@@ -213,32 +251,24 @@ func (s side) fastEthernet(f family) ruleset.Match {
 	field := func(first int) ruleset.Field {
 		return ruleset.Raw(ruleset.LinkHeader, uint32(first), uint32(len(value)-first))
 	}
-	if len(s.single()) == 0 {
-		return ruleset.Compare{Field: field(first), Op: ruleset.Equal, Value: value[first:]}
+	switch {
+	case toARouter:
+		return []ruleset.Match{ruleset.Compare{Field: field(first), Op: ruleset.Equal, Value: value[first:]}, toRouter}
+	case !s.out && !s.policy.PassSpoofing:
+		require(0, []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, s.mac...)
+	case len(s.single()) > 0:
+		require(0, groupBit)
+	default:
+		return one(ruleset.Compare{Field: field(first), Op: ruleset.Equal, Value: value[first:]})
 	}
-	require(0, groupBit)
-	return ruleset.Masked{Field: field(0), Mask: mask, Op: ruleset.Equal, Value: value}
+	return one(ruleset.Masked{Field: field(0), Mask: mask, Op: ruleset.Equal, Value: value})
 }
 
 // fewHosts is the number of addresses up to which comparing one after the other is
 // quicker than one lookup in a hash: six nanoseconds each.
 const fewHosts = 8
 
-// fastHosts matches the allowed hosts, and from the VM none that poses as one.
+// fastHosts matches the allowed hosts.
 func (s side) fastHosts() []ruleset.Match {
-	f := family4
-	peer := ruleset.Lookup{Fields: []ruleset.Field{s.ip4}, Set: f.set(hosts)}
-	taken, any := s.taken(f, f.source(), true)
-	claimed := f.only(s.policy.Claimed)
-	switch {
-	case !any || !s.out || s.policy.PassSpoofing:
-		return one(peer)
-	case len(claimed) > fewHosts:
-		return []ruleset.Match{taken, peer}
-	}
-	var matches []ruleset.Match
-	for _, a := range claimed {
-		matches = append(matches, isNot(network(12, 4), a.AsSlice()...))
-	}
-	return append(matches, peer)
+	return one(ruleset.Lookup{Fields: []ruleset.Field{s.ip4}, Set: family4.set(hosts)})
 }

@@ -1,7 +1,6 @@
 package filter
 
 import (
-	"net/netip"
 	"strings"
 
 	"go4.org/netipx"
@@ -16,19 +15,22 @@ func (s side) ip(f family) {
 	if s.out {
 		c.leases(f)
 	}
-	peers, any := s.openPeers(f)
-	if any {
-		c.accept(all(peers, s.bare(f))...)
-		c.Rules[len(c.Rules)-1].Comment = s.notDenied(f)
-	}
 	if f.name == family6.name {
 		c.goTo("icmpv6", ruleset.Byte(ruleset.L4Proto, ruleset.ICMPv6))
 	}
 	if s.out {
 		c.spoofedSources(f)
+		c.nextHop(f)
+	}
+	peers, any := s.notClosed(f, s.peerField(f))
+	if any {
+		c.accept(all(peers, s.bare(f))...)
+		c.Rules[len(c.Rules)-1].Comment = s.notDenied(f)
+	}
+	c.dhcpServer(f)
+	if s.out {
+		c.groupReports(f)
 		c.sourceRoutes(f)
-	} else if s.policy.PassDHCPServer {
-		c.serveLeases(f)
 	}
 	if !s.policy.PassTunnels {
 		c.drop("tunnel", "tunnel", ruleset.Lookup{Fields: []ruleset.Field{ruleset.L4Proto}, Set: tunnels})
@@ -46,8 +48,12 @@ func (s side) ip(f family) {
 	c.goTranslated(f)
 	c.allowed(f)
 	c.served(f)
-	if !s.out && f.name == family4.name {
-		c.icmpErrors(f)
+	if !s.out {
+		c.groupQueries(f)
+		c.groupAnswers(f)
+		if f.name == family4.name {
+			c.icmpErrors(f)
+		}
 	}
 	if s.out {
 		c.drop("multicast", f.label+" multicast", within(s.peerField(f), f.multicast, false))
@@ -79,22 +85,6 @@ func withPorts(f family, proto byte) []ruleset.Match {
 		return []ruleset.Match{firstFragment, ruleset.Byte(ruleset.L4Proto, proto)}
 	}
 	return []ruleset.Match{ruleset.Byte(ruleset.IP6NextHeader, proto), ruleset.Byte(ruleset.L4Proto, proto)}
-}
-
-// openPeers matches the datagrams that are nobody's business: from the VM's own
-// address, to or from a peer that is not denied, in a frame to one host, and no
-// tunnel. any is false when the policy leaves no such peer.
-func (s side) openPeers(f family) (matches []ruleset.Match, any bool) {
-	peers, any := s.notClosed(f, s.peerField(f))
-	if !any {
-		return nil, false
-	}
-	if known := f.own(s.policy); s.out && len(known) > 0 && !s.policy.PassSpoofing {
-		matches = append(matches, f.among(f.source(), own, known, false))
-	} else if s.out && s.knowsOwn() {
-		return nil, false // the VM has no address of this family
-	}
-	return append(matches, peers...), true
 }
 
 // notDenied says, for people, which addresses the open ones leave out.
@@ -171,9 +161,9 @@ func (s side) single() []ruleset.Match {
 	return one(unicast)
 }
 
-// knowsOwn reports whether frames from other addresses than the VM's own are
-// spoofed.
-func (s side) knowsOwn() bool { return len(s.policy.Addresses) > 0 && !s.policy.PassSpoofing }
+// knowsOwn reports whether frames of the family from other addresses than the VM's own
+// are spoofed.
+func (s side) knowsOwn(f family) bool { return len(s.own(f)) > 0 && !s.policy.PassSpoofing }
 
 // notClosed matches a field whose address is neither denied nor special. any is
 // false when there is no such address. Bytes without a name are compared, or, with
@@ -199,104 +189,48 @@ func (s side) notClosed(f family, field ruleset.Field) (matches []ruleset.Match,
 // among matches bytes that hold an address of some ranges, of which there is at
 // least one.
 func among(field ruleset.Field, ranges []netipx.IPRange) ruleset.Match {
-	var elements []ruleset.Element
+	if p, ok := ranges[0].Prefix(); ok && len(ranges) == 1 && p.Bits() > 0 {
+		return within(field, p, false)
+	}
+	return ruleset.Among(field, false, elements(ranges)...)
+}
+
+func elements(ranges []netipx.IPRange) []ruleset.Element {
+	var out []ruleset.Element
 	for _, r := range ranges {
-		elements = append(elements, element(r))
-	}
-	return ruleset.Among(field, false, elements...)
-}
-
-// spoofedSources drops datagrams from addresses that are not the VM's own, as
-// far as that is known, and from servers that it must not be. What DHCP needs
-// passes: from no address yet, to no address known (RFC 2131, 4.1; RFC 8415, 7.2).
-func (c *chain) spoofedSources(f family) {
-	if taken, any := c.taken(f, f.source(), false); any && !c.policy.PassSpoofing {
-		c.drop("spoofed-ip", "source address of an allowed host", taken)
-	}
-	if f.name == family4.name {
-		c.accept(all(one(group), one(equals(ruleset.IPDestination, "255.255.255.255")), c.mayDiscover(), withPorts(f, ruleset.UDP), fromTo(68, 67))...)
-	} else {
-		linkLocal := one(within(ruleset.IP6Source, netip.MustParsePrefix("fe80::/10"), false))
-		c.accept(all(one(equals(ruleset.IP6Destination, "ff02::1:2")), linkLocal, withPorts(f, ruleset.UDP), fromTo(546, 547))...)
-	}
-	if c.knowsOwn() {
-		c.drop("spoofed-ip", "source address not the VM's own", c.notOwn(f, f.source())...)
-	}
-	if c.policy.PassDHCPServer {
-		c.serveLeases(f)
-		return
-	}
-	if f.name == family4.name {
-		c.drop("dhcp-server", "DHCP server", firstFragment, ruleset.Byte(ruleset.L4Proto, ruleset.UDP), ruleset.Is(ruleset.SourcePort, 67))
-	} else {
-		c.drop("dhcpv6-server", "DHCPv6 server", ruleset.Byte(ruleset.L4Proto, ruleset.UDP), ruleset.Is(ruleset.SourcePort, 547))
-	}
-}
-
-// serveLeases lets the VM and its DHCP clients find each other: they ask all, from
-// no address yet, and are answered there (RFC 2131, 4.1; RFC 8415, 7.2).
-func (c *chain) serveLeases(f family) {
-	server, client := uint16(67), uint16(68)
-	if f.name == family6.name {
-		server, client = 547, 546
-	}
-	if c.out {
-		c.accept(append(withPorts(f, ruleset.UDP), fromTo(server, client)...)...)
-	} else {
-		c.accept(append(withPorts(f, ruleset.UDP), fromTo(client, server)...)...)
-	}
-}
-
-// leases drops what a DHCP server sends to clients. A client without an address takes
-// it whatever address it is for, so this comes before what lets the internet pass,
-// and many look at no port but their own.
-func (c *chain) leases(f family) {
-	switch {
-	case c.policy.PassDHCPServer:
-	case f.name == family4.name:
-		c.drop("dhcp-server", "DHCP to a client",
-			ruleset.Byte(ruleset.L4Proto, ruleset.UDP), ruleset.Is(ruleset.DestinationPort, 68), firstFragment)
-	default:
-		c.drop("dhcpv6-server", "DHCPv6 to a client",
-			ruleset.Byte(ruleset.L4Proto, ruleset.UDP), ruleset.Is(ruleset.DestinationPort, 546), isNot(ruleset.IP6NextHeader, fragmentHeader))
-	}
-}
-
-// mayDiscover matches the addresses from which a DHCP client broadcasts.
-func (c *chain) mayDiscover() []ruleset.Match {
-	if !c.knowsOwn() {
-		return nil
-	}
-	sources := []ruleset.Element{single(noAddress4)}
-	for _, a := range family4.own(c.policy) {
-		sources = append(sources, single(a))
-	}
-	return one(ruleset.Among(ruleset.IPSource, false, sources...))
-}
-
-// notOwn matches a field that holds an address that is not the VM's own. Of IPv6
-// link-local addresses all are, until the configuration names one.
-func (s side) notOwn(f family, field ruleset.Field) []ruleset.Match {
-	var out []ruleset.Match
-	known := f.own(s.policy)
-	named := false
-	for _, a := range known {
-		named = named || a.IsLinkLocalUnicast()
-	}
-	switch {
-	case len(known) > 0 && field.Type == ruleset.TypeRaw:
-		var elements []ruleset.Element
-		for _, a := range known {
-			elements = append(elements, single(a))
-		}
-		out = append(out, ruleset.Among(field, true, elements...))
-	case len(known) > 0:
-		out = append(out, f.among(field, own, known, true))
-	}
-	if f.name == family6.name && !named {
-		out = append(out, within(field, netip.MustParsePrefix("fe80::/10"), true))
+		out = append(out, element(r))
 	}
 	return out
+}
+
+// spoofedSources drops datagrams from addresses that are not the VM's own, as far as
+// that is known, that are others' for certain, or that no host has. What DHCP needs
+// passes: from no address yet, to no address known (RFC 2131, 4.1; RFC 8415, 7.2).
+func (c *chain) spoofedSources(f family) {
+	if !c.policy.PassSpoofing {
+		if taken, any := c.taken(f, f.source(), false); any {
+			c.drop("spoofed-ip", "source address of an allowed host", taken)
+		}
+		c.drop("spoofed-ip", "source address that no host has", among(f.source(), f.nobodys()))
+	}
+	c.dhcpClient(f)
+	if c.policy.PassSpoofing {
+		return
+	}
+	if c.knowsOwn(f) {
+		c.drop("spoofed-ip", "source address not the VM's own", c.notOwn(f, f.source()))
+	}
+	c.drop("spoofed-ip", "no source address", is(f.source(), f.all.Addr(), false))
+}
+
+// notOwn matches a field that holds an address that is not the VM's own, of which there
+// is at least one.
+func (s side) notOwn(f family, field ruleset.Field) ruleset.Match {
+	known := s.own(f)
+	if field.Type == ruleset.TypeRaw {
+		return ruleset.Among(field, true, elements(ofAddrs(known))...)
+	}
+	return f.among(field, own, known, true)
 }
 
 // groups judges the multicast and broadcast of the VM: only what the policy opens
@@ -309,12 +243,11 @@ func (c *chain) groups(f family) {
 			c.accept(all(one(is(field, b.Peers.From(), false)), ports(f, ruleset.DestinationPort, service))...)
 		}
 	}
-	everyGroup := f.special[len(f.special)-1]
 	if c.policy.PassMulticast {
-		c.accept(within(field, everyGroup, false))
+		c.accept(within(field, f.groups(), false))
 		return
 	}
-	c.drop("broadcast", "datagram for one host in a frame for all", group, within(field, everyGroup, true))
+	c.drop("broadcast", "datagram for one host in a frame for all", group, within(field, f.groups(), true))
 }
 
 // ports matches a protocol and a range of ports.
@@ -351,6 +284,7 @@ func (s side) translated() {
 	if c.has(relayedSet) {
 		c.accept(all(one(ruleset.Lookup{Fields: []ruleset.Field{s.ip6}, Set: relayedSet}), s.plain())...)
 	}
+	c.services(family6, relayedServicesSet)
 	c.drop("tunnel", "address of a NAT64, 6to4 or Teredo relay")
 	c.done()
 }
@@ -363,10 +297,15 @@ func (c *chain) allowed(f family) {
 			c.accept(all(one(ruleset.Lookup{Fields: []ruleset.Field{field}, Set: f.set(kind)}), known(f))...)
 		}
 	}
-	if !c.has(f.set(services)) {
+	c.services(f, f.set(services))
+}
+
+// services lets pass the allowed services that a set holds.
+func (c *chain) services(f family, set string) {
+	if !c.has(set) {
 		return
 	}
-	lookup := ruleset.Lookup{Fields: []ruleset.Field{field, ruleset.L4Proto, c.port}, Set: f.set(services)}
+	lookup := ruleset.Lookup{Fields: []ruleset.Field{c.peerField(f), ruleset.L4Proto, c.port}, Set: set}
 	if f.name == family4.name {
 		c.accept(firstFragment, lookup)
 		return
@@ -402,12 +341,22 @@ const (
 	icmpRouter   = 9
 )
 
-// synMask and syn are the TCP flags SYN and ACK, and SYN alone: a segment that
-// opens a connection (RFC 9293, 3.5).
+// The flags of TCP that tell a segment that opens a connection, or only asks whether a
+// port is open, from an answer (RFC 9293, 3.5): an answer has ACK, or RST without SYN.
 const (
-	synMask = 0x12
-	syn     = 0x02
+	tcpSYN = 0x02
+	tcpRST = 0x04
+	tcpACK = 0x10
 )
+
+// The chunks of SCTP by which a client opens an association (RFC 9260, 3.3).
+const (
+	sctpINIT       = 1
+	sctpCookieEcho = 10
+)
+
+// sctpChunk is the type of the first chunk, behind the common header (RFC 9260, 3).
+var sctpChunk = ruleset.Raw(ruleset.TransportHeader, 12, 1)
 
 // served lets denied peers open the VM's services, and the VM answer: no segment
 // of the VM's that opens a connection, and nothing to groups.
@@ -419,9 +368,17 @@ func (c *chain) served(f family) {
 			continue
 		}
 		answer := all(hosts, ports(f, ruleset.SourcePort, s))
-		if s.Proto == ruleset.TCP {
-			answer = append(answer, ruleset.Masked{Field: ruleset.TCPFlags, Mask: []byte{synMask}, Op: ruleset.NotEqual, Value: []byte{syn}})
+		switch s.Proto {
+		case ruleset.TCP:
+			flags := func(mask, value byte) ruleset.Match {
+				return ruleset.Masked{Field: ruleset.TCPFlags, Mask: []byte{mask}, Op: ruleset.Equal, Value: []byte{value}}
+			}
+			c.accept(all(answer, one(flags(tcpACK, tcpACK)))...)
+			c.accept(all(answer, one(flags(tcpSYN|tcpRST, tcpRST)))...)
+		case ruleset.SCTP:
+			c.accept(all(answer, one(isNot(sctpChunk, sctpINIT)), one(isNot(sctpChunk, sctpCookieEcho)))...)
+		default:
+			c.accept(answer...)
 		}
-		c.accept(answer...)
 	}
 }

@@ -11,6 +11,7 @@ import (
 // The types of ICMPv6 messages that the rules know (RFC 4861, 4; RFC 3810, 5;
 // RFC 2710, 3).
 const (
+	mldQuery              = 130
 	mldReport             = 131
 	mldDone               = 132
 	routerSolicitation    = 133
@@ -36,8 +37,8 @@ var (
 	directNDOption = ruleset.Raw(ruleset.NetworkHeader, 40+24, 8)
 	directRSOption = ruleset.Raw(ruleset.NetworkHeader, 40+8, 8)
 
-	// ndInterface is the lower half of the target: the interface identifier.
-	ndInterface = ruleset.Raw(ruleset.TransportHeader, 16, 8)
+	// directInterface is the lower half of the target: the interface identifier.
+	directInterface = ruleset.Raw(ruleset.NetworkHeader, 40+16, 8)
 )
 
 // The types of the options that hold a MAC address (RFC 4861, 4.6.1).
@@ -49,6 +50,8 @@ const (
 var (
 	noAddress4        = netip.IPv4Unspecified()
 	noAddress6        = netip.IPv6Unspecified()
+	allNodes          = netip.IPv6LinkLocalAllNodes()
+	allRouters        = netip.IPv6LinkLocalAllRouters()
 	solicitedNode     = netip.MustParsePrefix("ff02::1:ff00:0/104") // RFC 4291, 2.7.1
 	linkScopeGroups   = netip.MustParsePrefix("ff02::/16")
 	multicastIPv6     = family6.multicast
@@ -82,13 +85,17 @@ func (s side) icmpv6FromVM() {
 		c.drop("router-advertisement", "router advertisement", icmpType(routerAdvertisement))
 		c.drop("redirect", "redirect", icmpType(redirect))
 	}
-	if taken, any := s.taken(family6, ruleset.IP6Source, false); any && !s.policy.PassSpoofing {
-		c.drop("spoofed-ip", "source address of an allowed host", taken)
+	if !s.policy.PassSpoofing {
+		if taken, any := s.taken(family6, ruleset.IP6Source, false); any {
+			c.drop("spoofed-ip", "source address of an allowed host", taken)
+		}
+		c.drop("spoofed-ip", "source address that no host has", among(ruleset.IP6Source, family6.nobodys()))
 	}
-	if s.knowsOwn() {
+	if s.knowsOwn(family6) {
 		c.drop("spoofed-ip", "source address not the VM's own",
-			all(s.notOwn(family6, ruleset.IP6Source), one(is(ruleset.IP6Source, noAddress6, true)))...)
+			s.notOwn(family6, ruleset.IP6Source), is(ruleset.IP6Source, noAddress6, true))
 	}
+	c.nextHop(family6)
 	if s.policy.PassRouters {
 		c.accept(directly, discoveryHopLimit, icmpTypes([]byte{routerAdvertisement, redirect}))
 	}
@@ -100,6 +107,9 @@ func (s side) icmpv6FromVM() {
 		c.goTo("rs", icmpType(routerSolicitation))
 	}
 	c.goTo("mld", alerted()...)
+	if !c.policy.PassSpoofing {
+		c.drop("spoofed-ip", "no source address", is(ruleset.IP6Source, noAddress6, false))
+	}
 	if !c.policy.PassTunnels {
 		// As in sourceRoutes, but here it is known what comes last.
 		c.routed()
@@ -116,18 +126,19 @@ func (s side) icmpv6FromVM() {
 // without, switches do not deliver neighbour discovery to it. Each is one ICMPv6
 // message behind one hop-by-hop header of eight bytes that holds the router alert and
 // nothing else (RFC 2710, 3; RFC 3810, 5): a host answers an option that it does not
-// know, whoever the packet is for (RFC 8200, 4.2).
+// know, whoever the packet is for (RFC 8200, 4.2). The older report goes to the group
+// itself: to one of the link, and to wider ones that are allowed.
 func (s side) reports() {
 	c := s.newChain("mld")
-	for _, report := range []struct {
-		kind byte
-		to   ruleset.Match
-	}{
-		{mldv2Report, equals(ruleset.IP6Destination, "ff02::16")},
-		{mldReport, within(ruleset.IP6Destination, linkScopeGroups, false)},
-		{mldDone, equals(ruleset.IP6Destination, "ff02::2")},
-	} {
-		c.accept(report.to, ruleset.Compare{Field: afterHopByHop, Op: ruleset.Equal, Value: []byte{report.kind}})
+	message := func(kind byte, to ruleset.Match) { c.accept(to, ruleset.Byte(afterHopByHop, kind)) }
+	message(mldv2Report, equals(ruleset.IP6Destination, "ff02::16"))
+	message(mldReport, within(ruleset.IP6Destination, linkScopeGroups, false))
+	message(mldDone, equals(ruleset.IP6Destination, "ff02::2"))
+	if groups := s.groupsAllowed(family6); len(groups) > 0 {
+		message(mldReport, among(ruleset.IP6Destination, groups))
+	}
+	if s.policy.PassRouters {
+		message(mldQuery, within(ruleset.IP6Destination, multicastIPv6, false))
 	}
 	c.drop("multicast", "no report of IPv6 groups")
 	c.done()
@@ -160,11 +171,17 @@ var (
 // the kernel reads the message's own (see withPorts), and none is hidden.
 var directly = ruleset.Byte(ruleset.IP6NextHeader, ruleset.ICMPv6)
 
+// fragmented matches fragments of ICMPv6. No host takes neighbour discovery in fragments,
+// a router's included (RFC 6980, 5).
+var fragmented = []ruleset.Match{ruleset.Byte(ruleset.IP6NextHeader, fragmentHeader), ruleset.Byte(secondHeader, ruleset.ICMPv6)}
+
 // open6 lets pass the peers that are allowed whole or not denied.
 func (c *chain) open6() {
 	for _, kind := range []string{hosts, ranges} {
 		if c.has(family6.set(kind)) {
-			c.accept(directly, ruleset.Lookup{Fields: []ruleset.Field{c.ip6}, Set: family6.set(kind)})
+			peer := ruleset.Lookup{Fields: []ruleset.Field{c.ip6}, Set: family6.set(kind)}
+			c.accept(directly, peer)
+			c.accept(all(fragmented, one(peer))...)
 		}
 	}
 	if peers, any := c.notClosed(family6, c.ip6); any {
@@ -175,6 +192,7 @@ func (c *chain) open6() {
 
 func (s side) icmpv6ToVM() {
 	c := s.newChain("icmpv6")
+	c.learnND()
 	for _, kind := range []string{hosts, ranges} {
 		if c.has(family6.set(kind)) {
 			c.accept(ruleset.Lookup{Fields: []ruleset.Field{s.ip6}, Set: family6.set(kind)})
@@ -182,6 +200,12 @@ func (s side) icmpv6ToVM() {
 	}
 	c.drop("router-advertisement", "router advertisement of no gateway", icmpType(routerAdvertisement))
 	c.drop("redirect", "redirect of no gateway", icmpType(redirect))
+	c.accept(all(alerted(), one(within(ruleset.IP6Source, linkLocal6, false)), one(ruleset.Byte(afterHopByHop, mldQuery)))...)
+	c.ownND()
+	if c.has(routersSet) {
+		// A router may ask by an address that is denied, its global one.
+		c.accept(directly, discoveryHopLimit, icmpTypes(neighbourTypes), fromRouter)
+	}
 	switch {
 	case s.policy.PassNeighbours, len(s.policy.Serve) > 0:
 		c.accept(directly, icmpTypes(neighbourTypes))
@@ -196,6 +220,25 @@ func (s side) icmpv6ToVM() {
 	c.drop("nd", "neighbour discovery of a denied host", icmpTypes(discoveryTypes))
 	c.drop("denied-ipv6", "denied IPv6 source")
 	c.done()
+}
+
+// ownND lets the VM hear who else probes for an address, and who has one of its own: so
+// it finds out whether it may take one, and keeps it (RFC 4862, 5.4).
+func (c *chain) ownND() {
+	c.accept(directly, discoveryHopLimit, icmpType(neighbourSolicitation), is(ruleset.IP6Source, noAddress6, false), within(ruleset.IP6Destination, solicitedNode, false))
+	for _, target := range c.ownTargets() {
+		c.accept(directly, discoveryHopLimit, icmpType(neighbourAdvert), target)
+	}
+}
+
+// ownTargets matches a discovery message's target among the VM's own addresses: those
+// made of its MAC address, and those that the configuration names.
+func (s side) ownTargets() []ruleset.Match {
+	out := []ruleset.Match{ruleset.Compare{Field: directInterface, Op: ruleset.Equal, Value: s.interfaceIdentifier()}}
+	if known := s.own(family6); len(known) > 0 {
+		out = append(out, targets(directTarget, ofAddrs(known)))
+	}
+	return out
 }
 
 // wellFormed goes on in a chain with discovery messages that have no extension
@@ -220,10 +263,9 @@ func (s side) solicitations() {
 		return
 	}
 	c := s.newChain("ns")
-	probe := []ruleset.Match{directly, discoveryHopLimit, is(ruleset.IP6Source, noAddress6, false), within(ruleset.IP6Destination, solicitedNode, false)}
-	c.accept(all(probe, one(ruleset.Compare{Field: ndInterface, Op: ruleset.Equal, Value: s.interfaceIdentifier()}))...)
-	if known := family6.own(s.policy); len(known) > 0 {
-		c.accept(all(probe, one(targets(directTarget, ofAddrs(known))))...)
+	probe := []ruleset.Match{directly, discoveryHopLimit, group, is(ruleset.IP6Source, noAddress6, false), within(ruleset.IP6Destination, solicitedNode, false)}
+	for _, target := range s.ownTargets() {
+		c.accept(all(probe, one(target))...)
 	}
 	c.drop("nd", "probe for an address not known as the VM's own", is(ruleset.IP6Source, noAddress6, false))
 	c.wellFormed("ns-target", 24, directNDOption, sourceMAC)
@@ -231,14 +273,12 @@ func (s side) solicitations() {
 	c.done()
 
 	c = s.newChain("ns-target")
-	if known := s.allowedTargets(); len(known) > 0 {
+	known := family6.merged(s.allowedRanges(family6), s.openNeighbours(family6))
+	if len(known) > 0 {
 		c.goTo("nd-peer", targets(ndTarget, known))
 	}
-	if peers, any := s.notClosed(family6, ndTarget); any {
-		c.goTo("nd-peer", peers...)
-	}
 	if len(s.policy.Serve) > 0 {
-		c.goTo("nd-peer")
+		c.goTo("nd-peer", s.clients(family6, ndTarget)...)
 	}
 	c.drop("nd", "neighbour solicitation for a denied host")
 	c.done()
@@ -246,8 +286,8 @@ func (s side) solicitations() {
 
 // interfaceIdentifier is the lower half of the addresses that a guest makes of its
 // MAC address (RFC 4291, appendix A).
-func (s side) interfaceIdentifier() []byte {
-	m := s.mac
+func (b *builder) interfaceIdentifier() []byte {
+	m := b.mac
 	return []byte{m[0] ^ 0x02, m[1], m[2], 0xff, 0xfe, m[3], m[4], m[5]}
 }
 
@@ -261,23 +301,7 @@ func ofAddrs(addrs []netip.Addr) []netipx.IPRange {
 
 // targets matches a discovery message's target, read from field, among ranges.
 func targets(field ruleset.Field, ranges []netipx.IPRange) ruleset.Match {
-	var elements []ruleset.Element
-	for _, r := range ranges {
-		elements = append(elements, element(r))
-	}
-	return ruleset.Among(field, false, elements...)
-}
-
-// allowedTargets gives the IPv6 peers that are allowed, whole or by a service,
-// sorted, none within another.
-func (s side) allowedTargets() []netipx.IPRange {
-	var b netipx.IPSetBuilder
-	for _, r := range append(append(ofAddrs(s.policy.Hosts), s.policy.Ranges...), s.policy.ServicePeers()...) {
-		if r.From().Is6() {
-			b.AddRange(r)
-		}
-	}
-	return built(&b).Ranges()
+	return ruleset.Among(field, false, elements(ranges)...)
 }
 
 // advertisements judges what the VM says of itself: it claims no address that is
@@ -290,8 +314,8 @@ func (s side) advertisements() {
 	if taken := family6.only(s.policy.Claimed); len(taken) > 0 && !s.policy.PassSpoofing {
 		c.drop("nd-claim", "neighbour advertisement of an allowed host's address", targets(ndTarget, ofAddrs(taken)))
 	}
-	if s.knowsOwn() {
-		c.drop("nd-claim", "neighbour advertisement of an address not the VM's own", s.notOwn(family6, ndTarget)...)
+	if s.knowsOwn(family6) {
+		c.drop("nd-claim", "neighbour advertisement of an address not the VM's own", s.notOwn(family6, ndTarget))
 	}
 	c.wellFormed("nd-peer", 24, directNDOption, targetMAC)
 	c.drop("nd-claim", "neighbour advertisement of another MAC address")
@@ -315,11 +339,20 @@ func (s side) discoveryPeers() {
 		return
 	}
 	c := s.newChain("nd-peer")
-	c.accept(icmpType(neighbourSolicitation), within(ruleset.IP6Destination, solicitedNode, false))
-	c.accept(icmpType(routerSolicitation), equals(ruleset.IP6Destination, "ff02::2"))
-	c.neighbours(family6, ruleset.IP6Destination, c.accept)
+	c.accept(icmpType(neighbourSolicitation), group, within(ruleset.IP6Destination, solicitedNode, false))
+	c.accept(icmpType(routerSolicitation), group, equals(ruleset.IP6Destination, "ff02::2"))
+	// Of an address of its own the VM tells all hosts, so that they find it after a move,
+	// and all routers (RFC 4861, 7.2.6; RFC 9131).
+	for _, target := range s.ownTargets() {
+		c.accept(icmpType(neighbourAdvert), group, target, ruleset.Among(ruleset.IP6Destination, false, single(allNodes), single(allRouters)))
+	}
+	toPeer := func(when ...ruleset.Match) { c.accept(all(one(unicast), when)...) }
+	c.neighbours(family6, ruleset.IP6Destination, toPeer)
 	if len(s.policy.Serve) > 0 {
-		c.accept(outside(ruleset.IP6Destination, family6.special)...)
+		toPeer(s.clients(family6, ruleset.IP6Destination)...)
+	}
+	if c.has(routersSet) {
+		c.accept(icmpTypes(neighbourTypes), toRouter) // whichever of its addresses it asked by
 	}
 	c.drop("nd", "neighbour discovery with a denied host")
 	c.done()

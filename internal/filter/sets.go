@@ -36,6 +36,8 @@ var tunnelProtocols = []byte{ruleset.IPinIP, ruleset.SixIn4, ruleset.GRE, 55, 94
 const (
 	translatedSet = "translated-ipv6"
 	relayedSet    = "relayed-ipv6"
+
+	relayedServicesSet = "relayed-services-ipv6"
 )
 
 // extensions names the set of what can follow an IPv6 header and needs a closer
@@ -74,16 +76,20 @@ func (b *builder) sets() []ruleset.Set {
 			add(protocolSet(extensions, slices.Concat(tunnelProtocols, extensionHeaders, []byte{ruleset.ICMPv6})))
 			add(family6.ranges(translatedSet, ofPrefixes(translatedPrefixes)))
 			add(family6.ranges(relayedSet, b.relayed()))
+			add(family6.servicesOf(relayedServicesSet, b.relayedServices()))
 		}
+	}
+	if b.denies(family4) || b.denies(family6) {
+		out = append(out, b.routers())
 	}
 	for _, f := range []family{family4, family6} {
 		add(f.rangeSet(open, b.openRanges(f)))
 		add(f.hostSet(hosts, p.Hosts))
 		add(f.rangeSet(ranges, p.Ranges))
-		add(f.serviceSet(p.Services))
+		add(f.servicesOf(f.set(services), p.Services))
 		add(f.rangeSet(servicePeers, p.ServicePeers()))
 		if !p.PassSpoofing {
-			add(f.hostSet(own, several(f.own(p))))
+			add(f.hostSet(own, several(b.own(f))))
 			if taken := f.only(p.Claimed); !slices.Equal(taken, f.only(p.Hosts)) {
 				add(f.hostSet(claimed, several(taken)))
 			}
@@ -154,9 +160,9 @@ func (f family) ranges(name string, all []netipx.IPRange) ruleset.Set {
 	return s
 }
 
-func (f family) serviceSet(all []policy.Service) ruleset.Set {
+func (f family) servicesOf(name string, all []policy.Service) ruleset.Set {
 	s := ruleset.Set{
-		Name: f.set(services), Interval: true,
+		Name: name, Interval: true,
 		Key: []ruleset.Type{f.addr, ruleset.TypeInetProto, ruleset.TypeInetService},
 	}
 	for _, v := range all {

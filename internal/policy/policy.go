@@ -33,7 +33,10 @@ type Policy struct {
 	// way, less the VM's own.
 	Claimed []netip.Addr
 
-	config.Rules
+	Gateways []netip.Addr   // routers of the host's default routes, as far as it knows them
+	OnLink   []netip.Prefix // prefixes of the parent's link, as far as the host knows them
+
+	config.Rules // with GatewayMACs from the facts where the configuration has none
 }
 
 // A Service allows one protocol and range of ports at a range of peers.
@@ -110,14 +113,14 @@ func Resolve(p config.Policy, f facts.Facts) (Policy, []string, error) {
 			warnings = append(warnings, w)
 		}
 	}
-	out := Policy{Name: p.Name, Deny: denied.Prefixes(), Rules: p.Rules}
-	if out.Isolate && len(out.GatewayMACs) == 0 {
-		if len(f.GatewayMACs) == 0 {
-			return Policy{}, nil, fmt.Errorf("policy %q: isolate: the host knows no MAC address of a gateway behind %q; write gateway_macs = [\"…\"]", p.Name, f.Parent)
-		}
+	out := Policy{Name: p.Name, Deny: denied.Prefixes(), Gateways: f.Gateway, OnLink: f.OnLink, Rules: p.Rules}
+	if len(p.GatewayMACs) == 0 {
 		for _, mac := range f.GatewayMACs {
 			out.GatewayMACs = append(out.GatewayMACs, net.HardwareAddr(mac))
 		}
+	}
+	if out.Isolate && len(out.GatewayMACs) == 0 {
+		return Policy{}, nil, fmt.Errorf("policy %q: isolate: the host knows no MAC address of a gateway behind %q; write gateway_macs = [\"…\"]", p.Name, f.Parent)
 	}
 	out.GatewayMACs = distinct(out.GatewayMACs)
 	out.Claimed = claimed(allow, p.Addresses, f)
@@ -192,13 +195,19 @@ var everyService = []config.Service{{Proto: 17, From: 1, To: 65535}, {Proto: 6, 
 
 // partBroadcasts parts the entries for broadcast addresses, which are judged by
 // other rules, from the rest. The word alone opens what DHCP needs, which those
-// rules let pass in any case; an address that is written opens all of it.
+// rules let pass in any case; an address that is written opens all of it. One that may
+// be a broadcast address, or a host's, is both.
 func partBroadcasts(all []peers, f facts.Facts) (rest, broadcasts []peers) {
 	for _, p := range all {
 		single := p.From() == p.To()
-		switch {
-		case !single || p.word != config.Broadcast && !slices.Contains(f.Broadcast, p.From()) && p.From() != limitedBroadcast:
+		known := single && (p.word == config.Broadcast || slices.Contains(f.Broadcast, p.From()) || p.From() == limitedBroadcast)
+		if !known {
 			rest = append(rest, p)
+		}
+		if !known && !(single && mayBroadcast(p.From(), f)) {
+			continue
+		}
+		switch {
 		case len(p.services) > 0:
 			broadcasts = append(broadcasts, p)
 		case p.word != config.Broadcast:
@@ -207,6 +216,18 @@ func partBroadcasts(all []peers, f facts.Facts) (rest, broadcasts []peers) {
 		}
 	}
 	return rest, broadcasts
+}
+
+// mayBroadcast reports whether an address can be a prefix's broadcast address, the last
+// of it, where the host knows none of the link's prefixes: of one of 16 addresses or
+// more, since smaller ones have so many last addresses that most are hosts'.
+func mayBroadcast(a netip.Addr, f facts.Facts) bool {
+	isIPv4 := func(p netip.Prefix) bool { return p.Addr().Is4() }
+	if !a.Is4() || a.IsMulticast() || slices.ContainsFunc(f.OnLink, isIPv4) {
+		return false
+	}
+	const ones = 0x0f
+	return a.As4()[3]&ones == ones
 }
 
 var limitedBroadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
@@ -256,15 +277,21 @@ func expand(e config.Entry, f facts.Facts) []netipx.IPRange {
 	case config.Broadcast:
 		addrs = f.Broadcast
 	case config.OnLink:
-		var out []netipx.IPRange
-		for _, p := range f.OnLink {
-			out = append(out, netipx.RangeOfPrefix(p))
-		}
-		return out
+		return rangesOf(f.OnLink)
+	case config.Private:
+		return rangesOf(config.PrivatePrefixes)
 	}
 	var out []netipx.IPRange
 	for _, a := range addrs {
 		out = append(out, netipx.IPRangeFrom(a, a))
+	}
+	return out
+}
+
+func rangesOf(prefixes []netip.Prefix) []netipx.IPRange {
+	var out []netipx.IPRange
+	for _, p := range prefixes {
+		out = append(out, netipx.RangeOfPrefix(p))
 	}
 	return out
 }

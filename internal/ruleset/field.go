@@ -98,6 +98,7 @@ const (
 	SixIn4 byte = 41
 	GRE    byte = 47
 	ICMPv6 byte = 58
+	SCTP   byte = 132
 )
 
 // The fields that rules compare. Protocol is what the kernel took the frame
@@ -118,6 +119,7 @@ var (
 
 	IPSource      = Field{Header: "ip", Name: "saddr", Type: TypeIPv4, Base: NetworkHeader, Offset: 12, Size: 4, Needs: EtherTypeIPv4}
 	IPDestination = Field{Header: "ip", Name: "daddr", Type: TypeIPv4, Base: NetworkHeader, Offset: 16, Size: 4, Needs: EtherTypeIPv4}
+	IPTTL         = Field{Header: "ip", Name: "ttl", Type: TypeInteger, Base: NetworkHeader, Offset: 8, Size: 1, Needs: EtherTypeIPv4}
 	IPFragment    = Field{Header: "ip", Name: "frag-off", Type: TypeInteger, Base: NetworkHeader, Offset: 6, Size: 2, Needs: EtherTypeIPv4}
 
 	ARPHardware  = Field{Header: "arp", Name: "htype", Type: TypeInteger, Base: NetworkHeader, Offset: 0, Size: 2, Needs: EtherTypeARP}

@@ -1,0 +1,145 @@
+package filter
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+
+	"go4.org/netipx"
+
+	"macvtap-filter/internal/config"
+	"macvtap-filter/internal/ruleset"
+)
+
+// The types of IGMP messages (RFC 3376, 4; RFC 2236, 2).
+const (
+	igmpQuery    = 0x11
+	igmpV1Report = 0x12
+	igmpV2Report = 0x16
+	igmpLeave    = 0x17
+	igmpV3Report = 0x22
+)
+
+const igmp byte = 2 // IANA's protocol numbers
+
+// igmpType is the first byte of an IGMP message.
+var igmpType = ruleset.Raw(ruleset.TransportHeader, 0, 1)
+
+// igmpMessage matches one type of IGMP: whole, and not from afar (RFC 3376, 4).
+func igmpMessage(kind byte) []ruleset.Match {
+	return []ruleset.Match{ruleset.Byte(ruleset.L4Proto, igmp), ruleset.Byte(ruleset.IPTTL, 1), firstFragment, ruleset.Byte(igmpType, kind)}
+}
+
+// groupsAllowed gives the family's groups that are allowed, whole or by a service.
+func (b *builder) groupsAllowed(f family) []netipx.IPRange {
+	if b.policy.PassMulticast {
+		return []netipx.IPRange{netipx.RangeOfPrefix(f.multicast)}
+	}
+	var all, out netipx.IPSetBuilder
+	for _, r := range b.allowedRanges(f) {
+		all.AddRange(r)
+	}
+	out.AddPrefix(f.multicast)
+	out.Intersect(built(&all))
+	return built(&out).Ranges()
+}
+
+// groupReports lets the VM tell switches and routers that it listens to groups that are
+// allowed, by IGMP: with the option router alert, by which no router sends it elsewhere
+// (RFC 2113). MLD is told for all groups (see reports), since neighbour discovery needs it.
+func (c *chain) groupReports(f family) {
+	groups := c.groupsAllowed(f)
+	if f.name == family6.name || len(groups) == 0 {
+		return
+	}
+	report := func(kind byte, to ruleset.Match) {
+		c.accept(all(one(noOptions), igmpMessage(kind), one(to))...)
+		c.accept(all(one(ruleset.Byte(versionAndLength, 0x46)), one(routerAlert4), igmpMessage(kind), one(to))...)
+	}
+	report(igmpV1Report, among(c.ip4, groups))
+	report(igmpV2Report, among(c.ip4, groups))
+	report(igmpLeave, equals(c.ip4, "224.0.0.2"))
+	report(igmpV3Report, equals(c.ip4, "224.0.0.22"))
+	if c.policy.PassRouters {
+		report(igmpQuery, within(c.ip4, f.multicast, false))
+	}
+}
+
+// routerAlert4 is the option router alert (RFC 2113, 2.1) in a header of 24 bytes.
+var routerAlert4 = ruleset.Compare{Field: network(20, 4), Op: ruleset.Equal, Value: []byte{0x94, 4, 0, 0}}
+
+// groupQueries lets the VM hear which groups a switch or router asks for: whoever does not
+// answer is soon in none, and neighbour discovery ends with that (RFC 4541; RFC 9777).
+// A switch asks from an address of the LAN, or from none.
+func (c *chain) groupQueries(f family) {
+	if f.name == family4.name {
+		c.accept(all(igmpMessage(igmpQuery), one(within(ruleset.IPDestination, f.multicast, false)))...)
+	}
+}
+
+// answerPorts are the ports from which members of well-known groups answer one host: mDNS
+// (RFC 6762, 6.7), SSDP (UPnP Device Architecture, 1.3.3) and LLMNR (RFC 4795, 2.5).
+var answerPorts = []groupPort{
+	{"224.0.0.251", 5353}, {"ff02::fb", 5353},
+	{"239.255.255.250", 1900}, {"ff02::c", 1900}, {"ff05::c", 1900},
+	{"224.0.0.252", 5355}, {"ff02::1:3", 5355},
+}
+
+// A groupPort is the port of a group's service.
+type groupPort struct {
+	group string
+	port  uint16
+}
+
+// groupAnswers lets in what the members of allowed groups send to the group, and to the VM
+// from the group's port. A denied host's frame to the VM passes so, if it comes from there.
+func (c *chain) groupAnswers(f family) {
+	groups := c.groupsAllowed(f)
+	if len(groups) == 0 {
+		return
+	}
+	destination := ruleset.IPDestination
+	if f.name == family6.name {
+		destination = ruleset.IP6Destination
+	}
+	hosts := outside(c.peerField(f), f.special)
+	whole := groups
+	if !c.policy.PassMulticast {
+		whole = c.wholeGroups(f)
+	}
+	if len(whole) > 0 {
+		c.accept(all(hosts, one(among(destination, whole)))...)
+	}
+	for _, s := range c.answers(f, whole) {
+		c.accept(all(hosts, ports(f, ruleset.SourcePort, s))...)
+	}
+}
+
+// wholeGroups gives the groups that are allowed whole.
+func (b *builder) wholeGroups(f family) []netipx.IPRange {
+	var out []netipx.IPRange
+	for _, r := range f.merged(ofAddrs(b.policy.Hosts), b.policy.Ranges) {
+		if r.From().IsMulticast() {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// answers gives the services as which answers to the allowed groups come.
+func (b *builder) answers(f family, whole []netipx.IPRange) []config.Service {
+	var out []config.Service
+	for _, known := range answerPorts {
+		a := netip.MustParseAddr(known.group)
+		if slices.ContainsFunc(whole, func(r netipx.IPRange) bool { return r.Contains(a) }) {
+			out = append(out, config.Service{Proto: ruleset.UDP, From: known.port, To: known.port})
+		}
+	}
+	for _, s := range b.policy.Services {
+		if s.Proto == ruleset.UDP && f.is(s.Peers.From()) && s.Peers.From().IsMulticast() {
+			out = append(out, config.Service{Proto: s.Proto, From: s.From, To: s.To})
+		}
+	}
+	slices.SortFunc(out, func(a, b config.Service) int { return cmp.Compare(a.From, b.From) })
+	return slices.Compact(out)
+}

@@ -1,0 +1,204 @@
+package filter
+
+import (
+	"net/netip"
+
+	"go4.org/netipx"
+
+	"macvtap-filter/internal/ruleset"
+)
+
+// routersSet names the set of the routers' MAC addresses. Most hosts take a datagram
+// for any address that they have, on whatever NIC it comes (weak host model, RFC 1122,
+// 3.3.4.2): so a denied host could be reached by its address of another network, in a
+// frame to it. The VM's frames to other networks therefore go to routers only.
+//
+// The set holds at first what the host or the configuration knows. Rules add to it,
+// from the ARP and neighbour discovery that the VM hears of its routers: so a router
+// that takes over from another is known as soon as the VM knows it.
+const routersSet = "routers"
+
+// maxRouters bounds the set. A pair of routers has three addresses; the rest is room for
+// hosts that are allowed whole, of which any may be a router.
+const maxRouters = 256
+
+var (
+	toRouter    = ruleset.Lookup{Fields: []ruleset.Field{ruleset.EtherDestination}, Set: routersSet}
+	notToRouter = ruleset.Lookup{Fields: []ruleset.Field{ruleset.EtherDestination}, Not: true, Set: routersSet}
+	fromRouter  = ruleset.Lookup{Fields: []ruleset.Field{ruleset.EtherSource}, Set: routersSet}
+)
+
+// linkLocal6 is on every link (RFC 4291, 2.5.6).
+var linkLocal6 = netip.MustParsePrefix("fe80::/10")
+
+// routers gives the set of the routers' MAC addresses.
+func (b *builder) routers() ruleset.Set {
+	s := ruleset.Set{Name: routersSet, Key: []ruleset.Type{ruleset.TypeEtherAddr}, Dynamic: maxRouters}
+	for _, mac := range b.policy.GatewayMACs {
+		s.Elements = append(s.Elements, ruleset.Element{From: [][]byte{mac}, To: [][]byte{mac}})
+	}
+	return s
+}
+
+// denies reports whether any address of the family is denied. Where none is, there is
+// no host that another way could lead to.
+func (b *builder) denies(f family) bool {
+	for _, d := range b.policy.Deny {
+		if f.is(d.Addr()) {
+			return true
+		}
+	}
+	return false
+}
+
+// nextHopIsRouter reports whether the VM's datagrams to other networks go to routers
+// only.
+func (b *builder) nextHopIsRouter(f family) bool {
+	return b.denies(f) && !b.policy.AnyNextHop && !b.policy.Isolate
+}
+
+// nextHop drops the VM's datagrams to other networks in frames to no router.
+func (c *chain) nextHop(f family) {
+	if !c.nextHopIsRouter(f) {
+		return
+	}
+	if beyond, any := c.beyondLink(f); any {
+		c.drop("next-hop", f.label+" to another network, not to a router's MAC address", all(one(unicast), beyond, one(notToRouter))...)
+	}
+}
+
+// beyondLink matches unicast addresses of other networks. Where the host knows none of
+// the link's prefixes, these are all that are not denied. any is false when there are none.
+func (s side) beyondLink(f family) (matches []ruleset.Match, any bool) {
+	field := s.peerField(f)
+	out := outside(field, append(s.link(f), f.groups()))
+	if s.knowsLink(f) {
+		return out, true
+	}
+	open, any := s.notClosed(f, field)
+	return all(open, out), any
+}
+
+// link gives the family's prefixes that are known to be on the link.
+func (b *builder) link(f family) []netip.Prefix {
+	var out []netip.Prefix
+	for _, p := range b.policy.OnLink {
+		if f.is(p.Addr()) {
+			out = append(out, p)
+		}
+	}
+	if f.name == family6.name {
+		out = append(out, linkLocal6)
+	}
+	return out
+}
+
+// knowsLink reports whether the host knows a prefix of the link's own.
+func (b *builder) knowsLink(f family) bool {
+	for _, p := range b.link(f) {
+		if p != linkLocal6 {
+			return true
+		}
+	}
+	return false
+}
+
+// openNeighbours gives the addresses of the family that are not closed and may be the
+// link's: those in its prefixes. Where nobody is denied, and where neither the link nor
+// any allowed peer is known, these are all that are not closed.
+func (b *builder) openNeighbours(f family) []netipx.IPRange {
+	if !b.denies(f) || !b.knowsLink(f) && len(b.allowedRanges(f)) == 0 {
+		return b.openRanges(f)
+	}
+	var out netipx.IPSetBuilder
+	for _, p := range b.link(f) {
+		out.AddPrefix(p)
+	}
+	out.RemoveSet(b.closedSet(f))
+	return built(&out).Ranges()
+}
+
+// allowedRanges gives the family's peers that are allowed, whole or by a service,
+// sorted, none within another.
+func (b *builder) allowedRanges(f family) []netipx.IPRange {
+	return f.merged(ofAddrs(b.policy.Hosts), b.policy.Ranges, b.policy.ServicePeers())
+}
+
+// merged joins the family's ranges out of several lists.
+func (f family) merged(lists ...[]netipx.IPRange) []netipx.IPRange {
+	var b netipx.IPSetBuilder
+	for _, list := range lists {
+		for _, r := range list {
+			if f.is(r.From()) {
+				b.AddRange(r)
+			}
+		}
+	}
+	return built(&b).Ranges()
+}
+
+// mayRoute gives those whose MAC addresses may be routers', beside the peers that are
+// allowed whole: the gateways, and neighbours that are not denied. A host that is allowed
+// by port is none, for by another address the VM would reach all its ports; but it may be
+// one where it lies outside the link, or where neither link nor gateways are known.
+func (b *builder) mayRoute(f family) []netipx.IPRange {
+	var gateways, ported []netipx.IPRange
+	for _, r := range b.policy.ServicePeers() {
+		for _, a := range b.policy.Gateways {
+			if r.Contains(a) {
+				gateways = append(gateways, netipx.IPRangeFrom(a, a))
+			}
+		}
+		if f.is(r.From()) && !b.isNeighbour(f, r.From()) {
+			ported = append(ported, r)
+		}
+	}
+	return f.merged(gateways, ported, b.openNeighbours(f))
+}
+
+// isNeighbour reports whether an address is known to be a host's on the link that is no
+// router: where the link is not known, a gateway is.
+func (b *builder) isNeighbour(f family, a netip.Addr) bool {
+	for _, p := range b.link(f) {
+		if p.Contains(a) {
+			return true
+		}
+	}
+	return !b.knowsLink(f) && len(f.only(b.policy.Gateways)) > 0
+}
+
+// learnARP adds to the routers' MAC addresses what ARP tells the VM of them.
+func (c *chain) learnARP() {
+	c.learn(family4, ruleset.ARPSenderIP, ruleset.ARPSenderMAC, all(ethernetIPv4, one(unicastSender)))
+}
+
+// learnND adds to the routers' MAC addresses those from which router advertisements and
+// neighbour discovery of theirs come: not every advertisement names it inside (RFC 4861,
+// 4.4).
+func (c *chain) learnND() {
+	c.learn(family6, c.ip6, ruleset.EtherSource,
+		[]ruleset.Match{directly, discoveryHopLimit, icmpTypes([]byte{routerAdvertisement, neighbourSolicitation, neighbourAdvert})})
+}
+
+// unicastSender matches ARP whose sender has a MAC address that a host can have.
+var unicastSender = ruleset.Masked{Field: ruleset.ARPSenderMAC, Mask: groupBit, Op: ruleset.Equal, Value: make([]byte, 6)}
+
+// learn adds, for each way in which a field can hold the address of a router, a rule
+// that adds a MAC address to the routers'.
+func (c *chain) learn(f family, address, mac ruleset.Field, when []ruleset.Match) {
+	if !c.has(routersSet) {
+		return
+	}
+	var peers []ruleset.Match
+	for _, kind := range []string{hosts, ranges} {
+		if c.has(f.set(kind)) {
+			peers = append(peers, ruleset.Lookup{Fields: []ruleset.Field{address}, Set: f.set(kind)})
+		}
+	}
+	if others := c.mayRoute(f); len(others) > 0 {
+		peers = append(peers, among(address, others))
+	}
+	for _, p := range peers {
+		c.Rules = append(c.Rules, ruleset.Rule{Matches: all(when, one(p)), Update: &ruleset.Update{Set: routersSet, Field: mac}})
+	}
+}
