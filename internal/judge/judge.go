@@ -11,21 +11,25 @@ import (
 	"macvtap-filter/internal/ruleset"
 )
 
-// A Judge evaluates one table.
+// A Judge evaluates one table. As in the kernel, a frame that it judges may add to a
+// dynamic set, and so change what becomes of later ones; such a set begins with the
+// elements that it is declared with.
 type Judge struct {
 	table  ruleset.Table
 	chains map[string]ruleset.Chain
 	sets   map[string]set
+	room   map[string]int // how many elements a dynamic set can hold
 }
 
 // New prepares a table that Validate finds right.
 func New(t ruleset.Table) *Judge {
-	j := &Judge{table: t, chains: map[string]ruleset.Chain{}, sets: map[string]set{}}
+	j := &Judge{table: t, chains: map[string]ruleset.Chain{}, sets: map[string]set{}, room: map[string]int{}}
 	for _, c := range t.Chains {
 		j.chains[c.Name] = c
 	}
 	for _, s := range t.Sets {
 		j.sets[s.Name] = newSet(s.Elements)
+		j.room[s.Name] = s.Dynamic
 	}
 	return j
 }
@@ -63,7 +67,7 @@ func (c *Cost) add(m ruleset.Match) {
 	}
 }
 
-// addStatements adds what a rule does when its matches hold.
+// addStatements adds what a rule does when its matches hold, but for its update.
 func (c *Cost) addStatements(r ruleset.Rule) {
 	if r.Counter != "" {
 		c.Expressions++
@@ -112,7 +116,7 @@ func (j *Judge) Frame(hook ruleset.HookType, frame []byte) (Decision, error) {
 }
 
 // holds reports whether all of a rule's matches hold, those included that nft adds, and
-// adds what that cost. A limit is taken for not reached.
+// its update, and adds what that cost. A limit is taken for not reached.
 func (j *Judge) holds(p *packet, r ruleset.Rule, cost *Cost) bool {
 	for _, m := range r.Dependencies() {
 		cost.add(m)
@@ -120,7 +124,28 @@ func (j *Judge) holds(p *packet, r ruleset.Rule, cost *Cost) bool {
 			return false
 		}
 	}
+	if r.Update != nil {
+		cost.Expressions += 2 // the field is loaded, and added
+		if !j.update(p, *r.Update) {
+			return false
+		}
+	}
 	cost.addStatements(r)
+	return true
+}
+
+// update adds a field to a dynamic set, and reports whether it is in it now
+// (net/netfilter/nft_dynset.c, nft_dynset_eval).
+func (j *Judge) update(p *packet, u ruleset.Update) bool {
+	value, ok := p.read(u.Field)
+	if !ok {
+		return false
+	}
+	single := j.sets[u.Set].single // a dynamic set has no ranges
+	if !single[string(value)] && len(single) >= j.room[u.Set] {
+		return false
+	}
+	single[string(value)] = true
 	return true
 }
 

@@ -88,6 +88,24 @@ func frames(t *testing.T) int {
 // TestJudgeAgreesWithTheKernel sends random and mutated frames through a tap and
 // from the wire: what arrives is what the judge says.
 func TestJudgeAgreesWithTheKernel(t *testing.T) {
+	n, tap := network(t)
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	for name, policy := range policies {
+		t.Run(name, func(t *testing.T) {
+			made := table(t, policy)
+			create(t, n, made)
+			maker := newMaker(rand.New(rand.NewPCG(seed, 1)))
+			j := judge.New(made)
+			agree(t, n, tap, j, ruleset.Egress, maker)
+			agree(t, n, tap, j, ruleset.Ingress, maker)
+		})
+	}
+}
+
+// network is one with a tap.
+func network(t *testing.T) (*lab.Network, *lab.Tap) {
+	t.Helper()
 	n, err := lab.New(lab.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -103,31 +121,25 @@ func TestJudgeAgreesWithTheKernel(t *testing.T) {
 	if err := tap.Up(); err != nil {
 		t.Fatal(err)
 	}
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
-	for name, policy := range policies {
-		t.Run(name, func(t *testing.T) {
-			made := table(t, policy)
-			err := n.Hypervisor.Do(func() error {
-				ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-				defer cancel()
-				return kernel.Create(ctx, []ruleset.Table{made})
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			maker := newMaker(rand.New(rand.NewPCG(seed, 1)))
-			agree(t, n, tap, made, ruleset.Egress, maker)
-			agree(t, n, tap, made, ruleset.Ingress, maker)
-		})
+	return n, tap
+}
+
+func create(t *testing.T, n *lab.Network, made ruleset.Table) {
+	t.Helper()
+	err := n.Hypervisor.Do(func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		defer cancel()
+		return kernel.Create(ctx, []ruleset.Table{made})
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 
 // agree sends frames in one direction, many at a time.
-func agree(t *testing.T, n *lab.Network, tap *lab.Tap, made ruleset.Table, hook ruleset.HookType, maker *maker) {
+func agree(t *testing.T, n *lab.Network, tap *lab.Tap, j *judge.Judge, hook ruleset.HookType, maker *maker) {
 	t.Helper()
 	const atOnce = 500
-	j := judge.New(made)
 	passed, total := 0, frames(t)
 	for sent := 0; sent < total; sent += atOnce {
 		var batch [][]byte

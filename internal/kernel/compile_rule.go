@@ -272,6 +272,10 @@ func (c *ruleCompiler) load(f ruleset.Field, size, reg uint32) {
 
 // statements adds what a rule does when its matches hold.
 func (c *ruleCompiler) statements(r ruleset.Rule) {
+	if r.Update != nil {
+		// update @routers { ether saddr }
+		c.update(*r.Update)
+	}
 	if r.Limit > 0 {
 		// limit rate 5/second burst 5 packets
 		keyed(c, "limit", "", uint32(r.Limit))
@@ -304,6 +308,15 @@ func (c *ruleCompiler) statements(r ruleset.Rule) {
 		keyed(c, "verdict", r.Verdict.String())
 		c.add(func() expr.Any { return verdictOf(r.Verdict) })
 	}
+}
+
+func (c *ruleCompiler) update(u ruleset.Update) {
+	set := c.sets[u.Set]
+	c.load(u.Field, u.Field.Size, register)
+	keyed(c, "dynset", "", set.ID)
+	c.add(func() expr.Any {
+		return &expr.Dynset{SrcRegKey: register, SetName: set.Name, SetID: set.ID, Operation: unix.NFT_DYNSET_OP_UPDATE}
+	})
 }
 
 func verdictOf(v ruleset.Verdict) *expr.Verdict {

@@ -479,7 +479,7 @@ func (r *reader) mentioned(d *draft) (complete bool, err error) {
 // contents reads a table's sets and rules.
 func (r *reader) contents(d *draft) error {
 	var err error
-	if d.sets, err = r.sets(d.named()); err != nil {
+	if d.sets, err = r.sets(d.named(), func(*set) bool { return true }); err != nil {
 		return err
 	}
 	for i := range d.sets {

@@ -71,6 +71,7 @@ type part int
 
 const (
 	matches part = iota
+	update
 	limit
 	log
 	counter
@@ -89,7 +90,7 @@ const (
 // another by their numbers.
 type expression struct {
 	name       string
-	attributes [8][]byte
+	attributes [11][]byte
 	all        []byte
 }
 
@@ -170,6 +171,8 @@ func (d *decoder) expression(e expression) bool {
 		return d.between(e)
 	case "lookup":
 		return d.lookup(e)
+	case "dynset":
+		return d.update(e)
 	case "limit":
 		return d.limit(e)
 	case "log":
@@ -383,6 +386,22 @@ func (d *decoder) lookup(e expression) bool {
 	}
 	elements := s.split([]int{s.keySize})
 	return d.match(ruleset.OneOf{Field: fields[0], Not: not != 0, Elements: elements})
+}
+
+// update adds a field to a named set of the table, for ever: update @routers { ether saddr }.
+func (d *decoder) update(e expression) bool {
+	const expressions = 10 // NFTA_DYNSET_EXPRESSIONS, of each element
+	s := d.sets.get(text(e.attributes[unix.NFTA_DYNSET_SET_NAME]))
+	if s == nil || s.anonymous() || e.number(unix.NFTA_DYNSET_OP) != unix.NFT_DYNSET_OP_UPDATE || e.number(unix.NFTA_DYNSET_TIMEOUT) != 0 ||
+		e.number(unix.NFTA_DYNSET_FLAGS) != 0 || e.has(unix.NFTA_DYNSET_SREG_DATA) || e.has(unix.NFTA_DYNSET_EXPR) || e.has(expressions) {
+		return false
+	}
+	fields := d.joined(slot(e.number(unix.NFTA_DYNSET_SREG_KEY)), s.keySize)
+	if len(fields) != 1 {
+		return false
+	}
+	d.out.Update = &ruleset.Update{Set: s.name, Field: fields[0]}
+	return d.next(update)
 }
 
 // joined gives the fields in consecutive registers that are a key of that size.

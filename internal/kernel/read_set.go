@@ -26,6 +26,7 @@ type set struct {
 	flags    uint64
 	keyType  uint64 // nft's own numbers of the types, six bits each
 	keySize  int    // in bytes, of joined values with their padding
+	size     int    // how many elements it may hold, 0 for any number
 	elements []element
 	unknown  []string
 }
@@ -37,11 +38,13 @@ type element struct {
 	end       bool
 }
 
-// sets reads a table's sets with their elements.
-func (r *reader) sets(table []byte) (sets, error) {
+// sets reads those of a table's sets that are wanted, with their elements.
+func (r *reader) sets(table []byte, wanted func(*set) bool) (sets, error) {
 	var all sets
 	err := r.dump(unix.NFT_MSG_GETSET, table, func(b []byte) error {
-		all = append(all, parseSet(b))
+		if s := parseSet(b); wanted(&s) {
+			all = append(all, s)
+		}
 		return nil
 	})
 	for i := range all {
@@ -49,8 +52,8 @@ func (r *reader) sets(table []byte) (sets, error) {
 			break
 		}
 		s := &all[i]
-		wanted := slices.Concat(table, attribute(unix.NFTA_SET_ELEM_LIST_SET, cString(s.name)))
-		err = r.dump(unix.NFT_MSG_GETSETELEM, wanted, func(b []byte) error {
+		its := slices.Concat(table, attribute(unix.NFTA_SET_ELEM_LIST_SET, cString(s.name)))
+		err = r.dump(unix.NFT_MSG_GETSETELEM, its, func(b []byte) error {
 			for _, e := range attributes(nested(b, unix.NFTA_SET_ELEM_LIST_ELEMENTS)) {
 				s.add(e)
 			}
@@ -84,11 +87,15 @@ func parseSet(b []byte) set {
 			s.keyType = number(value)
 		case unix.NFTA_SET_KEY_LEN:
 			s.keySize = int(number(value))
+		case unix.NFTA_SET_DESC:
+			s.size = int(number(nested(value, unix.NFTA_SET_DESC_SIZE)))
 		}
 	}
 	known := uint64(unix.NFT_SET_INTERVAL | setConcatenation)
 	if s.anonymous() {
 		known |= unix.NFT_SET_ANONYMOUS | unix.NFT_SET_CONSTANT
+	} else if s.size > 0 {
+		known |= unix.NFT_SET_EVAL // of one without a size, the model has none
 	}
 	if odd := s.flags &^ known; odd != 0 {
 		s.unknown = append(s.unknown, fmt.Sprintf("flags %#x", odd))
@@ -98,6 +105,7 @@ func parseSet(b []byte) set {
 
 func (s *set) anonymous() bool { return s.flags&unix.NFT_SET_ANONYMOUS != 0 }
 func (s *set) interval() bool  { return s.flags&unix.NFT_SET_INTERVAL != 0 }
+func (s *set) dynamic() bool   { return s.flags&unix.NFT_SET_EVAL != 0 }
 
 // add takes in an element's attributes.
 func (s *set) add(b []byte) {
@@ -126,6 +134,9 @@ func (s *set) add(b []byte) {
 // named gives a named set in the model.
 func (s *set) named() ruleset.Set {
 	out := ruleset.Set{Name: s.name, Interval: s.interval()}
+	if s.dynamic() {
+		out.Dynamic = s.size
+	}
 	var sizes []int
 	for shift := 30 - setTypeBits; shift >= 0; shift -= setTypeBits {
 		number := uint32(s.keyType>>shift) & (1<<setTypeBits - 1)

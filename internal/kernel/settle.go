@@ -12,9 +12,10 @@ import (
 )
 
 // Settle has tables stand as Replace does, and lets those alone that do already: what
-// they counted is kept, and nobody waits for the kernel to free what is deleted. What
-// cannot be read or understood is programmed; so is all where somebody changes tables
-// all the time, for a hook has to be done soon. The caller holds the lock.
+// they counted is kept, and nobody waits for the kernel to free what is deleted. Rules in
+// the place of others begin with what these learned (see inherit). What cannot be read or
+// understood is programmed; so is all where somebody changes tables all the time, for a
+// hook has to be done soon. The caller holds the lock.
 func Settle(ctx context.Context, tables []ruleset.Table, stale func(Standing) bool) error {
 	var names []string
 	for _, t := range tables {
@@ -38,8 +39,8 @@ func SettleSince(ctx context.Context, held []Held, tables []ruleset.Table, stale
 		wanted[t.Name] = true
 	}
 	var checked error
-	removed, err := change(ctx, func(standing []Standing) ([]netlink.Message, error) {
-		wrong := without(tables, right, standing)
+	removed, err := change(ctx, func(conn *netlink.Conn, standing []Standing) ([]netlink.Message, error) {
+		wrong := inherit(conn, without(tables, right, standing), standing)
 		programmed, err := compileAll(wrong, inPlace)
 		if err != nil {
 			return nil, err

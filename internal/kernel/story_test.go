@@ -113,6 +113,13 @@ func everyMatch() ruleset.Table {
 		add(ruleset.Kind(ruleset.OutputKind, op, "macvtap"))
 	}
 	rules = append(rules, ruleset.Rule{Mark: new(uint32(0x6d766601))}, ruleset.Rule{Mark: new(uint32(0)), Counter: "seen", Verdict: ruleset.Accept})
+	learn := func(f ruleset.Field) *ruleset.Update { return &ruleset.Update{Set: "learned", Field: f} }
+	rules = append(rules, ruleset.Rule{Update: learn(ruleset.EtherSource)}, ruleset.Rule{Update: learn(ruleset.ARPSenderMAC), Comment: "learned"})
+	rules = append(rules, ruleset.Rule{Matches: []ruleset.Match{ruleset.Is(ruleset.ARPOperation, 2)}, Update: learn(ruleset.ARPSenderMAC), Counter: "seen", Verdict: ruleset.Accept})
+	rules = append(rules, ruleset.Rule{
+		Matches: []ruleset.Match{ruleset.Is(ruleset.EtherType, ruleset.EtherTypeARP)}, Update: learn(ruleset.ARPSenderMAC),
+		Limit: 5, Log: "learned: ", Mark: new(uint32(7)), Verdict: ruleset.Drop,
+	})
 	rules = append(rules, ruleset.Rule{Limit: 5, Log: "macvtap-filter: web-1: ", Comment: "logged"})
 	rules = append(rules, ruleset.Rule{Verdict: ruleset.Goto("end")})
 	v4 := func(s string) []byte { return netip.MustParseAddr(s).AsSlice() }
@@ -132,6 +139,7 @@ func everyMatch() ruleset.Table {
 				{From: [][]byte{v4("fe80::1"), {17}, {0, 53}}, To: [][]byte{v4("fe80::1"), {17}, {0, 53}}},
 			}},
 			{Name: "empty", Key: []ruleset.Type{ruleset.TypeIPv4}},
+			{Name: "learned", Key: []ruleset.Type{ruleset.TypeEtherAddr}, Dynamic: 64, Elements: []ruleset.Element{{From: [][]byte{lanMAC}, To: [][]byte{lanMAC}}}},
 		},
 		Chains: []ruleset.Chain{
 			{Name: "end"},

@@ -32,7 +32,7 @@ type Standing struct {
 // a VM's first start: it lists nothing and deletes nothing, since the kernel
 // keeps a process that deleted waiting for what was deleted to be freed. When a
 // table of such a name stands already, a dead VM's for a device of the same name,
-// it is replaced. Where a table asks for it, the check of offloads stands on its
+// it is replaced, and what it learned is of no use. Where a table asks for it, the check of offloads stands on its
 // device before the rules do, or the call fails.
 func Create(ctx context.Context, tables []ruleset.Table) error {
 	compiled := beside(func() ([]netlink.Message, error) {
@@ -94,7 +94,7 @@ func inPlace(name string, table []netlink.Message) []netlink.Message {
 // Remove removes the standing tables that are stale, in one transaction, and
 // gives them. The check of offloads stays on their devices, see Uncheck.
 func Remove(ctx context.Context, stale func(Standing) bool) ([]Standing, error) {
-	return change(ctx, func([]Standing) ([]netlink.Message, error) { return nil, nil }, stale)
+	return change(ctx, func(*netlink.Conn, []Standing) ([]netlink.Message, error) { return nil, nil }, stale)
 }
 
 // compileAll compiles tables, and lets frame say what goes around each one's
@@ -112,10 +112,11 @@ func compileAll(tables []ruleset.Table, frame func(name string, table []netlink.
 }
 
 // change removes the stale tables and commits messages in one transaction, and
-// gives what it removed. What the messages are is asked with the tables that stand.
+// gives what it removed. What the messages are is asked with the tables that stand, of
+// which more can be read.
 // Tables are deleted by their handles: one that took the name since we looked is
 // another table, and stays.
-func change(ctx context.Context, messages func([]Standing) ([]netlink.Message, error), stale func(Standing) bool) ([]Standing, error) {
+func change(ctx context.Context, messages func(*netlink.Conn, []Standing) ([]netlink.Message, error), stale func(Standing) bool) ([]Standing, error) {
 	conn, err := dial(ctx)
 	if err != nil {
 		return nil, err
@@ -135,7 +136,7 @@ func change(ctx context.Context, messages func([]Standing) ([]netlink.Message, e
 				batch = append(batch, deleteHandle(t.Handle))
 			}
 		}
-		more, err := messages(tables)
+		more, err := messages(conn, tables)
 		if err != nil {
 			return err
 		}

@@ -64,6 +64,7 @@ func (s Set) json() object {
 	if s.Interval {
 		o["flags"] = []string{"interval"}
 	}
+	// That a set is dynamic nft sees by the rules that update it; 1.0.6 has no word for it.
 	if s.Size() > 0 {
 		o["size"] = s.Size()
 	}
@@ -116,6 +117,9 @@ func (r Rule) json(chain string) object {
 	var statements []any
 	for _, m := range r.Matches {
 		statements = append(statements, m.json())
+	}
+	if u := r.Update; u != nil {
+		statements = append(statements, object{"set": object{"op": "update", "elem": u.Field.json(), "set": "@" + u.Set}})
 	}
 	if r.Limit > 0 {
 		statements = append(statements, object{"limit": object{"rate": r.Limit, "burst": r.Limit, "per": "second"}})

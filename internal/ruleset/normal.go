@@ -20,21 +20,31 @@ var fields = []Field{
 // rules of this model are one: without the matches that nft adds by itself, with
 // the name of every field that has one where it stands, joined compares taken
 // apart (nft joins those of fields beside each other, src/rule.c, stmt_reduce)
-// and the elements of anonymous sets in order. Two rules that the kernel cannot
+// and the elements of anonymous sets in order. The field of an update is told like a
+// match's. Two rules that the kernel cannot
 // tell apart have the same normal form.
 func (r Rule) Normal() Rule {
-	matches := r.Dependencies()
-	for i, m := range matches {
-		matches[i] = lower(m)
+	r.Matches = r.Dependencies()
+	for i, m := range r.Matches {
+		r.Matches[i] = lower(m)
 	}
-	r.Matches = normal(matches)
-	return r
+	if r.Update != nil {
+		r.Update = &Update{Set: r.Update.Set, Field: r.Update.Field.raw(r.Update.Field.Size)}
+	}
+	return FromKernel(r)
 }
 
 // FromKernel gives the rule whose matches are all those that the kernel makes,
 // each field of a header as Raw gives it, in normal form.
 func FromKernel(r Rule) Rule {
-	r.Matches = normal(r.Matches)
+	if r.Update == nil {
+		r.Matches = normal(r.Matches)
+		return r
+	}
+	matches := normal(append(slices.Clip(r.Matches), r.Update.lookup()))
+	last := len(matches) - 1
+	r.Update = &Update{Set: r.Update.Set, Field: matches[last].fields()[0]}
+	r.Matches = matches[:last]
 	return r
 }
 

@@ -94,11 +94,11 @@ type Hook struct {
 // A Rule applies its verdict to a frame that all of its matches hold for.
 type Rule struct {
 	Matches []Match
+	Update  *Update // what the frame adds to a dynamic set, nil for nothing
 	Limit   int     // at most so many frames a second, the rest do not match; 0 for no limit
 	Log     string  // the prefix under which the kernel logs the frame, "" for no log
 	Counter string  // the table's counter that counts the frame, "" for none
 	Mark    *uint32 // the mark (see PacketMark) that the frame is given, nil for none
-	Update  *Update // what the frame adds to a dynamic set, nil for nothing
 	Verdict Verdict
 	Comment string // see Table.Comment
 
@@ -114,6 +114,9 @@ type Update struct {
 	Set   string
 	Field Field
 }
+
+// lookup is the match that reads the same field, which needs the same matches before it.
+func (u Update) lookup() Match { return Lookup{Fields: []Field{u.Field}, Set: u.Set} }
 
 // A Verdict ends the judging of a frame (Accept, Drop), or goes on in another
 // chain and does not come back (Goto). The zero Verdict goes on with the next
@@ -143,10 +146,10 @@ func (v Verdict) String() string {
 	return v.kind + " " + v.chain
 }
 
-// Dependencies gives a rule's matches with those that nft adds by itself: the
-// frame's protocol before the first field of a header that only that protocol
-// has, and the device's kind before a field of the Ethernet header; before raw
-// bytes, nothing. It follows what the rule says already: the protocol is asked of
+// Dependencies gives a rule's matches with those that nft adds by itself, for its
+// update at the end: the frame's protocol before the first field of a header that only
+// that protocol has, and the device's kind before a field of the Ethernet header; before
+// raw bytes, nothing. It follows what the rule says already: the protocol is asked of
 // the Ethernet header where the rule looked at that before, and the one above IPv6
 // not at all after ip6 nexthdr. The kernel is programmed with these, so that nft's
 // own reading of our text and our programming are the same (nft's src/payload.c,
@@ -158,6 +161,9 @@ func (r Rule) Dependencies() []Match {
 		out = append(out, known.missing(m)...)
 		known.note(m)
 		out = append(out, m)
+	}
+	if r.Update != nil {
+		out = append(out, known.missing(r.Update.lookup())...)
 	}
 	return out
 }
@@ -224,6 +230,11 @@ func (t Table) Validate() error {
 	if err := t.validateKnown(); err != nil {
 		return fmt.Errorf("table %q: %w", t.Name, err)
 	}
+	for _, s := range t.Sets {
+		if err := s.validate(); err != nil {
+			return fmt.Errorf("table %q: set %q: %w", t.Name, s.Name, err)
+		}
+	}
 	for _, c := range t.Chains {
 		for i, r := range c.Rules {
 			if err := t.validateRule(r); err != nil {
@@ -254,6 +265,16 @@ func (t Table) validateNames() error {
 		}
 	}
 	return validComment(t.Comment)
+}
+
+func (s Set) validate() error {
+	if s.Dynamic > 0 && s.Interval {
+		return fmt.Errorf("rules add no ranges")
+	}
+	if s.Dynamic > 0 && len(s.Elements) > s.Dynamic {
+		return fmt.Errorf("%d elements, and room for %d", len(s.Elements), s.Dynamic)
+	}
+	return nil
 }
 
 // MaxNames is the most devices that a chain can name
@@ -325,6 +346,14 @@ func (t Table) validateRule(r Rule) error {
 	for _, m := range r.Matches {
 		if err := t.validateMatch(m); err != nil {
 			return err
+		}
+	}
+	if u := r.Update; u != nil {
+		fits := func(s Set) bool {
+			return s.Name == u.Set && s.Dynamic > 0 && len(s.Key) == 1 && s.Key[0] == u.Field.Type
+		}
+		if !contains(t.Sets, fits) {
+			return fmt.Errorf("no dynamic set %q of type %s", u.Set, u.Field.Type)
 		}
 	}
 	if len(r.Log) > maxLogPrefix || r.Log != Comment(r.Log) {

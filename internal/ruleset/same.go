@@ -43,6 +43,11 @@ func Diff(shouldName string, should Table, standsName string, stands Table) stri
 func retold(t, words Table) Table {
 	t.Counters = arranged(t.Counters, words.Counters, itself)
 	t.Sets = arranged(t.Sets, words.Sets, setName)
+	for i, s := range t.Sets {
+		if w := slices.IndexFunc(words.Sets, func(w Set) bool { return sameSet(w, s) }); w >= 0 {
+			t.Sets[i] = words.Sets[w] // a dynamic one may hold others
+		}
+	}
 	t.Chains = arranged(t.Chains, words.Chains, chainName)
 	said := map[string]Chain{}
 	for _, c := range words.Chains {
@@ -96,8 +101,8 @@ func setName(s Set) string     { return s.Name }
 func chainName(c Chain) string { return c.Name }
 
 func sameSet(a, b Set) bool {
-	return a.Name == b.Name && slices.Equal(a.Key, b.Key) && a.Interval == b.Interval && a.Unknown == "" && b.Unknown == "" &&
-		slices.EqualFunc(ordered(a.Elements), ordered(b.Elements), sameElement)
+	return a.Name == b.Name && slices.Equal(a.Key, b.Key) && a.Interval == b.Interval && a.Dynamic == b.Dynamic && a.Unknown == "" && b.Unknown == "" &&
+		(a.Dynamic > 0 || slices.EqualFunc(ordered(a.Elements), ordered(b.Elements), sameElement))
 }
 
 func sameElement(a, b Element) bool {
@@ -119,15 +124,16 @@ func sameHook(a, b *Hook) bool {
 
 func sameRule(a, b Rule) bool {
 	return a.Unknown == "" && b.Unknown == "" && a.Limit == b.Limit && a.Log == b.Log && a.Counter == b.Counter &&
-		sameMark(a.Mark, b.Mark) && a.Verdict == b.Verdict && a.Comment == b.Comment && sameMatches(a, b)
+		same(a.Mark, b.Mark) && a.Verdict == b.Verdict && a.Comment == b.Comment &&
+		// Most rules are in normal form, which is dearer to make than to compare.
+		(sameFields(a, b) || sameFields(a.Normal(), b.Normal()))
 }
 
-func sameMark(a, b *uint32) bool { return a == b || a != nil && b != nil && *a == *b }
+// same compares what there may be none of.
+func same[V comparable](a, b *V) bool { return a == b || a != nil && b != nil && *a == *b }
 
-func sameMatches(a, b Rule) bool {
-	// Most rules are in normal form, which is dearer to make than to compare.
-	return slices.EqualFunc(a.Matches, b.Matches, sameMatch) ||
-		slices.EqualFunc(a.Normal().Matches, b.Normal().Matches, sameMatch)
+func sameFields(a, b Rule) bool {
+	return same(a.Update, b.Update) && slices.EqualFunc(a.Matches, b.Matches, sameMatch)
 }
 
 func sameMatch(a, b Match) bool {

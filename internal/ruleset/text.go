@@ -53,6 +53,9 @@ func (s Set) write(b *strings.Builder) {
 	if s.Size() > 0 {
 		fmt.Fprintf(b, "\t\tsize %d\n", s.Size())
 	}
+	if s.Dynamic > 0 {
+		b.WriteString("\t\tflags dynamic\n")
+	}
 	if len(s.Elements) > 0 {
 		b.WriteString("\t\telements = {\n")
 		for _, e := range s.Elements {
@@ -134,6 +137,9 @@ func (r Rule) String() string {
 	for _, m := range r.Matches {
 		words = append(words, m.text())
 	}
+	if r.Update != nil {
+		words = append(words, r.Update.String())
+	}
 	if r.Limit > 0 {
 		words = append(words, fmt.Sprintf("limit rate %d/second burst %d packets", r.Limit, r.Limit))
 	}
@@ -154,6 +160,9 @@ func (r Rule) String() string {
 	}
 	return strings.Join(words, " ")
 }
+
+// String writes the update as nft text.
+func (u Update) String() string { return fmt.Sprintf("update @%s { %s }", u.Set, u.Field) }
 
 // before puts nft's operator before a value; Equal is silent.
 func (o Op) before(value string) string {

@@ -61,6 +61,13 @@ func TestValidate(t *testing.T) {
 		{"prefix of the other family", match(InPrefix{IPSource, false, netip.MustParsePrefix("fe80::/10")}), "ip saddr cannot lie in fe80::/10"},
 		{"prefix of every address", match(InPrefix{IPSource, true, netip.MustParsePrefix("0.0.0.0/0")}), "cannot lie in 0.0.0.0/0"},
 		{"no prefix", match(InPrefix{IPSource, false, netip.Prefix{}}), "cannot lie in"},
+		{"more elements than room", func(t *Table) {
+			t.Sets[0].Dynamic, t.Sets[0].Elements = 1, make([]Element, 2)
+		}, `set "allow": 2 elements, and room for 1`},
+		{"ranges that rules add", func(t *Table) { t.Sets[0].Dynamic, t.Sets[0].Interval = 1, true }, `set "allow": rules add no ranges`},
+		{"an update of no set", func(t *Table) { rule(t).Update = &Update{"other", IPSource} }, `no dynamic set "other" of type ipv4_addr`},
+		{"an update of a set that is not dynamic", func(t *Table) { rule(t).Update = &Update{"allow", IPSource} }, `no dynamic set "allow" of type ipv4_addr`},
+		{"an update with another type", func(t *Table) { t.Sets[0].Dynamic = 1; rule(t).Update = &Update{"allow", EtherSource} }, `no dynamic set "allow" of type ether_addr`},
 		{"no match", match(nil), "unknown kind of match"},
 	}
 	for _, test := range tests {

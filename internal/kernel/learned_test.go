@@ -1,0 +1,157 @@
+package kernel_test
+
+import (
+	"context"
+	"net"
+	"testing"
+
+	"github.com/gopacket/gopacket/layers"
+
+	"macvtap-filter/internal/kernel"
+	"macvtap-filter/internal/lab"
+	"macvtap-filter/internal/ruleset"
+)
+
+var (
+	seedMAC     = net.HardwareAddr{2, 0, 0, 0, 2, 1}
+	secondMAC   = net.HardwareAddr{2, 0, 0, 0, 2, 2}
+	strangerMAC = net.HardwareAddr{2, 0, 0, 0, 2, 9}
+)
+
+// learning is a table that lets a VM send to whom it learns of by ARP replies, of whom
+// the seeds are known from the beginning, and whom alone there is room for.
+func learning(tap *lab.Tap, comment string, room int, seeds ...net.HardwareAddr) ruleset.Table {
+	var elements []ruleset.Element
+	for _, mac := range seeds {
+		elements = append(elements, ruleset.Element{From: [][]byte{mac}, To: [][]byte{mac}})
+	}
+	bound := func(f ruleset.Field) ruleset.Rule {
+		return ruleset.Rule{Matches: []ruleset.Match{ruleset.Number(f, ruleset.NotEqual, uint32(tap.Index))}, Verdict: ruleset.Drop}
+	}
+	return ruleset.Table{
+		Name: ruleset.TableName(tap.Name), Comment: comment, Counters: []string{"learned"},
+		Sets: []ruleset.Set{{Name: "routers", Key: []ruleset.Type{ruleset.TypeEtherAddr}, Dynamic: room, Elements: elements}},
+		Chains: []ruleset.Chain{
+			{Name: "to-vm", Hook: &ruleset.Hook{Type: ruleset.Ingress, Device: tap.Name}, Rules: []ruleset.Rule{
+				bound(ruleset.InputIndex),
+				{
+					Matches: []ruleset.Match{ruleset.Is(ruleset.ARPOperation, layers.ARPReply)},
+					Update:  &ruleset.Update{Set: "routers", Field: ruleset.ARPSenderMAC}, Counter: "learned",
+				},
+				{Matches: []ruleset.Match{ruleset.Is(ruleset.Protocol, ruleset.EtherTypeARP)}, Verdict: ruleset.Accept},
+			}},
+			{Name: "from-vm", Hook: &ruleset.Hook{Type: ruleset.Egress, Device: tap.Name}, Rules: []ruleset.Rule{
+				bound(ruleset.OutputIndex),
+				{Matches: []ruleset.Match{ruleset.Lookup{Fields: []ruleset.Field{ruleset.EtherDestination}, Set: "routers"}}, Verdict: ruleset.Accept},
+			}},
+		},
+	}
+}
+
+// reply is an ARP reply of a host to the VM.
+func reply(t *testing.T, mac net.HardwareAddr) []byte {
+	t.Helper()
+	return serialize(t, way{in.name, mac, vmMAC}.ethernet(layers.EthernetTypeARP), &layers.ARP{
+		AddrType: layers.LinkTypeEthernet, Protocol: layers.EthernetTypeIPv4, HwAddressSize: 6, ProtAddressSize: 4, Operation: layers.ARPReply,
+		SourceHwAddress: mac, SourceProtAddress: []byte{192, 168, 2, 1}, DstHwAddress: vmMAC, DstProtAddress: []byte{192, 168, 2, 100},
+	})
+}
+
+// known holds whom the VM may send to against who is known.
+func known(t *testing.T, n *lab.Network, tap *lab.Tap, about string, all ...net.HardwareAddr) {
+	t.Helper()
+	is := map[string]bool{}
+	for _, mac := range all {
+		is[mac.String()] = true
+	}
+	for _, mac := range []net.HardwareAddr{seedMAC, lanMAC, secondMAC, strangerMAC} {
+		frame := to(out.udp(t, "192.0.2.1", 53), mac)
+		crosses(t, n, tap, out, sample{about + ": to " + mac.String(), frame, is[mac.String()]})
+	}
+}
+
+// TestLearn has a frame open what a later one of the other direction meets, and a set
+// with no room left: then the rule that would add does not hold, and the next one judges.
+func TestLearn(t *testing.T) {
+	n, tap := network(t)
+	ns := n.Hypervisor
+	made := []ruleset.Table{learning(tap, "vm=web-1", 2, seedMAC)}
+	create(t, ns, made)
+	known(t, n, tap, "at first", seedMAC)
+	crosses(t, n, tap, in, sample{"a reply", reply(t, lanMAC), true})
+	crosses(t, n, tap, in, sample{"a reply of one known", reply(t, lanMAC), true})
+	known(t, n, tap, "learned", seedMAC, lanMAC)
+	crosses(t, n, tap, in, sample{"a reply, and no room", reply(t, secondMAC), true})
+	known(t, n, tap, "full", seedMAC, lanMAC)
+
+	held := read(t, ns)[0]
+	if got := len(held.Table.Sets[0].Elements); got != 2 {
+		t.Errorf("read %d elements, want 2:\n%s", got, held.Table)
+	}
+	if got := held.Counts["learned"].Packets; got != 2 {
+		t.Errorf("the rule held %d times, want 2", got)
+	}
+	if diff := ruleset.Diff("should", made[0], "stands", held.Table); diff != "" {
+		t.Errorf("what was learned is a difference:\n%s", diff)
+	}
+	before := handles(t, ns)
+	if err := within(t, ns, func(ctx context.Context) error { return kernel.Settle(ctx, made, owned(otherUUID)) }); err != nil {
+		t.Fatal(err)
+	}
+	if handles(t, ns)[made[0].Name] != before[made[0].Name] {
+		t.Error("rules that learned were programmed again")
+	}
+	again := namespace(t)
+	addDevices(t, again, tap.Name)
+	nft(t, again, listing(t, ns), "-f", "-")
+}
+
+// TestLearnedIsKept replaces rules by others, after they learned.
+func TestLearnedIsKept(t *testing.T) {
+	n, tap := network(t)
+	ns := n.Hypervisor
+	const web = "vm=web-1"
+	learn := func(macs ...net.HardwareAddr) {
+		create(t, ns, []ruleset.Table{learning(tap, web, 64, seedMAC)})
+		for _, mac := range macs {
+			crosses(t, n, tap, in, sample{"a reply", reply(t, mac), true})
+		}
+	}
+	put := func(made ruleset.Table) { replace(t, ns, []ruleset.Table{made}, owned(otherUUID)) }
+
+	learn(lanMAC)
+	put(learning(tap, web, 64, seedMAC))
+	known(t, n, tap, "applied again", seedMAC, lanMAC)
+	put(learning(tap, web, 64, secondMAC))
+	known(t, n, tap, "other facts", secondMAC, seedMAC, lanMAC)
+
+	learn(lanMAC, secondMAC)
+	put(learning(tap, web, 2, secondMAC)) // in the order of their keys, the seed first
+	known(t, n, tap, "less room", secondMAC, seedMAC)
+
+	learn(lanMAC)
+	nft(t, ns, "", "flush", "chain", "netdev", ruleset.TableName(tap.Name), "from-vm")
+	err := within(t, ns, func(ctx context.Context) error {
+		return kernel.Settle(ctx, []ruleset.Table{learning(tap, web, 64, seedMAC)}, owned(otherUUID))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	known(t, n, tap, "put right", seedMAC, lanMAC)
+
+	learn(lanMAC)
+	put(learning(tap, "vm=other", 64, seedMAC))
+	known(t, n, tap, "another VM's", seedMAC)
+
+	learn(lanMAC)
+	if err := tap.Delete(); err != nil {
+		t.Fatal(err)
+	}
+	tap = addTap(t, n, tap.Name, vmMAC)
+	put(learning(tap, web, 64, seedMAC))
+	known(t, n, tap, "another device's", seedMAC)
+
+	learn(lanMAC)
+	create(t, ns, []ruleset.Table{learning(tap, web, 64, seedMAC)})
+	known(t, n, tap, "a first start", seedMAC)
+}
