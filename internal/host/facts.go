@@ -31,45 +31,53 @@ func (h *Host) Facts(parent string) (facts.Facts, error) {
 
 // FactsOf reads the facts of a parent, as Facts does.
 func (h *Host) FactsOf(nic NIC) (facts.Facts, error) {
-	f := facts.Facts{
+	f, _, err := h.factsOf(nic)
+	return f, err
+}
+
+// factsOf gives the devices, too, that the facts were read from.
+func (h *Host) factsOf(nic NIC) (f facts.Facts, devices []int, err error) {
+	f = facts.Facts{
 		Parent: nic.Name, Names: nic.Names[1:], Broadcast: []netip.Addr{limitedBroadcast},
 		Gateway: []netip.Addr{}, DNS: []netip.Addr{}, OnLink: []netip.Prefix{}, // in JSON [], not null
 	}
-	if err := h.addAll(&f, nic.Index); err != nil {
-		return f, fmt.Errorf("facts of %q: %w", nic.Name, err)
+	if devices, err = h.addAll(&f, nic.Index); err != nil {
+		return f, nil, fmt.Errorf("facts of %q: %w", nic.Name, err)
 	}
 	f.Gateway, f.DNS, f.Broadcast = sortAddrs(f.Gateway), sortAddrs(f.DNS), sortAddrs(f.Broadcast)
 	slices.SortFunc(f.OnLink, netipx.ComparePrefix)
 	f.OnLink = slices.Compact(f.OnLink)
-	return f, nil
+	return f, devices, nil
 }
 
-// addAll adds what devices and files say.
-func (h *Host) addAll(f *facts.Facts, parent int) error {
+// addAll adds what devices and files say, and gives the devices.
+func (h *Host) addAll(f *facts.Facts, parent int) (devices []int, err error) {
 	own, err := again(func() ([]netlink.Addr, error) { return h.handle.AddrList(nil, netlink.FAMILY_ALL) })
 	if err != nil {
-		return fmt.Errorf("list addresses: %w", err)
+		return nil, fmt.Errorf("list addresses: %w", err)
 	}
+	devices = []int{parent}
 	if err := h.addFacts(f, parent, own); err != nil {
-		return err
+		return nil, err
 	}
 	if len(f.OnLink) == 0 {
 		siblings, err := h.macvlans(parent)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		for _, index := range siblings {
 			if err := h.addFacts(f, index, own); err != nil {
-				return err
+				return nil, err
 			}
 		}
+		devices = append(devices, siblings...)
 	}
 	servers, err := nameServers()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	f.DNS = append(f.DNS, slices.DeleteFunc(servers, func(a netip.Addr) bool { return h.isOwn(a, own) })...)
-	return nil
+	return devices, nil
 }
 
 // isOwn reports whether an address is the host's own: one of its NICs has it, in a VRF
@@ -123,11 +131,7 @@ var linkRouters = netip.MustParseAddr("fe80::")
 // To the subnet-router anycast address every machine answers that forwards (RFC
 // 4291, 2.6.1), not the gateway alone.
 func (h *Host) addNeighbours(f *facts.Facts, index int) error {
-	// The library's request for neighbours does not stand the kernel's strict
-	// check (net/core/neighbour.c, neigh_valid_dump_req).
-	_ = h.handle.SetStrictCheck(false)
-	neighbours, err := again(func() ([]netlink.Neigh, error) { return h.handle.NeighList(index, netlink.FAMILY_ALL) })
-	_ = h.handle.SetStrictCheck(true)
+	neighbours, err := h.neighbours(index)
 	if err != nil {
 		return err
 	}
@@ -146,6 +150,15 @@ func (h *Host) addNeighbours(f *facts.Facts, index int) error {
 	slices.SortFunc(f.GatewayMACs, func(a, b facts.MAC) int { return bytes.Compare(a, b) })
 	f.GatewayMACs = slices.CompactFunc(f.GatewayMACs, func(a, b facts.MAC) bool { return bytes.Equal(a, b) })
 	return nil
+}
+
+// neighbours lists the neighbour entries of a device.
+func (h *Host) neighbours(index int) ([]netlink.Neigh, error) {
+	// The library's request for neighbours does not stand the kernel's strict
+	// check (net/core/neighbour.c, neigh_valid_dump_req).
+	_ = h.handle.SetStrictCheck(false)
+	defer func() { _ = h.handle.SetStrictCheck(true) }()
+	return again(func() ([]netlink.Neigh, error) { return h.handle.NeighList(index, netlink.FAMILY_ALL) })
 }
 
 // isStation reports whether a MAC address is one of a single NIC: no neighbour's is a
