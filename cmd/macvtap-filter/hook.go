@@ -273,7 +273,7 @@ func planLive(ctx context.Context, d *domain.Domain, c *config.Config, running b
 		return plan.Plan{}, fmt.Errorf("VM %q: %w", d.Name, err)
 	}
 	defer h.Close()
-	network := plan.Live{Host: h, Running: running, Guard: guard, Seen: map[string]host.NIC{}}
+	network := plan.Live{Host: h, Running: running, Guard: guard, Patience: plan.Patience, Seen: map[string]host.NIC{}}
 	if running {
 		return plan.Each(d, c, network), nil
 	}

@@ -100,7 +100,7 @@ func (v *verifier) look(ctx context.Context, names []string, all bool, others []
 	if err != nil {
 		return nil, err
 	}
-	network := plan.Remember(plan.Live{Host: h, Running: true, Guard: guard})
+	network := plan.Remember(plan.Live{Host: h, Running: true, Guard: guard, Patience: plan.Patience})
 	var vms []drift.VM
 	off := map[string]bool{}     // VMs by name that are not running
 	unclear := map[string]bool{} // and those of whose rules nobody can say all

@@ -17,8 +17,13 @@ import (
 // is there now: that is asked anew, so that an event that comes late does no harm.
 type Event struct {
 	Index int  // the device that came, changed or went; 0 for none
-	Facts bool // addresses, routes or neighbours that facts may be read from
+	Facts bool // addresses or routes that facts may be read from
 	Lost  bool // the kernel could not tell everything: anything may have changed
+
+	// Neighbour is an address whose neighbour entry changed; the zero Addr for none.
+	// Router says that it is an IPv6 router's link-local one.
+	Neighbour netip.Addr
+	Router    bool
 }
 
 // eventBuffer is the room for events that nobody has read yet, in bytes: some
@@ -30,7 +35,7 @@ const eventBuffer = 4 << 20
 // told, or that some were lost. ended is closed when no more will come.
 func Subscribe(ctx context.Context, tell func(Event)) (ended <-chan struct{}, err error) {
 	socket, err := nl.Subscribe(unix.NETLINK_ROUTE,
-		unix.RTNLGRP_LINK, unix.RTNLGRP_NEIGH,
+		unix.RTNLGRP_LINK, unix.RTNLGRP_NEIGH, unix.RTNLGRP_NEXTHOP,
 		unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV4_ROUTE,
 		unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV6_ROUTE)
 	if err != nil {
@@ -99,21 +104,23 @@ func eventOf(m syscall.NetlinkMessage) (e Event, ok bool) {
 		return Event{Facts: true}, true
 	case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
 		return Event{Facts: true}, isOwnRoute(m.Data)
+	case unix.RTM_NEWNEXTHOP, unix.RTM_DELNEXTHOP:
+		return Event{Facts: true}, true
 	case unix.RTM_NEWNEIGH:
-		return Event{Facts: true}, isRouter(m.Data)
+		return neighbourEvent(m.Data)
 	}
 	return e, false
 }
 
-// isOwnRoute reports whether a route is of the kinds that facts are read from: the
-// main table's default routes, and those without a router. A host that speaks BGP
+// isOwnRoute reports whether a route is of the kinds that facts are read from, in
+// whatever table: default routes, and those without a router. A host that speaks BGP
 // hears of thousands of others a second.
 func isOwnRoute(data []byte) bool {
 	if len(data) < unix.SizeofRtMsg {
 		return false
 	}
 	route := nl.DeserializeRtMsg(data)
-	if route.Type != unix.RTN_UNICAST || route.Table != unix.RT_TABLE_MAIN && route.Table != unix.RT_TABLE_UNSPEC {
+	if route.Type != unix.RTN_UNICAST {
 		return false
 	}
 	if route.Dst_len == 0 {
@@ -131,14 +138,17 @@ func isOwnRoute(data []byte) bool {
 	return true
 }
 
-// isRouter reports whether a neighbour has a MAC address and may be a router of
-// this host's: one that says it is, or that is asked after at all. Neighbours that
-// merely go stale change nothing.
-func isRouter(data []byte) bool {
+// neighbourEvent tells of a neighbour that has a MAC address, in whatever state: one
+// that another router takes over by a gratuitous ARP request or an unsolicited
+// advertisement is stale (RFC 4861, 7.2.5) until the host itself sends to it.
+func neighbourEvent(data []byte) (e Event, ok bool) {
 	n, err := netlink.NeighDeserialize(data)
-	if err != nil || len(n.HardwareAddr) != 6 || n.State&(unix.NUD_REACHABLE|unix.NUD_PERMANENT) == 0 {
-		return false
+	if err != nil || !isStation(n.HardwareAddr) {
+		return e, false
 	}
 	a, ok := netipx.FromStdIP(n.IP)
-	return ok && !a.IsMulticast() && a != netip.Addr{}
+	if !ok || a.IsMulticast() {
+		return e, false
+	}
+	return Event{Neighbour: a, Router: a.Is6() && a.IsLinkLocalUnicast() && n.Flags&netlink.NTF_ROUTER != 0}, true
 }

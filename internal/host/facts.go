@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 
@@ -30,37 +31,61 @@ func (h *Host) Facts(parent string) (facts.Facts, error) {
 
 // FactsOf reads the facts of a parent, as Facts does.
 func (h *Host) FactsOf(nic NIC) (facts.Facts, error) {
-	f := facts.Facts{
+	f, _, err := h.factsOf(nic)
+	return f, err
+}
+
+// factsOf gives the devices, too, that the facts were read from.
+func (h *Host) factsOf(nic NIC) (f facts.Facts, devices []int, err error) {
+	f = facts.Facts{
 		Parent: nic.Name, Names: nic.Names[1:], Broadcast: []netip.Addr{limitedBroadcast},
 		Gateway: []netip.Addr{}, DNS: []netip.Addr{}, OnLink: []netip.Prefix{}, // in JSON [], not null
 	}
-	if err := h.addFacts(&f, nic.Index); err != nil {
-		return f, fmt.Errorf("facts of %q: %w", nic.Name, err)
+	if devices, err = h.addAll(&f, nic.Index); err != nil {
+		return f, nil, fmt.Errorf("facts of %q: %w", nic.Name, err)
 	}
-	if len(f.OnLink) == 0 {
-		siblings, err := h.macvlans(nic.Index)
-		if err != nil {
-			return f, fmt.Errorf("facts of %q: %w", nic.Name, err)
-		}
-		for _, index := range siblings {
-			if err := h.addFacts(&f, index); err != nil {
-				return f, fmt.Errorf("facts of %q: %w", nic.Name, err)
-			}
-		}
-	}
-	servers, err := nameServers()
-	if err != nil {
-		return f, fmt.Errorf("facts of %q: %w", nic.Name, err)
-	}
-	f.DNS = append(f.DNS, slices.DeleteFunc(servers, h.isOwn)...)
 	f.Gateway, f.DNS, f.Broadcast = sortAddrs(f.Gateway), sortAddrs(f.DNS), sortAddrs(f.Broadcast)
 	slices.SortFunc(f.OnLink, netipx.ComparePrefix)
 	f.OnLink = slices.Compact(f.OnLink)
-	return f, nil
+	return f, devices, nil
 }
 
-// isOwn reports whether an address is the host's own.
-func (h *Host) isOwn(a netip.Addr) bool {
+// addAll adds what devices and files say, and gives the devices.
+func (h *Host) addAll(f *facts.Facts, parent int) (devices []int, err error) {
+	own, err := again(func() ([]netlink.Addr, error) { return h.handle.AddrList(nil, netlink.FAMILY_ALL) })
+	if err != nil {
+		return nil, fmt.Errorf("list addresses: %w", err)
+	}
+	devices = []int{parent}
+	if err := h.addFacts(f, parent, own); err != nil {
+		return nil, err
+	}
+	if len(f.OnLink) == 0 {
+		siblings, err := h.macvlans(parent)
+		if err != nil {
+			return nil, err
+		}
+		for _, index := range siblings {
+			if err := h.addFacts(f, index, own); err != nil {
+				return nil, err
+			}
+		}
+		devices = append(devices, siblings...)
+	}
+	servers, err := nameServers()
+	if err != nil {
+		return nil, err
+	}
+	f.DNS = append(f.DNS, slices.DeleteFunc(servers, func(a netip.Addr) bool { return h.isOwn(a, own) })...)
+	return devices, nil
+}
+
+// isOwn reports whether an address is the host's own: one of its NICs has it, in a VRF
+// or not, or a route says that it is local.
+func (h *Host) isOwn(a netip.Addr, own []netlink.Addr) bool {
+	if slices.ContainsFunc(own, func(o netlink.Addr) bool { return o.IP.Equal(a.AsSlice()) }) {
+		return true
+	}
 	routes, err := h.handle.RouteGet(a.AsSlice())
 	return err == nil && len(routes) > 0 && routes[0].Type == unix.RTN_LOCAL
 }
@@ -71,15 +96,10 @@ func sortAddrs(addrs []netip.Addr) []netip.Addr {
 }
 
 // addFacts adds what addresses and routes of one device say.
-func (h *Host) addFacts(f *facts.Facts, index int) error {
-	link := &netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Index: index}}
-	addrs, err := again(func() ([]netlink.Addr, error) { return h.handle.AddrList(link, netlink.FAMILY_ALL) })
-	if err != nil {
-		return fmt.Errorf("list addresses: %w", err)
-	}
-	for _, a := range addrs {
+func (h *Host) addFacts(f *facts.Facts, index int, own []netlink.Addr) error {
+	for _, a := range own {
 		p, ok := netipx.FromStdIPNet(a.IPNet)
-		if !ok || p.Addr().IsLinkLocalUnicast() && p.Addr().Is6() {
+		if !ok || a.LinkIndex != index || p.Addr().IsLinkLocalUnicast() && p.Addr().Is6() {
 			continue
 		}
 		f.OnLink = append(f.OnLink, p.Masked())
@@ -111,16 +131,12 @@ var linkRouters = netip.MustParseAddr("fe80::")
 // To the subnet-router anycast address every machine answers that forwards (RFC
 // 4291, 2.6.1), not the gateway alone.
 func (h *Host) addNeighbours(f *facts.Facts, index int) error {
-	// The library's request for neighbours does not stand the kernel's strict
-	// check (net/core/neighbour.c, neigh_valid_dump_req).
-	_ = h.handle.SetStrictCheck(false)
-	neighbours, err := again(func() ([]netlink.Neigh, error) { return h.handle.NeighList(index, netlink.FAMILY_ALL) })
-	_ = h.handle.SetStrictCheck(true)
+	neighbours, err := h.neighbours(index)
 	if err != nil {
 		return err
 	}
 	for _, n := range neighbours {
-		if a, ok := netipx.FromStdIP(n.IP); ok && len(n.HardwareAddr) == 6 && slices.Contains(f.Gateway, a) {
+		if a, ok := netipx.FromStdIP(n.IP); ok && isStation(n.HardwareAddr) && slices.Contains(f.Gateway, a) {
 			f.GatewayMACs = append(f.GatewayMACs, facts.MAC(n.HardwareAddr))
 		}
 	}
@@ -136,57 +152,19 @@ func (h *Host) addNeighbours(f *facts.Facts, index int) error {
 	return nil
 }
 
-// addRoutes adds the routers of the default routes, and the prefixes that routes
-// reach without one, of the main table.
-func (h *Host) addRoutes(f *facts.Facts, index, family int) error {
-	routes, err := again(func() ([]netlink.Route, error) {
-		only := &netlink.Route{LinkIndex: index, Table: unix.RT_TABLE_MAIN}
-		return h.handle.RouteListFiltered(family, only, netlink.RT_FILTER_TABLE)
-	})
-	if err != nil {
-		return err
-	}
-	for _, r := range routes {
-		if r.Type != unix.RTN_UNICAST {
-			continue
-		}
-		prefix, isPrefix := netip.Prefix{}, false
-		if r.Dst != nil {
-			prefix, isPrefix = netipx.FromStdIPNet(r.Dst)
-		}
-		isDefault := !isPrefix || prefix.Bits() == 0
-		routers, direct := nextHops(r, index)
-		switch {
-		case isDefault:
-			f.Gateway = append(f.Gateway, routers...)
-		case direct && len(routers) == 0 && !prefix.Addr().IsLinkLocalUnicast() && !prefix.Addr().IsMulticast():
-			f.OnLink = append(f.OnLink, prefix.Masked())
-		}
-	}
-	return nil
+// neighbours lists the neighbour entries of a device.
+func (h *Host) neighbours(index int) ([]netlink.Neigh, error) {
+	// The library's request for neighbours does not stand the kernel's strict
+	// check (net/core/neighbour.c, neigh_valid_dump_req).
+	_ = h.handle.SetStrictCheck(false)
+	defer func() { _ = h.handle.SetStrictCheck(true) }()
+	return again(func() ([]netlink.Neigh, error) { return h.handle.NeighList(index, netlink.FAMILY_ALL) })
 }
 
-// nextHops gives the routers of a route through one device; direct reports that
-// the route goes through that device at all.
-func nextHops(r netlink.Route, index int) (routers []netip.Addr, direct bool) {
-	hops := []*netlink.NexthopInfo{{LinkIndex: r.LinkIndex, Gw: r.Gw, Via: r.Via}}
-	if len(r.MultiPath) > 0 {
-		hops = r.MultiPath
-	}
-	for _, hop := range hops {
-		if hop.LinkIndex != index {
-			continue
-		}
-		direct = true
-		gw := hop.Gw
-		if via, ok := hop.Via.(*netlink.Via); ok && gw == nil {
-			gw = via.Addr // an IPv4 route by an IPv6 router (RFC 5549)
-		}
-		if a, ok := netipx.FromStdIP(gw); ok && !a.IsUnspecified() {
-			routers = append(routers, a)
-		}
-	}
-	return routers, direct
+// isStation reports whether a MAC address is one of a single NIC: no neighbour's is a
+// group's, whatever the table says (RFC 1812, 3.3.2), nor the zeros that stand for none.
+func isStation(mac net.HardwareAddr) bool {
+	return len(mac) == 6 && mac[0]&1 == 0 && !bytes.Equal(mac, make([]byte, 6))
 }
 
 // macvlans gives the indexes of the macvlan devices on a NIC.

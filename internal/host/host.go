@@ -1,5 +1,5 @@
-// Package host reads the host's NICs, addresses and routes over rtnetlink. It
-// changes nothing and needs no privilege.
+// Package host reads the host's NICs, addresses and routes over rtnetlink, which needs no
+// privilege. All that it changes is that the kernel asks after gateways (AskGateways).
 package host
 
 import (

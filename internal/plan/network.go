@@ -3,6 +3,7 @@ package plan
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"macvtap-filter/internal/domain"
 	"macvtap-filter/internal/facts"
@@ -20,6 +21,9 @@ type Live struct {
 	// Guard says that a guard stands. Rules then mark what they accept even if
 	// the configuration wants none by now: the VM would have no network.
 	Guard bool
+
+	// Patience is how long Ask waits for gateways to answer.
+	Patience time.Duration
 
 	// Seen are the parents that were looked at already, by the names that they
 	// were asked for, for a plan that is made at once. Nil remembers none.
@@ -43,6 +47,19 @@ func (l Live) Facts(parent string) (facts.Facts, error) {
 	}
 	return l.Host.FactsOf(nic)
 }
+
+// Ask has the kernel ask the gateways.
+func (l Live) Ask(parent string) (facts.Facts, error) {
+	nic, err := l.nic(parent)
+	if err != nil {
+		return facts.Facts{}, err
+	}
+	return l.Host.AskGateways(nic, l.Patience)
+}
+
+// Patience is how long the gateways may take to answer where a VM waits for it: as long
+// as the kernel takes to ask them again (arp(7), retrans_time_ms).
+const Patience = time.Second
 
 func (l Live) nic(parent string) (host.NIC, error) {
 	if nic, ok := l.Seen[parent]; ok {
@@ -95,10 +112,13 @@ func (o Offline) Names(parent string) ([]string, error) {
 func (o Offline) Facts(parent string) (facts.Facts, error) {
 	f, err := o.Host.Facts(parent)
 	if err != nil {
-		return f, fmt.Errorf("the policy has words to resolve: %w; give --facts FILE with what \"macvtap-filter facts %s\" prints on the VM's host", err, parent)
+		return f, fmt.Errorf("%w; give --facts FILE with what \"macvtap-filter facts %s\" prints on the VM's host", err, parent)
 	}
 	return f, nil
 }
+
+// Ask asks nobody but the host: rules that are printed concern no gateway.
+func (o Offline) Ask(parent string) (facts.Facts, error) { return o.Facts(parent) }
 
 // Check finds nothing wrong: there are no devices to look at.
 func (o Offline) Check(i domain.Interface) (domain.Interface, error) { return i, nil }
@@ -125,8 +145,11 @@ func (r Recorded) Facts(parent string) (facts.Facts, error) {
 	if f, ok := r.find(parent); ok {
 		return f, nil
 	}
-	return facts.Facts{}, fmt.Errorf("no facts of the parent %q: the policy has words to resolve; give --facts FILE with what \"macvtap-filter facts %s\" prints on the host", parent, parent)
+	return facts.Facts{}, fmt.Errorf("no facts of the parent %q; give --facts FILE with what \"macvtap-filter facts %s\" prints on the host", parent, parent)
 }
+
+// Ask gives what is recorded.
+func (r Recorded) Ask(parent string) (facts.Facts, error) { return r.Facts(parent) }
 
 func (r Recorded) find(parent string) (facts.Facts, bool) {
 	i := slices.IndexFunc(r, func(f facts.Facts) bool {

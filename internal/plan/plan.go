@@ -22,6 +22,9 @@ type Network interface {
 	Names(parent string) ([]string, error)
 	// Facts gives the facts of a parent.
 	Facts(parent string) (facts.Facts, error)
+	// Ask gives the facts of a parent that has gateways whose MAC addresses nobody
+	// knows, after they were asked for.
+	Ask(parent string) (facts.Facts, error)
 	// Check reports what is wrong with the device of an interface, and gives
 	// the interface with its device's index and the MAC address that counts.
 	Check(domain.Interface) (domain.Interface, error)
@@ -41,6 +44,10 @@ type Plan struct {
 	// Unguarded are the devices of direct interfaces on no configured parent.
 	// Those of them in Open have a table that lets everything pass.
 	Unguarded, Open []string
+
+	// Blind says that a policy without words was resolved without facts, which could
+	// not be read.
+	Blind bool
 
 	Failed []*Error // why interfaces have no plan (Each)
 }
@@ -67,7 +74,7 @@ func Make(d *domain.Domain, c *config.Config, n Network) (Plan, error) {
 // Each plans as Make does, but each interface for itself: what is wrong with one of a
 // running VM keeps no other from its rules. Failed has those without a plan.
 func Each(d *domain.Domain, c *config.Config, n Network) Plan {
-	p := planner{domain: d, config: c, network: n, policies: map[string]policy.Policy{}, guarded: c.Guard || n.Guarded()}
+	p := planner{domain: d, config: c, network: n, policies: map[string]resolved{}, guarded: c.Guard || n.Guarded()}
 	for _, i := range d.Direct {
 		if err := p.add(i); err != nil {
 			p.plan.Failed = append(p.plan.Failed, &Error{d.Name, i, err})
@@ -101,9 +108,15 @@ type planner struct {
 	domain   *domain.Domain
 	config   *config.Config
 	network  Network
-	policies map[string]policy.Policy // the domain's policy, by parent
-	guarded  bool                     // tables mark what they accept
+	policies map[string]resolved // the domain's policy, by parent
+	guarded  bool                // tables mark what they accept
 	plan     Plan
+}
+
+// resolved is a policy with its addresses, or why it has none.
+type resolved struct {
+	policy policy.Policy
+	err    error
 }
 
 // add plans one interface, if it sits on a configured parent.
@@ -118,11 +131,15 @@ func (p *planner) add(i domain.Interface) error {
 	if i, err = p.network.Check(i); err != nil {
 		return err
 	}
-	resolved, err := p.policy(i)
-	if err != nil {
-		return err
+	made, ok := p.policies[i.Parent]
+	if !ok {
+		made.policy, made.err = p.policy(i)
+		p.policies[i.Parent] = made
 	}
-	table, err := filter.Table(p.domain, i, resolved)
+	if made.err != nil {
+		return made.err
+	}
+	table, err := filter.Table(p.domain, i, made.policy)
 	if err != nil {
 		return err
 	}
@@ -190,22 +207,16 @@ func (p *planner) configured() (config.Policy, error) {
 	return p.config.Choose(configured, p.domain.Choice.Policy, p.domain.Choice.Allow)
 }
 
-// policy resolves the domain's policy on the interface's parent, once a parent.
-// Facts are read only for a policy that has words.
+// policy resolves the domain's policy on the interface's parent.
 func (p *planner) policy(i domain.Interface) (policy.Policy, error) {
-	if resolved, ok := p.policies[i.Parent]; ok {
-		return resolved, nil
-	}
 	configured, err := p.configured()
 	if err != nil {
 		return policy.Policy{}, err
 	}
 	p.plan.Policy = configured.Name
-	known := facts.Facts{Parent: i.Parent}
-	if policy.NeedsFacts(configured) {
-		if known, err = p.network.Facts(i.Parent); err != nil {
-			return policy.Policy{}, err
-		}
+	known, err := p.facts(i, configured)
+	if err != nil {
+		return policy.Policy{}, err
 	}
 	resolved, warnings, err := policy.Resolve(configured, known)
 	if err != nil {
@@ -217,6 +228,22 @@ func (p *planner) policy(i domain.Interface) (policy.Policy, error) {
 	for _, w := range warnings {
 		p.warn(i, w)
 	}
-	p.policies[i.Parent] = resolved
 	return resolved, nil
+}
+
+// facts reads what the network knows of a parent. A policy without words has rules
+// without it too: all that is lost is who the gateway and the name servers are.
+func (p *planner) facts(i domain.Interface, configured config.Policy) (facts.Facts, error) {
+	known, err := p.network.Facts(i.Parent)
+	switch {
+	case err == nil && policy.NeedsMACs(configured) && len(known.GatewayMACs) == 0:
+		return p.network.Ask(i.Parent)
+	case err == nil:
+		return known, nil
+	case policy.NeedsFacts(configured):
+		return known, fmt.Errorf("policy %q has words to resolve: %w", configured.Name, err)
+	}
+	p.plan.Blind = true
+	p.warn(i, fmt.Sprintf("policy %q: its rules do not know the gateway and the name servers, whose addresses the VM could take: %v", configured.Name, err))
+	return facts.Facts{Parent: i.Parent}, nil
 }

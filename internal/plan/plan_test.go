@@ -18,10 +18,11 @@ import (
 
 // fake is a network that is told what to answer, and remembers what it was asked.
 type fake struct {
-	names map[string][]string
-	facts map[string]facts.Facts
-	bad   map[string]error // by device: what is wrong with it
-	asked []string
+	names   map[string][]string
+	facts   map[string]facts.Facts
+	answers map[string]facts.Facts // after it was asked
+	bad     map[string]error       // by device: what is wrong with it
+	asked   []string
 
 	beneath map[string][]string // by device: what it really sits on
 
@@ -45,6 +46,11 @@ func (f *fake) Facts(parent string) (facts.Facts, error) {
 		return known, errors.New("no facts")
 	}
 	return known, nil
+}
+
+func (f *fake) Ask(parent string) (facts.Facts, error) {
+	f.asked = append(f.asked, "ask "+parent)
+	return f.answers[parent], nil
 }
 
 func (f *fake) Check(i domain.Interface) (domain.Interface, error) {
@@ -82,7 +88,7 @@ func mustParse(t *testing.T, text string) *config.Config {
 	return c
 }
 
-// wordless is a policy that asks for no facts.
+// wordless is a policy that means the same without facts.
 const wordless = "parents = [\"lan0\"]\n[policy.default]\ndeny = [\"10.0.0.0/8\"]\nallow = []\n"
 
 func names(p Plan) []string {
@@ -105,12 +111,12 @@ func TestMake(t *testing.T) {
 	if len(got.Warnings) > 0 {
 		t.Errorf("warnings: %q", got.Warnings)
 	}
-	for _, unwanted := range []string{"check b", "facts eth0", "facts eth1"} {
+	for _, unwanted := range []string{"check b", "facts eth1", "ask eth0"} {
 		if slices.Contains(n.asked, unwanted) {
 			t.Errorf("the network was asked for: %s", unwanted)
 		}
 	}
-	for _, wanted := range []string{"check a", "check c"} {
+	for _, wanted := range []string{"check a", "check c", "facts eth0"} {
 		if !slices.Contains(n.asked, wanted) {
 			t.Errorf("the network was not asked for: %s", wanted)
 		}
@@ -155,6 +161,65 @@ func TestMakeFacts(t *testing.T) {
 	}
 }
 
+// A policy without words heeds facts that are there, and is warned about where they
+// cannot be read.
+func TestMakeWithoutWords(t *testing.T) {
+	const open = "parents = [\"lan0\"]\n[policy.default]\ndeny = [\"192.0.2.0/24\"]\nallow = [\"192.0.2.0/28\", \"fe80::/10\"]\n"
+	n := lan()
+	router := netip.MustParseAddr("192.0.2.1")
+	known := n.facts["eth0"]
+	known.Gateway = []netip.Addr{router}
+	n.facts["eth0"] = known
+	got, err := Make(vm(nic(1, "a", "eth0")), mustParse(t, open), n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(got.Warnings) > 0 || got.Blind || !strings.Contains(got.Tables[0].String(), router.String()) {
+		t.Errorf("warnings %q; want rules that name the router:\n%s", got.Warnings, got.Tables[0])
+	}
+	delete(n.facts, "eth0")
+	got, err = Make(vm(nic(1, "a", "eth0"), nic(2, "b", "eth0")), mustParse(t, open), n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `VM "web": interface "a": policy "default": its rules do not know the gateway and the name servers, whose addresses the VM could take: no facts`
+	if len(got.Tables) != 2 || len(got.Warnings) != 1 || got.Warnings[0].Text != want || !got.Blind {
+		t.Errorf("tables %q, warnings %q", names(got), got.Warnings)
+	}
+}
+
+// The gateways are asked where a policy needs a MAC address and none is known: once, since
+// somebody waits for it.
+func TestMakeAsks(t *testing.T) {
+	const isolated = "parents = [\"lan0\"]\n[policy.default]\ndeny = [\"10.0.0.0/8\"]\nallow = []\nisolate = true\n"
+	known := lan().facts["eth0"]
+	known.GatewayMACs = []facts.MAC{{2, 0, 0, 0, 0, 1}}
+	for _, test := range []struct {
+		name, config   string
+		before, answer facts.Facts
+		asks, fails    bool
+	}{
+		{"unknown", isolated, facts.Facts{}, known, true, false},
+		{"no answer", isolated, facts.Facts{}, facts.Facts{}, true, true},
+		{"known", isolated, known, facts.Facts{}, false, false},
+		{"written", isolated + "gateway_macs = [\"02:00:00:00:00:01\"]\n", facts.Facts{}, facts.Facts{}, false, false},
+		{"not needed", wordless, facts.Facts{}, facts.Facts{}, false, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			n := lan()
+			n.facts["eth0"], n.answers = test.before, map[string]facts.Facts{"eth0": test.answer}
+			made := Each(vm(nic(1, "a", "eth0"), nic(2, "b", "eth0")), mustParse(t, test.config), n)
+			if failed := len(made.Failed) == 2; failed != test.fails || len(made.Tables) == 2 == test.fails {
+				t.Errorf("error %v, want one: %v", made.Err(), test.fails)
+			}
+			asks := slices.DeleteFunc(n.asked, func(s string) bool { return s != "ask eth0" })
+			if want := map[bool]int{true: 1, false: 0}[test.asks]; len(asks) != want {
+				t.Errorf("asked %d times, want %d", len(asks), want)
+			}
+		})
+	}
+}
+
 // One interface's failure leaves a plan of none.
 func TestMakeErrors(t *testing.T) {
 	bad := lan()
@@ -169,7 +234,7 @@ func TestMakeErrors(t *testing.T) {
 		{"unknown NIC", vm(nic(1, "a", "eth0"), nic(2, "b", "eth9")), wordless, lan(), `VM "web": interface "b": no such NIC`},
 		{"wrong device", vm(nic(1, "a", "eth0"), nic(2, "b", "eth0")), wordless, bad, `VM "web": interface "b": wrong MAC`},
 		{"no device", vm(nic(1, "a", "eth0"), nic(2, "", "eth0")), wordless, lan(), `VM "web": interface 2: nft cannot write the device name ""`},
-		{"no facts", vm(nic(1, "a", "eth1")), `parents = ["eth1"]`, lan(), `VM "web": interface "a": no facts`},
+		{"no facts", vm(nic(1, "a", "eth1")), `parents = ["eth1"]`, lan(), `VM "web": interface "a": policy "default" has words to resolve: no facts`},
 		{"deny word that stands for nothing", vm(nic(1, "a", "eth0")), "parents = [\"eth0\"]\n[policy.default]\ndeny = [\"gateway\"]\n", lan(),
 			`VM "web": interface "a": policy "default": deny "gateway" stands for nothing`},
 		{"no UUID", &domain.Domain{Name: "web", Direct: []domain.Interface{nic(1, "a", "eth0")}}, wordless, lan(), "no <uuid>"},

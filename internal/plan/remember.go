@@ -5,13 +5,14 @@ import "macvtap-filter/internal/facts"
 // Remember gives a network that is asked only once for the names and the facts of a
 // parent, for plans of many VMs at one time.
 func Remember(n Network) Network {
-	return &memory{Network: n, names: map[string][]string{}, facts: map[string]facts.Facts{}}
+	return &memory{Network: n, names: map[string][]string{}, facts: map[string]facts.Facts{}, asked: map[string]facts.Facts{}}
 }
 
 type memory struct {
 	Network
 	names map[string][]string
 	facts map[string]facts.Facts
+	asked map[string]facts.Facts
 }
 
 // Names asks once for a parent.
@@ -22,6 +23,11 @@ func (m *memory) Names(parent string) ([]string, error) {
 // Facts asks once for a parent.
 func (m *memory) Facts(parent string) (facts.Facts, error) {
 	return once(m.facts, parent, m.Network.Facts)
+}
+
+// Ask asks once for a parent.
+func (m *memory) Ask(parent string) (facts.Facts, error) {
+	return once(m.asked, parent, m.Network.Ask)
 }
 
 // once gives what is known, or asks; what fails is asked again.

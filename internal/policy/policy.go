@@ -81,14 +81,6 @@ func distinct(all []net.HardwareAddr) []net.HardwareAddr {
 	return slices.CompactFunc(all, func(a, b net.HardwareAddr) bool { return bytes.Equal(a, b) })
 }
 
-// NeedsFacts reports whether a policy has words, so that Resolve looks at the
-// facts.
-func NeedsFacts(p config.Policy) bool {
-	isWord := func(e config.Entry) bool { return e.Word != "" }
-	return slices.ContainsFunc(p.Deny, isWord) || slices.ContainsFunc(p.Allow, isWord) ||
-		p.Isolate && len(p.GatewayMACs) == 0
-}
-
 // Resolve gives the policy its addresses. An allow word that stands for nothing
 // allows nothing, and is warned about; a deny word that stands for nothing is an
 // error: to deny nothing where something was meant would open the LAN.

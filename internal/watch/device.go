@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"macvtap-filter/internal/domain"
@@ -29,6 +30,7 @@ type device struct {
 	want    *ruleset.Table // that, until it was seen to stand; it is large
 	keep    bool           // the table that stands, if any, is to stay until want does
 	failed  bool           // no rules could be made, for want of facts or by the configuration
+	blind   bool           // its rules were made without facts
 	open    bool           // it is on no configured parent, and let through the guard
 	culprit string         // who touched it
 	told    time.Time      // when it was last logged that its rules are back
@@ -103,7 +105,7 @@ func (w *watcher) see(l *look) error {
 	}
 	if l.facts {
 		w.seeFacts()
-		w.replan(func(d *device) bool { return d.failed })
+		w.replan(func(d *device) bool { return d.failed || d.blind })
 	}
 	return nil
 }
@@ -140,6 +142,9 @@ func (w *watcher) seeFacts() {
 			continue
 		}
 		w.well(parent)
+		if len(now.GatewayMACs) == 0 && slices.Equal(now.Gateway, known.Gateway) {
+			now.GatewayMACs = known.GatewayMACs // an idle host forgets them; they have not moved for that
+		}
 		if !known.Equal(now) {
 			w.facts = map[string]facts.Facts{}
 			w.replan(func(*device) bool { return true })
@@ -160,7 +165,14 @@ func (n network) Facts(parent string) (facts.Facts, error) {
 	if f, ok := n.facts[parent]; ok {
 		return f, nil
 	}
-	f, err := n.Live.Facts(parent)
+	return n.keep(parent, n.Live.Facts)
+}
+
+// Ask has the gateways asked, and does not wait: the kernel tells when they answer.
+func (n network) Ask(parent string) (facts.Facts, error) { return n.keep(parent, n.Live.Ask) }
+
+func (n network) keep(parent string, read func(string) (facts.Facts, error)) (facts.Facts, error) {
+	f, err := read(parent)
 	if err == nil {
 		n.facts[parent] = f
 	}
@@ -246,7 +258,7 @@ func bound(ctx context.Context, d *device) bool {
 func (w *watcher) want(ctx context.Context, d *device, owner *domain.Domain, standing map[string]kernel.Standing) {
 	live := network{plan.Live{Host: w.host, Running: true, Guard: w.guard != nil}, w.facts}
 	made, err := plan.Make(owner, w.config, live)
-	d.failed = err != nil
+	d.failed, d.blind = err != nil, made.Blind
 	if err == nil {
 		for _, warning := range made.Warnings {
 			w.say(slog.LevelWarn, warning.Text, warning.Text, d.fields(journal.Advice))

@@ -91,11 +91,23 @@ func (w *watcher) noteNetwork(e host.Event) {
 	switch {
 	case e.Lost:
 		w.look.devices, w.look.tables, w.look.facts = true, true, true
-	case e.Facts:
+	case e.Facts || e.Neighbour.IsValid() && w.mayRoute(e):
 		w.look.facts = true
+	case e.Neighbour.IsValid():
 	default:
 		w.look.index(e.Index)
 	}
+}
+
+// mayRoute reports whether a neighbour that changed is a router of a parent, or may be
+// the same router by another address. Others come and go all the time.
+func (w *watcher) mayRoute(e host.Event) bool {
+	for _, f := range w.facts {
+		if slices.Contains(f.Gateway, e.Neighbour) {
+			return true
+		}
+	}
+	return e.Router
 }
 
 // noteRules notes the devices whose tables somebody touched.
