@@ -82,7 +82,7 @@ func (m *maker) ipv4() []byte {
 	h = append(append(h, m.addr(peers4)...), m.addr(peers4)...)
 	if m.IntN(10) == 0 {
 		h[0] = 0x46
-		h = append(h, pick(m, []byte{1, 1, 1, 0}, []byte{131, 3, 4, 0})...)
+		h = append(h, pick(m, []byte{1, 1, 1, 0}, []byte{131, 3, 4, 0}, []byte{0x94, 4, 0, 0})...)
 	}
 	if m.IntN(8) == 0 {
 		binary.BigEndian.PutUint16(h[6:], pick[uint16](m, 0x2000, 0x2005, 0x0005, 0x4000, 0x1fff, 0x8000))

@@ -60,6 +60,8 @@ func table(t *testing.T, policy string) ruleset.Table {
 		DNS:       []netip.Addr{netip.MustParseAddr("192.168.2.53"), netip.MustParseAddr("2001:db8:2::53")},
 		Broadcast: []netip.Addr{netip.MustParseAddr("192.168.2.255"), netip.MustParseAddr("255.255.255.255")},
 		OnLink:    []netip.Prefix{netip.MustParsePrefix("192.168.2.0/24"), netip.MustParsePrefix("2001:db8:2::/64")},
+
+		GatewayMACs: []facts.MAC{{2, 0, 0, 0, 2, 1}},
 	}
 	d := &domain.Domain{Name: "web-1", Direct: []domain.Interface{{Number: 1, Target: "macvtap0", Parent: "enp88s0", MAC: vmMAC}}}
 	d.Complete()
