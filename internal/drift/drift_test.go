@@ -135,3 +135,23 @@ func TestGuard(t *testing.T) {
 		}
 	}
 }
+
+// What rules learned, and what of it somebody took out, is no finding.
+func TestLearnedIsNoFinding(t *testing.T) {
+	holds := func(macs ...byte) ruleset.Table {
+		s := ruleset.Set{Name: "routers", Key: []ruleset.Type{ruleset.TypeEtherAddr}, Dynamic: 64}
+		for _, m := range macs {
+			mac := [][]byte{{2, 0, 0, 0, 0, m}}
+			s.Elements = append(s.Elements, ruleset.Element{From: mac, To: mac})
+		}
+		made := table("macvtap0", web, "web")
+		made.Sets = []ruleset.Set{s}
+		return made
+	}
+	there := func(string) bool { return true }
+	for _, stands := range []ruleset.Table{holds(1), holds(1, 2), holds(2), holds()} {
+		if found := Find([]VM{running("web", web, holds(1))}, holding(stands), there); len(found) > 0 {
+			t.Errorf("%v of\n%s", found, stands)
+		}
+	}
+}
