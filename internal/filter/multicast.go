@@ -35,13 +35,22 @@ func (b *builder) groupsAllowed(f family) []netipx.IPRange {
 	if b.policy.PassMulticast {
 		return []netipx.IPRange{netipx.RangeOfPrefix(f.multicast)}
 	}
-	var all, out netipx.IPSetBuilder
+	groups := netipx.RangeOfPrefix(f.multicast)
+	var out []netipx.IPRange
 	for _, r := range b.allowedRanges(f) {
-		all.AddRange(r)
+		if !r.Overlaps(groups) {
+			continue
+		}
+		from, to := r.From(), r.To()
+		if from.Less(groups.From()) {
+			from = groups.From()
+		}
+		if groups.To().Less(to) {
+			to = groups.To()
+		}
+		out = append(out, netipx.IPRangeFrom(from, to))
 	}
-	out.AddPrefix(f.multicast)
-	out.Intersect(built(&all))
-	return built(&out).Ranges()
+	return out
 }
 
 // groupReports lets the VM tell switches and routers that it listens to groups that are
