@@ -144,18 +144,44 @@ func (p Policy) cutsOff(routers []netip.Addr) bool {
 	})
 }
 
-// halfKnown warns where "onlink" names the LAN's IPv4 prefixes alone: its public
-// IPv6 addresses, if it has any, are open then.
+// halfKnown warns where "onlink" names no public IPv6 prefix of the LAN's, or one that is
+// only likely: its public IPv6 addresses, if it has any, are open then.
 func halfKnown(p config.Policy, f facts.Facts) string {
 	onlink := slices.ContainsFunc(p.Deny, func(e config.Entry) bool { return e.Word == config.OnLink })
-	known := slices.ContainsFunc(f.OnLink, func(p netip.Prefix) bool { return p.Addr().Is6() })
-	global := slices.ContainsFunc(p.Deny, func(e config.Entry) bool {
-		return e.Word == "" && e.Range.From().IsGlobalUnicast() && e.Range.From().Is6() && !e.Range.From().IsPrivate()
+	written := slices.ContainsFunc(p.Deny, func(e config.Entry) bool {
+		return e.Word == "" && e.Range.Overlaps(netipx.RangeOfPrefix(publicIPv6))
 	})
-	if !onlink || known || global || p.DropIPv6 {
+	if !onlink || written || p.DropIPv6 {
 		return ""
 	}
-	return fmt.Sprintf("policy %q: deny \"onlink\" holds no IPv6 prefix: the host has no IPv6 address on %q to read one from; if the LAN has public IPv6 addresses, write their prefix into deny, and if not, ipv6 = \"drop\"", p.Name, f.Parent)
+	var likely *netip.Prefix
+	for _, known := range f.OnLink {
+		switch {
+		case !publicIPv6.Contains(known.Addr()):
+		case link(known) == known:
+			return ""
+		default:
+			likely = &known
+		}
+	}
+	if likely != nil {
+		return fmt.Sprintf("policy %q: deny \"onlink\" takes %s for the LAN's, since all that the host has of public IPv6 on %q is %s; if the LAN's prefix is another, write it into deny", p.Name, link(*likely), f.Parent, likely)
+	}
+	return fmt.Sprintf("policy %q: deny \"onlink\" holds no public IPv6 prefix: the host has no public IPv6 address on %q to read one from; if the LAN has public IPv6 addresses, write their prefix into deny, and if not, ipv6 = \"drop\"", p.Name, f.Parent)
+}
+
+// publicIPv6 is all that is given out of global unicast addresses (RFC 4291, 2.4, and
+// IANA's registry): ULAs, for one, say nothing of the public ones beside them.
+var publicIPv6 = netip.MustParsePrefix("2000::/3")
+
+// link gives the prefix of the link that a prefix of the host's is on: DHCPv6 gives
+// addresses without one (RFC 8415, 18.2.10.1), and then it is the usual one, what is left
+// of the address without an interface identifier (RFC 4291, 2.5.4).
+func link(p netip.Prefix) netip.Prefix {
+	if p.Addr().Is6() && p.IsSingleIP() {
+		return netip.PrefixFrom(p.Addr(), 64).Masked()
+	}
+	return p
 }
 
 // linkLocal warns where the LAN is denied by its IPv4 addresses and open by those that
@@ -250,7 +276,7 @@ func expand(e config.Entry, f facts.Facts) []netipx.IPRange {
 	case config.OnLink:
 		var out []netipx.IPRange
 		for _, p := range f.OnLink {
-			out = append(out, netipx.RangeOfPrefix(p))
+			out = append(out, netipx.RangeOfPrefix(link(p)))
 		}
 		return out
 	}
