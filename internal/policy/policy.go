@@ -158,14 +158,14 @@ func halfKnown(p config.Policy, f facts.Facts) string {
 	for _, known := range f.OnLink {
 		switch {
 		case !publicIPv6.Contains(known.Addr()):
-		case link(known) == known:
+		case facts.Link(known) == known:
 			return ""
 		default:
 			likely = &known
 		}
 	}
 	if likely != nil {
-		return fmt.Sprintf("policy %q: deny \"onlink\" takes %s for the LAN's, since all that the host has of public IPv6 on %q is %s; if the LAN's prefix is another, write it into deny", p.Name, link(*likely), f.Parent, likely)
+		return fmt.Sprintf("policy %q: deny \"onlink\" takes %s for the LAN's, since all that the host has of public IPv6 on %q is %s; if the LAN's prefix is another, write it into deny", p.Name, facts.Link(*likely), f.Parent, likely)
 	}
 	return fmt.Sprintf("policy %q: deny \"onlink\" holds no public IPv6 prefix: the host has no public IPv6 address on %q to read one from; if the LAN has public IPv6 addresses, write their prefix into deny, and if not, ipv6 = \"drop\"", p.Name, f.Parent)
 }
@@ -173,16 +173,6 @@ func halfKnown(p config.Policy, f facts.Facts) string {
 // publicIPv6 is all that is given out of global unicast addresses (RFC 4291, 2.4, and
 // IANA's registry): ULAs, for one, say nothing of the public ones beside them.
 var publicIPv6 = netip.MustParsePrefix("2000::/3")
-
-// link gives the prefix of the link that a prefix of the host's is on: DHCPv6 gives
-// addresses without one (RFC 8415, 18.2.10.1), and then it is the usual one, what is left
-// of the address without an interface identifier (RFC 4291, 2.5.4).
-func link(p netip.Prefix) netip.Prefix {
-	if p.Addr().Is6() && p.IsSingleIP() {
-		return netip.PrefixFrom(p.Addr(), 64).Masked()
-	}
-	return p
-}
 
 // linkLocal warns where the LAN is denied by its IPv4 addresses and open by those that
 // each of its hosts has of IPv6.
@@ -276,7 +266,7 @@ func expand(e config.Entry, f facts.Facts) []netipx.IPRange {
 	case config.OnLink:
 		var out []netipx.IPRange
 		for _, p := range f.OnLink {
-			out = append(out, netipx.RangeOfPrefix(link(p)))
+			out = append(out, netipx.RangeOfPrefix(facts.Link(p)))
 		}
 		return out
 	}
