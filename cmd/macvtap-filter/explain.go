@@ -49,13 +49,16 @@ whose rules; without any, those of a VM that no [[vm]] section names:
   --facts FILE     what "macvtap-filter facts PARENT" printed on the host
 
 the frame, in words:
-  --to ADDRESS     where it goes; with --in, default 198.51.100.7 or 2001:db8:100::7
+  --to ADDRESS     where it goes; with --in, default the first of the VM's addresses in
+                   the configuration, or else 198.51.100.7 or 2001:db8:100::7
   --from ADDRESS   where it comes from; with --out, the same default
   --tcp PORT, --udp PORT, --icmp, --arp (a request for --to)
   --from-port PORT default 40000; without --tcp or --udp it has no effect
   --vlan ID        with a VLAN tag
   --to-mac MAC, --from-mac MAC
-                   where --to is a group, and with --arp, --to-mac is the group's
+                   default the VM's in its XML, and at the other end the gateway's
+                   where the address is the gateway's or beyond the link, else that of
+                   some host; where --to is a group, and with --arp, the group's
 or as it was captured, from the destination MAC address on:
   --hex DIGITS
   --pcap FILE      every frame of a file as tcpdump writes one
@@ -126,15 +129,16 @@ func explain(ctx context.Context, std streams, o options, args []string) error {
 	if err != nil {
 		return err
 	}
+	network = plan.Remember(network)
 	made, err := plan.Make(d, c, network)
 	if err != nil {
 		return badInput(err)
 	}
-	table, mac, err := q.table(d, made)
+	table, i, err := q.table(d, made)
 	if err != nil {
 		return badInput(err)
 	}
-	frames, err := q.frames(mac)
+	frames, err := q.frames(endsOf(c, d, i, network))
 	if err != nil {
 		return badInput(err)
 	}
@@ -163,7 +167,7 @@ func (q question) check() error {
 	case q.pcap != "":
 		return nil
 	}
-	_, err := q.frames(anyMAC)
+	_, err := q.frames(ends{vm: anyMAC, router: anyMAC})
 	return err
 }
 
@@ -243,8 +247,8 @@ func anyParent(ctx context.Context, c *config.Config) (string, error) {
 	return nics[0].Name, nil
 }
 
-// table picks the rules of one of the VM's interfaces, and gives its MAC address.
-func (q question) table(d *domain.Domain, made plan.Plan) (ruleset.Table, net.HardwareAddr, error) {
+// table picks the rules of one of the VM's interfaces, and gives the interface.
+func (q question) table(d *domain.Domain, made plan.Plan) (ruleset.Table, domain.Interface, error) {
 	var devices []string
 	for _, i := range d.Direct {
 		for _, t := range made.Tables {
@@ -252,22 +256,22 @@ func (q question) table(d *domain.Domain, made plan.Plan) (ruleset.Table, net.Ha
 				continue
 			}
 			if i.Target == q.device {
-				return t, i.MAC, nil
+				return t, i, nil
 			}
 			devices = append(devices, i.Target)
 			if len(made.Tables) == 1 && q.device == "" {
-				return t, i.MAC, nil
+				return t, i, nil
 			}
 		}
 	}
 	if len(devices) == 0 {
-		return ruleset.Table{}, nil, fmt.Errorf("VM %q has no direct interface on a configured parent: nothing is filtered", d.Name)
+		return ruleset.Table{}, domain.Interface{}, fmt.Errorf("VM %q has no direct interface on a configured parent: nothing is filtered", d.Name)
 	}
-	return ruleset.Table{}, nil, fmt.Errorf("VM %q: say --interface and one of %s", d.Name, strings.Join(devices, ", "))
+	return ruleset.Table{}, domain.Interface{}, fmt.Errorf("VM %q: say --interface and one of %s", d.Name, strings.Join(devices, ", "))
 }
 
-// frames are what is judged; mac is the VM's.
-func (q question) frames(mac net.HardwareAddr) ([][]byte, error) {
+// frames are what is judged.
+func (q question) frames(e ends) ([][]byte, error) {
 	switch {
 	case q.hex != "":
 		f, err := frame.ParseHex(q.hex)
@@ -287,7 +291,7 @@ func (q question) frames(mac net.HardwareAddr) ([][]byte, error) {
 		}
 		return frames, nil
 	}
-	d, err := q.describe(mac)
+	d, err := q.describe(e)
 	if err != nil {
 		return nil, err
 	}
@@ -295,24 +299,18 @@ func (q question) frames(mac net.HardwareAddr) ([][]byte, error) {
 	return [][]byte{f}, err
 }
 
-// Addresses that documents use (RFC 5737, RFC 3849), and a MAC address of nobody's.
-var (
-	anyIPv4 = netip.MustParseAddr("198.51.100.7")
-	anyIPv6 = netip.MustParseAddr("2001:db8:100::7")
-	anyMAC  = net.HardwareAddr{0x02, 0, 0, 0, 0, 0xfe}
-)
-
 // describe turns the words into a description.
-func (q question) describe(mac net.HardwareAddr) (frame.Description, error) {
-	d := frame.Description{SourceMAC: mac, DestinationMAC: anyMAC, ARP: q.arp, VLAN: q.vlan, SourcePort: 40000}
+func (q question) describe(e ends) (frame.Description, error) {
+	d := frame.Description{ARP: q.arp, VLAN: q.vlan, SourcePort: 40000}
 	if q.fromPort != nil {
 		d.SourcePort = *q.fromPort
 	}
-	if q.in {
-		d.SourceMAC, d.DestinationMAC = anyMAC, mac
-	}
-	if err := q.addresses(&d); err != nil {
+	if err := q.addresses(&d, e); err != nil {
 		return d, err
+	}
+	d.SourceMAC, d.DestinationMAC = e.vm, e.peerMAC(d.Destination)
+	if q.in {
+		d.SourceMAC, d.DestinationMAC = e.peerMAC(d.Source), e.vm
 	}
 	if group := frame.GroupMAC(d); group != nil {
 		d.DestinationMAC = group
@@ -334,8 +332,8 @@ func (q question) describe(mac net.HardwareAddr) (frame.Description, error) {
 }
 
 // addresses fills in both ends: the peer must be named, and the VM's own address
-// is any when it is not.
-func (q question) addresses(d *frame.Description) error {
+// is the configuration's when it is not.
+func (q question) addresses(d *frame.Description, e ends) error {
 	peer, own, flagName := q.to, q.from, "--to"
 	if q.in {
 		peer, own, flagName = q.from, q.to, "--from"
@@ -347,10 +345,7 @@ func (q question) addresses(d *frame.Description) error {
 	if err != nil {
 		return fmt.Errorf("%s: %q is no address", flagName, peer)
 	}
-	near := anyIPv4
-	if far.Is6() {
-		near = anyIPv6
-	}
+	near := e.address(far.Is6())
 	if own != "" {
 		if near, err = netip.ParseAddr(own); err != nil {
 			return fmt.Errorf("%q is no address", own)

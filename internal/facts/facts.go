@@ -34,6 +34,15 @@ func (f Facts) Equal(g Facts) bool {
 		slices.EqualFunc(f.GatewayMACs, g.GatewayMACs, func(a, b MAC) bool { return bytes.Equal(a, b) })
 }
 
+// Remember gives the facts with the gateways' MAC addresses of earlier ones, where none is
+// known now of the same gateways: an idle host forgets them, and nothing has moved.
+func (f Facts) Remember(earlier Facts) Facts {
+	if len(f.GatewayMACs) == 0 && slices.Equal(f.Gateway, earlier.Gateway) {
+		f.GatewayMACs = earlier.GatewayMACs
+	}
+	return f
+}
+
 // A MAC is a MAC address whose JSON is its usual text.
 type MAC net.HardwareAddr
 

@@ -98,3 +98,22 @@ func TestReadErrors(t *testing.T) {
 		})
 	}
 }
+
+// Only the MAC addresses of the very same gateways are remembered, and only where none is
+// known.
+func TestRemember(t *testing.T) {
+	one, two := []netip.Addr{netip.MustParseAddr("192.168.2.1")}, []netip.Addr{netip.MustParseAddr("192.168.2.2")}
+	a, b := []MAC{{2, 0, 0, 0, 0, 1}}, []MAC{{2, 0, 0, 0, 0, 2}}
+	for _, test := range []struct {
+		name               string
+		now, earlier, want Facts
+	}{
+		{"forgotten", Facts{Gateway: one}, Facts{Gateway: one, GatewayMACs: a}, Facts{Gateway: one, GatewayMACs: a}},
+		{"moved", Facts{Gateway: one, GatewayMACs: b}, Facts{Gateway: one, GatewayMACs: a}, Facts{Gateway: one, GatewayMACs: b}},
+		{"another gateway", Facts{Gateway: two}, Facts{Gateway: one, GatewayMACs: a}, Facts{Gateway: two}},
+	} {
+		if got := test.now.Remember(test.earlier); !got.Equal(test.want) {
+			t.Errorf("%s: %+v, want %+v", test.name, got, test.want)
+		}
+	}
+}

@@ -191,25 +191,25 @@ func (p *planner) warn(i domain.Interface, text string) {
 	p.plan.Warnings = append(p.plan.Warnings, Warning{i.Target, fmt.Sprintf("VM %q: %s: %s", p.domain.Name, i, text)})
 }
 
-// configured gives the domain's policy: the configuration's, or the domain's own
-// choice where that is honoured.
-func (p *planner) configured() (config.Policy, error) {
-	if p.domain.UUID == domain.UnknownUUID {
-		return p.config.Default(), nil // whatever patterns there are for names
+// Configured gives a domain's policy: the configuration's, or the domain's own choice
+// where that is honoured.
+func Configured(d *domain.Domain, c *config.Config) (config.Policy, error) {
+	if d.UUID == domain.UnknownUUID {
+		return c.Default(), nil // whatever patterns there are for names
 	}
-	configured := p.config.Policy(p.domain.Name, p.domain.UUID)
-	if p.domain.Choice == nil || !p.config.HonourMetadata {
+	configured := c.Policy(d.Name, d.UUID)
+	if d.Choice == nil || !c.HonourMetadata {
 		return configured, nil
 	}
-	if err := p.domain.Choice.Err; err != nil {
+	if err := d.Choice.Err; err != nil {
 		return configured, err
 	}
-	return p.config.Choose(configured, p.domain.Choice.Policy, p.domain.Choice.Allow)
+	return c.Choose(configured, d.Choice.Policy, d.Choice.Allow)
 }
 
 // policy resolves the domain's policy on the interface's parent.
 func (p *planner) policy(i domain.Interface) (policy.Policy, error) {
-	configured, err := p.configured()
+	configured, err := Configured(p.domain, p.config)
 	if err != nil {
 		return policy.Policy{}, err
 	}

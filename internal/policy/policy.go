@@ -105,7 +105,7 @@ func Resolve(p config.Policy, f facts.Facts) (Policy, []string, error) {
 			warnings = append(warnings, w)
 		}
 	}
-	out := Policy{Name: p.Name, Deny: denied.Prefixes(), Gateways: f.Gateway, OnLink: f.OnLink, Rules: p.Rules}
+	out := Policy{Name: p.Name, Deny: denied.Prefixes(), Gateways: f.Gateway, OnLink: links(f), Rules: p.Rules}
 	if len(p.GatewayMACs) == 0 {
 		for _, mac := range f.GatewayMACs {
 			out.GatewayMACs = append(out.GatewayMACs, net.HardwareAddr(mac))
@@ -147,19 +147,35 @@ func (p Policy) cutsOff(routers []netip.Addr) bool {
 	})
 }
 
-// halfKnown warns where "onlink" names the LAN's IPv4 prefixes alone: its public
-// IPv6 addresses, if it has any, are open then.
+// halfKnown warns where "onlink" names no public IPv6 prefix of the LAN's, or one that is
+// only likely: its public IPv6 addresses, if it has any, are open then.
 func halfKnown(p config.Policy, f facts.Facts) string {
 	onlink := slices.ContainsFunc(p.Deny, func(e config.Entry) bool { return e.Word == config.OnLink })
-	known := slices.ContainsFunc(f.OnLink, func(p netip.Prefix) bool { return p.Addr().Is6() })
-	global := slices.ContainsFunc(p.Deny, func(e config.Entry) bool {
-		return e.Word == "" && e.Range.From().IsGlobalUnicast() && e.Range.From().Is6() && !e.Range.From().IsPrivate()
+	written := slices.ContainsFunc(p.Deny, func(e config.Entry) bool {
+		return e.Word == "" && e.Range.Overlaps(netipx.RangeOfPrefix(publicIPv6))
 	})
-	if !onlink || known || global || p.DropIPv6 {
+	if !onlink || written || p.DropIPv6 {
 		return ""
 	}
-	return fmt.Sprintf("policy %q: deny \"onlink\" holds no IPv6 prefix: the host has no IPv6 address on %q to read one from; if the LAN has public IPv6 addresses, write their prefix into deny, and if not, ipv6 = \"drop\"", p.Name, f.Parent)
+	var likely *netip.Prefix
+	for _, known := range f.OnLink {
+		switch {
+		case !publicIPv6.Contains(known.Addr()):
+		case facts.Link(known) == known:
+			return ""
+		default:
+			likely = &known
+		}
+	}
+	if likely != nil {
+		return fmt.Sprintf("policy %q: deny \"onlink\" takes %s for the LAN's, since all that the host has of public IPv6 on %q is %s; if the LAN's prefix is another, write it into deny", p.Name, facts.Link(*likely), f.Parent, likely)
+	}
+	return fmt.Sprintf("policy %q: deny \"onlink\" holds no public IPv6 prefix: the host has no public IPv6 address on %q to read one from; if the LAN has public IPv6 addresses, write their prefix into deny, and if not, ipv6 = \"drop\"", p.Name, f.Parent)
 }
+
+// publicIPv6 is all that is given out of global unicast addresses (RFC 4291, 2.4, and
+// IANA's registry): ULAs, for one, say nothing of the public ones beside them.
+var publicIPv6 = netip.MustParsePrefix("2000::/3")
 
 // linkLocal warns where the LAN is denied by its IPv4 addresses and open by those that
 // each of its hosts has of IPv6.
@@ -269,13 +285,22 @@ func expand(e config.Entry, f facts.Facts) []netipx.IPRange {
 	case config.Broadcast:
 		addrs = f.Broadcast
 	case config.OnLink:
-		return rangesOf(f.OnLink)
+		return rangesOf(links(f))
 	case config.Private:
 		return rangesOf(config.PrivatePrefixes)
 	}
 	var out []netipx.IPRange
 	for _, a := range addrs {
 		out = append(out, netipx.IPRangeFrom(a, a))
+	}
+	return out
+}
+
+// links gives the prefixes of the parent's link.
+func links(f facts.Facts) []netip.Prefix {
+	var out []netip.Prefix
+	for _, p := range f.OnLink {
+		out = append(out, facts.Link(p))
 	}
 	return out
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"slices"
 	"time"
 
 	"macvtap-filter/internal/domain"
@@ -142,10 +141,7 @@ func (w *watcher) seeFacts() {
 			continue
 		}
 		w.well(parent)
-		if len(now.GatewayMACs) == 0 && slices.Equal(now.Gateway, known.Gateway) {
-			now.GatewayMACs = known.GatewayMACs // an idle host forgets them; they have not moved for that
-		}
-		if !known.Equal(now) {
+		if !known.Equal(now.Remember(known)) {
 			w.facts = map[string]facts.Facts{}
 			w.replan(func(*device) bool { return true })
 			w.Log(slog.LevelInfo, fmt.Sprintf("the network of the parent %q changed: its rules follow", parent), journal.Fields{Reason: journal.Network})
