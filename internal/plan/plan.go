@@ -6,6 +6,7 @@ package plan
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"macvtap-filter/internal/config"
 	"macvtap-filter/internal/domain"
@@ -68,12 +69,26 @@ func Make(d *domain.Domain, c *config.Config, n Network) (Plan, error) {
 // running VM keeps no other from its rules. Failed has those without a plan.
 func Each(d *domain.Domain, c *config.Config, n Network) Plan {
 	p := planner{domain: d, config: c, network: n, policies: map[string]policy.Policy{}, guarded: c.Guard || n.Guarded()}
-	for _, i := range d.Direct {
-		if err := p.add(i); err != nil {
+	for n, i := range d.Direct {
+		err := twice(d.Direct[:n], i)
+		if err == nil {
+			err = p.add(i)
+		}
+		if err != nil {
 			p.plan.Failed = append(p.plan.Failed, &Error{d.Name, i, err})
 		}
 	}
 	return p.plan
+}
+
+// twice says that an interface has the device of one before it, which only the XML of a
+// VM that is shut off can say.
+func twice(before []domain.Interface, i domain.Interface) error {
+	n := slices.IndexFunc(before, func(other domain.Interface) bool { return i.Target != "" && other.Target == i.Target })
+	if n < 0 {
+		return nil
+	}
+	return fmt.Errorf("interface %d has the same device", before[n].Number)
 }
 
 // Err gives why interfaces could not be planned, joined, nil where all could.

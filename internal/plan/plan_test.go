@@ -117,6 +117,19 @@ func TestMake(t *testing.T) {
 	}
 }
 
+// Only the XML of a VM that is shut off can name one device twice.
+func TestMakeOneDeviceTwice(t *testing.T) {
+	d := vm(nic(1, "a", "eth0"), nic(3, "a", "eth0"))
+	_, err := Make(d, mustParse(t, wordless), lan())
+	if want := `VM "web": interface "a": interface 1 has the same device`; err == nil || err.Error() != want {
+		t.Errorf("error %v, want %s", err, want)
+	}
+	d.Complete()
+	if made, err := Make(d, mustParse(t, wordless), lan()); err != nil || len(made.Tables) != 2 || made.Tables[1].Name != "macvtap-filter-macvtap0" {
+		t.Errorf("once completed: %q, %v", names(made), err)
+	}
+}
+
 func TestMakeNothing(t *testing.T) {
 	for _, d := range []*domain.Domain{vm(), vm(nic(1, "b", "eth1"))} {
 		got, err := Make(d, mustParse(t, wordless), lan())
