@@ -83,6 +83,7 @@ type Rules struct {
 	PassMulticast  bool // multicast and broadcast from the VM
 	PassDHCPServer bool // DHCP and DHCPv6 server messages from the VM
 	PassTunnels    bool // IP in IP, GRE and the like, 6to4 and NAT64 addresses
+	FollowMAC      bool // the MAC address that the guest gives its device is its own
 	PassOffload    bool // frames that the host changes, at the VM's request, behind the rules
 	DropIPv6       bool // all of IPv6
 	Log            bool // dropped frames, at a limited rate

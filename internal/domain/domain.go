@@ -70,19 +70,29 @@ type Interface struct {
 	Parent string           // the NIC it sits on, <source dev>
 	MAC    net.HardwareAddr // nil when the XML has none
 
-	// Index is the device's interface index, 0 where nobody looked at it.
-	Index int
+	// Index is the device's interface index, 0 where nobody looked at it, and DeviceMAC
+	// the MAC address that it has.
+	Index     int
+	DeviceMAC net.HardwareAddr
 
 	// TrustGuest is trustGuestRxFilters='yes': the guest may change the
 	// device's MAC address.
 	TrustGuest bool
+
+	// Foreign says that libvirt did not make the device: Adopt found it.
+	Foreign bool
 }
 
 // An Other is an <interface> of another type, such as bridge or hostdev.
 type Other struct {
 	Number int
 	Type   string
-	Target string // its device, if it has one
+	Target string           // its device, if it has one
+	MAC    net.HardwareAddr // nil when the XML has none, or one that is none
+
+	// Unmanaged is managed='no': libvirt takes a device that is there, which may be a
+	// macvtap (type 'ethernet' only).
+	Unmanaged bool
 }
 
 // String names the interface as messages do: by its device, or else by its
@@ -183,7 +193,7 @@ func (d *Domain) parseInterfaces(root *etree.Element) error {
 				return err
 			}
 			if !direct {
-				d.Others = append(d.Others, Other{Number: number, Type: attribute(e, "type"), Target: i.Target})
+				d.Others = append(d.Others, d.parseOther(e, i))
 				continue
 			}
 			d.Direct = append(d.Direct, i)
@@ -216,6 +226,15 @@ func (d *Domain) parseInterface(e *etree.Element, number int) (i Interface, dire
 		return i, false, fmt.Errorf("%s: %w", i, err)
 	}
 	return i, true, nil
+}
+
+func (d *Domain) parseOther(e *etree.Element, i Interface) Other {
+	target := children(e, "target")
+	mac, _ := d.parseMAC(e)
+	return Other{
+		Number: i.Number, Type: attribute(e, "type"), Target: i.Target, MAC: mac,
+		Unmanaged: len(target) > 0 && attribute(target[0], "managed") == "no",
+	}
 }
 
 // parseMAC gives an interface's own MAC address, nil for none. What currentAddress says,

@@ -4,6 +4,7 @@
 package plan
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -24,7 +25,7 @@ type Network interface {
 	// Facts gives the facts of a parent.
 	Facts(parent string) (facts.Facts, error)
 	// Check reports what is wrong with the device of an interface, and gives
-	// the interface with its device's index and the MAC address that counts.
+	// the interface with its device's index and MAC address.
 	Check(domain.Interface) (domain.Interface, error)
 	// Beneath gives the names of the NIC that an interface's device really sits on,
 	// none where that is not known.
@@ -50,6 +51,10 @@ type Plan struct {
 type Warning struct {
 	Device string // "" when it is about no one interface
 	Text   string // names the VM and the interface
+
+	// OtherMAC is the interface, where its device's MAC address is not the one that its
+	// rules are made for.
+	OtherMAC *domain.Interface
 }
 
 func (w Warning) String() string { return w.Text }
@@ -137,12 +142,32 @@ func (p *planner) add(i domain.Interface) error {
 	if err != nil {
 		return err
 	}
-	table, err := filter.Table(p.domain, i, resolved)
+	table, err := filter.Table(p.domain, p.address(i, resolved), resolved)
 	if err != nil {
 		return err
 	}
 	p.addTable(i, table)
 	return nil
+}
+
+// address has an interface with the MAC address that counts: the XML's, whatever the device
+// has. A guest that may change the device's would otherwise choose what it may send from,
+// and be heard as any host of the LAN. The policy may say that this is wanted.
+func (p *planner) address(i domain.Interface, resolved policy.Policy) domain.Interface {
+	if i.DeviceMAC == nil || bytes.Equal(i.MAC, i.DeviceMAC) {
+		return i
+	}
+	text := fmt.Sprintf("its device has the MAC address %s, and the domain XML says %s, the only one that it may use: \"ip link set %s address %s\" mends that", i.DeviceMAC, i.MAC, i.Target, i.MAC)
+	if i.TrustGuest && resolved.FollowMAC {
+		i.MAC = i.DeviceMAC
+		return i
+	}
+	if i.TrustGuest {
+		text = fmt.Sprintf("the guest gave its device the MAC address %s (trustGuestRxFilters='yes'), and may use that of the domain XML alone, %s: to let it, write mac_changes = \"follow\" into the policy %q", i.DeviceMAC, i.MAC, resolved.Name)
+	}
+	p.warn(i, text)
+	p.plan.Warnings[len(p.plan.Warnings)-1].OtherMAC = &i
+	return i
 }
 
 // addOther plans an interface on no configured parent: nothing, but where a guard
@@ -186,7 +211,7 @@ func (p *planner) addTable(i domain.Interface, table ruleset.Table) {
 }
 
 func (p *planner) warn(i domain.Interface, text string) {
-	p.plan.Warnings = append(p.plan.Warnings, Warning{i.Target, fmt.Sprintf("VM %q: %s: %s", p.domain.Name, i, text)})
+	p.plan.Warnings = append(p.plan.Warnings, Warning{Device: i.Target, Text: fmt.Sprintf("VM %q: %s: %s", p.domain.Name, i, text)})
 }
 
 // configured gives the domain's policy: the configuration's, or the domain's own
