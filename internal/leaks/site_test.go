@@ -41,14 +41,12 @@ const (
 )
 
 // policies are those of the VMs: each denies what the other allows. A VM that
-// nobody knows has the default policy. Their rules follow a MAC address that a guest changes.
+// nobody knows has the default policy.
 const policies = `
 [policy.ten]
-mac_changes = "follow"
 deny = ["192.168.0.0/16", "10.0.0.0/8"]
 allow = ["gateway", "broadcast"]
 [policy.private]
-mac_changes = "follow"
 deny = ["192.168.0.0/16", "172.16.0.0/12"]
 allow = ["gateway", "broadcast"]
 [[vm]]
@@ -201,7 +199,7 @@ func (v vm) xml(device string) string {
 	if device != "" {
 		target = fmt.Sprintf("<target dev='%s'/>", device)
 	}
-	return fmt.Sprintf("<domain type='kvm'><name>%s</name><uuid>%s</uuid><devices><interface type='direct' trustGuestRxFilters='yes'><mac address='%s'/><source dev='%s' mode='bridge'/>%s<model type='virtio'/></interface></devices></domain>",
+	return fmt.Sprintf("<domain type='kvm'><name>%s</name><uuid>%s</uuid><devices><interface type='direct'><mac address='%s'/><source dev='%s' mode='bridge'/>%s<model type='virtio'/></interface></devices></domain>",
 		v.name, v.uuid, v.mac, parent, target)
 }
 

@@ -158,11 +158,13 @@ func (p *planner) address(i domain.Interface, resolved policy.Policy) domain.Int
 		return i
 	}
 	text := fmt.Sprintf("its device has the MAC address %s, and the domain XML says %s, the only one that it may use: \"ip link set %s address %s\" mends that", i.DeviceMAC, i.MAC, i.Target, i.MAC)
-	if i.TrustGuest && resolved.FollowMAC {
+	switch {
+	case i.TrustGuest && resolved.FollowMAC:
 		i.MAC = i.DeviceMAC
 		return i
-	}
-	if i.TrustGuest {
+	case p.domain.UUID == domain.UnknownUUID:
+		text = fmt.Sprintf("its device has the MAC address %s by now, and may use the first one that was seen alone, %s", i.DeviceMAC, i.MAC)
+	case i.TrustGuest:
 		text = fmt.Sprintf("the guest gave its device the MAC address %s (trustGuestRxFilters='yes'), and may use that of the domain XML alone, %s: to let it, write mac_changes = \"follow\" into the policy %q", i.DeviceMAC, i.MAC, resolved.Name)
 	}
 	p.warn(i, text)
