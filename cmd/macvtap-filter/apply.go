@@ -29,6 +29,7 @@ func apply(ctx context.Context, std streams, o options, args []string) error {
 	if err != nil {
 		return badInput(err)
 	}
+	warnConfig(std, c)
 	client, err := libvirt.Dial(ctx)
 	if err != nil {
 		return err
@@ -61,6 +62,13 @@ func apply(ctx context.Context, std streams, o options, args []string) error {
 		return errTold
 	}
 	return nil
+}
+
+// warnConfig tells what the configuration says and hardly means.
+func warnConfig(std streams, c *config.Config) {
+	for _, w := range c.Warnings {
+		warningf(std, "%s", w)
+	}
 }
 
 // An applier programs VMs' rules.

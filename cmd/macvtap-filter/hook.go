@@ -186,6 +186,9 @@ func (h *hookCall) protect(ctx context.Context, running bool) error {
 		leftovers = removeNamed(ctx, d, made)
 	}
 	unlock() // others wait; the log can too
+	for _, w := range c.Warnings {
+		h.log(slog.LevelWarn, w, h.fields("", journal.Advice))
+	}
 	for _, w := range made.Warnings {
 		h.log(slog.LevelWarn, w.Text, h.fields(w.Device, journal.Advice))
 	}

@@ -34,6 +34,7 @@ func render(ctx context.Context, std streams, o options, args []string) error {
 	if err != nil {
 		return badInput(err)
 	}
+	warnConfig(std, c)
 	network, err := renderNetwork(ctx, o)
 	if err != nil {
 		return err

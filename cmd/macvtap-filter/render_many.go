@@ -37,6 +37,9 @@ func renderMany(ctx context.Context, std streams, o options, args []string) erro
 		found.addError(err)
 		return badInput(errors.Join(err, found.report(o.codeQuality)))
 	}
+	for _, w := range c.Warnings {
+		found.addLine(minor, w)
+	}
 	network, err := renderNetwork(ctx, o)
 	if err != nil {
 		return err

@@ -58,6 +58,9 @@ type Config struct {
 	// Listen is where watch has its figures read.
 	Listen Listen
 
+	// Warnings are what is right and hardly meant, each with its line.
+	Warnings []string
+
 	policies map[string]Policy
 	vms      []vm
 }
@@ -98,9 +101,14 @@ type Rules struct {
 }
 
 type vm struct {
+	match
+	policy    string
+	addresses []netip.Addr
+}
+
+// A match says which VMs a section is for.
+type match struct {
 	name, uuid string // one of the two
-	policy     string
-	addresses  []netip.Addr
 }
 
 // Load reads and checks a configuration file. An error begins with the file's
@@ -151,6 +159,7 @@ func Parse(file string, text []byte) (*Config, error) {
 	if err := check.first(); err != nil {
 		return nil, err
 	}
+	c.Warnings = c.warn(check, raw)
 	return c, nil
 }
 
@@ -159,6 +168,7 @@ func Parse(file string, text []byte) (*Config, error) {
 func (c *Config) Policy(name, uuid string) Policy {
 	for _, v := range c.vms {
 		byName, _ := path.Match(v.name, name) // the pattern was checked
+		byName = byName || v.name == name     // a name may look like a glob that it does not match
 		if v.name != "" && byName || v.uuid != "" && v.uuid == strings.ToLower(uuid) {
 			p := c.policies[v.policy]
 			p.Addresses = v.addresses

@@ -55,7 +55,8 @@ func (l Live) nic(parent string) (host.NIC, error) {
 	return nic, err
 }
 
-// Check holds the interface against the kernel.
+// Check holds the interface against the kernel. libvirt's XML of a VM that runs has a MAC
+// address; for one written by hand without, the device's is at hand.
 func (l Live) Check(i domain.Interface) (domain.Interface, error) {
 	parent, err := l.nic(i.Parent)
 	if err != nil {
@@ -66,6 +67,9 @@ func (l Live) Check(i domain.Interface) (domain.Interface, error) {
 		return i, err
 	}
 	i.Index, i.DeviceMAC = device.Index, device.MAC
+	if i.MAC == nil {
+		i.MAC = device.MAC
+	}
 	return i, nil
 }
 
