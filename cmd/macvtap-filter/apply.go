@@ -29,6 +29,7 @@ func apply(ctx context.Context, std streams, o options, args []string) error {
 	if err != nil {
 		return badInput(err)
 	}
+	warnConfig(std, c)
 	client, err := libvirt.Dial(ctx)
 	if err != nil {
 		return err
@@ -61,6 +62,13 @@ func apply(ctx context.Context, std streams, o options, args []string) error {
 		return errTold
 	}
 	return nil
+}
+
+// warnConfig tells what the configuration says and hardly means.
+func warnConfig(std streams, c *config.Config) {
+	for _, w := range c.Warnings {
+		warningf(std, "%s", w)
+	}
 }
 
 // An applier programs VMs' rules.
@@ -154,7 +162,11 @@ func liveDomain(ctx context.Context, client *libvirt.Client, name string) (*doma
 	if err != nil {
 		return nil, err
 	}
-	return parseNamed(name, strings.NewReader(xml))
+	d, err := parseNamed(name, strings.NewReader(xml))
+	if err != nil {
+		return nil, err
+	}
+	return d, adopt(ctx, d)
 }
 
 // planned plans what should stand for a running VM, and has something done with it
@@ -175,10 +187,36 @@ func planned(ctx context.Context, c *config.Config, client *libvirt.Client, name
 	}
 	defer unlock()
 	made, err := planLive(ctx, d, c, true)
+	if err == nil {
+		err = spare(ctx, d, &made)
+	}
 	if err != nil {
 		return err
 	}
 	return errors.Join(do(ctx, d, made, keeping(made, ownedBefore(stood, d))), made.Err())
+}
+
+// spare takes out of a running VM's plan what is another VM's by now. A device whose MAC
+// address is not the domain XML's may have been made since that was read, for a VM whose
+// hook has programmed it.
+func spare(ctx context.Context, d *domain.Domain, made *plan.Plan) error {
+	for _, w := range made.Warnings {
+		if w.OtherMAC == nil {
+			continue
+		}
+		i := *w.OtherMAC
+		name := ruleset.TableName(i.Target)
+		held, err := kernel.Read(ctx, name)
+		if err != nil {
+			return fmt.Errorf("VM %q: %w", d.Name, err)
+		}
+		if len(held) == 0 || !filter.OfAnother(held[0].Table, i.Index, d.UUID) {
+			continue
+		}
+		made.Tables = slices.DeleteFunc(made.Tables, func(t ruleset.Table) bool { return t.Name == name })
+		made.Failed = append(made.Failed, &plan.Error{VM: d.Name, Interface: i, Err: fmt.Errorf("its device has the MAC address %s, not %s, and the rules of the VM %q", i.DeviceMAC, i.MAC, filter.ParseOwner(held[0].Comment).Name)})
+	}
+	return nil
 }
 
 // settle has a running VM's rules stand, those that do already and others in place of

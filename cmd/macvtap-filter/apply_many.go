@@ -102,6 +102,9 @@ func (a *applier) settle(ctx context.Context, domains []*domain.Domain, stood []
 	var whole []*domain.Domain // of the others all that stands stays
 	for _, d := range domains {
 		made := plan.Each(d, a.config, network)
+		if err := spare(ctx, d, &made); err != nil {
+			return nil, nil, err
+		}
 		vms = append(vms, plannedVM{d, made})
 		tables = append(tables, made.Tables...)
 		failures = append(failures, apart(made.Err())...)

@@ -70,6 +70,9 @@ func checkConfig(ctx context.Context, r *report, o options) (*config.Config, err
 		return nil, err
 	}
 	r.ok("configuration: %s", c.File)
+	for _, w := range c.Warnings {
+		r.warn("configuration: %s", w)
+	}
 	h, err := host.Open(ctx)
 	if err != nil {
 		r.fail("parents: %v", err)

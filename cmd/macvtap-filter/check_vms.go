@@ -4,13 +4,13 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 
 	"macvtap-filter/internal/config"
 	"macvtap-filter/internal/domain"
 	"macvtap-filter/internal/host"
 	"macvtap-filter/internal/kernel"
 	"macvtap-filter/internal/libvirt"
+	"macvtap-filter/internal/plan"
 )
 
 // checkLibvirt looks at the daemon and, where there is a configuration, at what its
@@ -36,11 +36,8 @@ func checkLibvirt(ctx context.Context, r *report, c *config.Config) {
 	defer h.Close()
 	for _, name := range names {
 		var d *domain.Domain
-		err := anew(ctx, func(ctx context.Context) error {
-			xml, err := client.LiveXML(ctx, name)
-			if err == nil {
-				d, err = parseNamed(name, strings.NewReader(xml))
-			}
+		err := anew(ctx, func(ctx context.Context) (err error) {
+			d, err = liveDomain(ctx, client, name)
 			return err
 		})
 		if err != nil {
@@ -63,9 +60,29 @@ func checkDirect(r *report, c *config.Config, h *host.Host, d *domain.Domain) {
 			r.warn("VM %q: %s: %v", d.Name, i, err)
 		case !c.GuardsParent(append(nic.Names, i.Parent)...):
 			r.warn("VM %q: %s is not protected: its NIC %q is none of the parents; if it should be one, add %q to parents in %s and run \"macvtap-filter apply --all\"", d.Name, i, i.Parent, i.Parent, c.File)
-		case i.TrustGuest:
-			r.ok("VM %q: %s: trustGuestRxFilters='yes' lets the guest change its MAC address; the rules follow while watch runs", d.Name, i)
+		default:
+			checkAddress(r, c, h, d, i)
 		}
+	}
+}
+
+// checkAddress looks at the MAC address of a direct interface's device.
+func checkAddress(r *report, c *config.Config, h *host.Host, d *domain.Domain, i domain.Interface) {
+	one := *d
+	one.Direct = []domain.Interface{i}
+	made := plan.Each(&one, c, plan.Live{Host: h, Running: true})
+	for _, w := range made.Warnings {
+		if w.OtherMAC != nil {
+			r.warn("%s", w)
+			return
+		}
+	}
+	switch {
+	case !i.TrustGuest:
+	case c.Policy(d.Name, d.UUID).FollowMAC:
+		r.ok("VM %q: %s: trustGuestRxFilters='yes' lets the guest change its MAC address; the rules follow while watch runs", d.Name, i)
+	default:
+		r.ok("VM %q: %s: trustGuestRxFilters='yes' lets the guest change its device's MAC address; the rules stay with the domain XML's, %s", d.Name, i, i.MAC)
 	}
 }
 
@@ -74,7 +91,7 @@ func checkOthers(r *report, h *host.Host, d *domain.Domain) {
 	for _, i := range d.Others {
 		switch {
 		case i.Type == "ethernet" && isMacvtap(h, i.Target):
-			r.warn("VM %q: interface %d is not protected: its device %q is a macvtap that libvirt did not make; make it an <interface type='direct'>", d.Name, i.Number, i.Target)
+			r.warn("VM %q: interface %d is not protected: its device %q is a macvtap on a NIC of another network namespace", d.Name, i.Number, i.Target)
 		case i.Type == "hostdev" || i.Type == "vdpa":
 			r.warn("VM %q: interface %d is not protected: of type '%s', its frames pass no rules of the host; filter them on the switch, or in the NIC", d.Name, i.Number, i.Type)
 		default:

@@ -120,13 +120,14 @@ func explain(ctx context.Context, std streams, o options, args []string) error {
 	if err != nil {
 		return err
 	}
-	for _, note := range d.Complete() {
-		if q.xml != "" {
-			notef(std, "%s", note)
-		}
+	if q.xml == "" {
+		d.Complete() // what is filled in matters to nobody
 	}
 	network, err := renderNetwork(ctx, o)
 	if err != nil {
+		return err
+	}
+	if err := assume(ctx, std, d, c, network); err != nil {
 		return err
 	}
 	network = plan.Remember(network)
@@ -206,11 +207,7 @@ func (q question) domain(ctx context.Context, c *config.Config) (*domain.Domain,
 			return nil, err
 		}
 		defer client.Close()
-		xml, err := client.LiveXML(ctx, q.vm)
-		if err != nil {
-			return nil, err
-		}
-		return parseNamed(q.vm, strings.NewReader(xml))
+		return liveDomain(ctx, client, q.vm)
 	case q.xml != "":
 		file, err := os.Open(q.xml)
 		if err != nil {

@@ -91,13 +91,16 @@ func fromTop(file string) string {
 
 // addError tells of an error that begins with the line of a file, as those of the
 // configuration do.
-func (f *findings) addError(err error) {
-	m := regexp.MustCompile(`(?s)^(.+?):(\d+): (.*)$`).FindStringSubmatch(err.Error())
+func (f *findings) addError(err error) { f.addLine(major, err.Error()) }
+
+// addLine tells of what begins with the line of a file.
+func (f *findings) addLine(severity, text string) {
+	m := regexp.MustCompile(`(?s)^(.+?):(\d+): (.*)$`).FindStringSubmatch(text)
 	if m == nil {
 		return
 	}
 	if line, err := strconv.Atoi(m[2]); err == nil {
-		f.add(major, m[1], line, m[3])
+		f.add(severity, m[1], line, m[3])
 	}
 }
 

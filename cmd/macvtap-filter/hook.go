@@ -150,6 +150,9 @@ func (h *hookCall) protect(ctx context.Context, running bool) error {
 	if err != nil {
 		return badInput(err)
 	}
+	if err := adopt(ctx, d); err != nil {
+		return err
+	}
 	if len(d.Direct) == 0 {
 		// It may have had interfaces before.
 		return removeLeftovers(ctx, d, running)
@@ -183,6 +186,9 @@ func (h *hookCall) protect(ctx context.Context, running bool) error {
 		leftovers = removeNamed(ctx, d, made)
 	}
 	unlock() // others wait; the log can too
+	for _, w := range c.Warnings {
+		h.log(slog.LevelWarn, w, h.fields("", journal.Advice))
+	}
 	for _, w := range made.Warnings {
 		h.log(slog.LevelWarn, w.Text, h.fields(w.Device, journal.Advice))
 	}
@@ -259,6 +265,20 @@ func parseNamed(name string, r io.Reader) (*domain.Domain, error) {
 		bad.VM = name
 	}
 	return d, err
+}
+
+// adopt has the kernel say which of a domain's interfaces are macvtap devices that libvirt
+// did not make.
+func adopt(ctx context.Context, d *domain.Domain) error {
+	if !d.Adoptable() {
+		return nil
+	}
+	h, err := host.Open(ctx)
+	if err != nil {
+		return fmt.Errorf("VM %q: %w", d.Name, err)
+	}
+	defer h.Close()
+	return d.Adopt(h.Foreign)
 }
 
 // planLive plans with what the host knows: all of a VM that starts, and of a running one

@@ -26,7 +26,7 @@ func render(ctx context.Context, std streams, o options, args []string) error {
 	if o.codeQuality != "" {
 		return badInput(errors.New("--code-quality goes with --check or --output"))
 	}
-	d, err := renderDomain(std, args)
+	d, err := renderDomain(std.in, args)
 	if err != nil {
 		return badInput(err)
 	}
@@ -34,8 +34,12 @@ func render(ctx context.Context, std streams, o options, args []string) error {
 	if err != nil {
 		return badInput(err)
 	}
+	warnConfig(std, c)
 	network, err := renderNetwork(ctx, o)
 	if err != nil {
+		return err
+	}
+	if err := assume(ctx, std, d, c, network); err != nil {
 		return err
 	}
 	made, err := plan.Make(d, c, network)
@@ -86,9 +90,8 @@ func printTables(w io.Writer, format string, tables []ruleset.Table) error {
 	return err
 }
 
-// renderDomain reads the domain, and fills in what only libvirt gives it.
-func renderDomain(std streams, args []string) (*domain.Domain, error) {
-	in := std.in
+// renderDomain reads the domain.
+func renderDomain(in io.Reader, args []string) (*domain.Domain, error) {
 	if len(args) > 1 {
 		return nil, errors.New("want one domain XML; with --check or --output, any number")
 	}
@@ -100,14 +103,44 @@ func renderDomain(std streams, args []string) (*domain.Domain, error) {
 		defer file.Close()
 		in = file
 	}
-	d, err := domain.Parse(in)
-	if err != nil {
-		return nil, err
+	return domain.Parse(in)
+}
+
+// assume fills in what only libvirt gives a domain and what only its host's kernel knows: a
+// device that libvirt is to take (managed='no') is taken for a macvtap on the first parent.
+// What is printed is then at worst more than will stand.
+func assume(ctx context.Context, std streams, d *domain.Domain, c *config.Config, network plan.Network) error {
+	unmanaged := map[string]bool{}
+	for _, o := range d.Others {
+		unmanaged[o.Target] = unmanaged[o.Target] || o.Unmanaged
 	}
+	err := d.Adopt(func(device string) (name, parent string, ok bool, err error) {
+		if !unmanaged[device] {
+			return "", "", false, nil
+		}
+		if parent, err = assumedParent(ctx, c, network); err != nil {
+			notef(std, "VM %q: whether the device %q is a macvtap, and on which NIC, only the VM's host knows: no rules are shown for it", d.Name, device)
+			return "", "", false, nil
+		}
+		notef(std, "VM %q: whether the device %q is a macvtap, and on which NIC, only the VM's host knows: taken for one on %q", d.Name, device, parent)
+		return device, parent, true, nil
+	})
 	for _, note := range d.Complete() {
 		notef(std, "%s", note)
 	}
-	return d, nil
+	return err
+}
+
+// assumedParent gives the first parent of those that facts were recorded of, or else the
+// first of all.
+func assumedParent(ctx context.Context, c *config.Config, network plan.Network) (string, error) {
+	recorded, _ := network.(plan.Recorded)
+	for _, f := range recorded {
+		if c.GuardsParent(append(f.Names, f.Parent)...) {
+			return f.Parent, nil
+		}
+	}
+	return anyParent(ctx, c)
 }
 
 // renderNetwork is the host that facts were recorded on, or else this one.

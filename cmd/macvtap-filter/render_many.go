@@ -37,12 +37,15 @@ func renderMany(ctx context.Context, std streams, o options, args []string) erro
 		found.addError(err)
 		return badInput(errors.Join(err, found.report(o.codeQuality)))
 	}
+	for _, w := range c.Warnings {
+		found.addLine(minor, w)
+	}
 	network, err := renderNetwork(ctx, o)
 	if err != nil {
 		return err
 	}
 	for _, s := range sources {
-		text, warnings, err := renderFile(std, o, c, network, s.file)
+		text, warnings, err := renderFile(ctx, std, o, c, network, s.file)
 		for _, w := range warnings {
 			found.add(minor, s.file, 1, w.Text)
 		}
@@ -80,8 +83,11 @@ func renderMany(ctx context.Context, std streams, o options, args []string) erro
 }
 
 // renderFile renders one domain XML as it is printed.
-func renderFile(std streams, o options, c *config.Config, network plan.Network, file string) (text string, warnings []plan.Warning, err error) {
-	d, err := renderDomain(std, []string{file})
+func renderFile(ctx context.Context, std streams, o options, c *config.Config, network plan.Network, file string) (text string, warnings []plan.Warning, err error) {
+	d, err := renderDomain(std.in, []string{file})
+	if err == nil {
+		err = assume(ctx, std, d, c, network)
+	}
 	if err != nil {
 		return "", nil, err
 	}

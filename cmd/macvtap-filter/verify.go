@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"macvtap-filter/internal/config"
 	"macvtap-filter/internal/drift"
@@ -84,7 +83,7 @@ type verifier struct {
 
 	vms, interfaces int // looked at
 	failed          bool
-	told            map[string]bool // failures that were told
+	told            map[string]bool // what was told
 }
 
 // look compares VMs and, with all, everything that stands; others are tables to look
@@ -152,15 +151,16 @@ func (v *verifier) look(ctx context.Context, names []string, all bool, others []
 
 // should plans what should stand for a running VM, as far as it can.
 func (v *verifier) should(ctx context.Context, name string, network plan.Network) (drift.VM, error) {
-	xml, err := v.client.LiveXML(ctx, name)
-	if err != nil {
-		return drift.VM{}, err
-	}
-	d, err := parseNamed(name, strings.NewReader(xml))
+	d, err := liveDomain(ctx, v.client, name)
 	if err != nil {
 		return drift.VM{}, err
 	}
 	made := plan.Each(d, v.config, network)
+	for _, w := range made.Warnings {
+		if w.OtherMAC != nil {
+			v.tell(w.Text, func() { warningf(v.std, "%s", w) })
+		}
+	}
 	return drift.VM{Domain: d, Tables: made.Tables}, made.Err()
 }
 
@@ -179,12 +179,17 @@ func (v *verifier) guard(ctx context.Context) ([]drift.Finding, error) {
 
 func (v *verifier) fail(err error) {
 	v.failed = true
+	v.tell(err.Error(), func() { fail(v.std, err) })
+}
+
+// tell tells something once, however often it is looked at.
+func (v *verifier) tell(text string, tell func()) {
 	if v.told == nil {
 		v.told = map[string]bool{}
 	}
-	if !v.told[err.Error()] {
-		v.told[err.Error()] = true
-		fail(v.std, err)
+	if !v.told[text] {
+		v.told[text] = true
+		tell()
 	}
 }
 

@@ -38,6 +38,29 @@ func (c checker) add(at, format string, args ...any) {
 	*c.found = append(*c.found, problem{at, fmt.Sprintf(format, args...)})
 }
 
+// all gives all problems, in the order of the file, each with its line.
+func (c checker) all() []string {
+	if len(*c.found) == 0 {
+		return nil
+	}
+	places := locate(c.text)
+	slices.SortStableFunc(*c.found, func(a, b problem) int { return places.offset(a.at) - places.offset(b.at) })
+	var out []string
+	for _, p := range *c.found {
+		out = append(out, c.told(places, p))
+	}
+	return out
+}
+
+// told gives a problem with the file's name and, where there is one, the line.
+func (c checker) told(places positions, p problem) string {
+	offset := places.offset(p.at)
+	if offset < 0 {
+		return c.file + ": " + p.text
+	}
+	return fmt.Sprintf("%s:%d: %s", c.file, 1+bytes.Count(c.text[:offset], []byte("\n")), p.text)
+}
+
 // first gives the problem that stands first in the file, nil when there is none.
 // Only then are positions looked for: a file that is right need not wait for it.
 func (c checker) first() error {
@@ -46,12 +69,7 @@ func (c checker) first() error {
 	}
 	places := locate(c.text)
 	p := slices.MinFunc(*c.found, func(a, b problem) int { return places.offset(a.at) - places.offset(b.at) })
-	offset := places.offset(p.at)
-	if offset < 0 {
-		return errors.New(c.file + ": " + p.text)
-	}
-	line := 1 + bytes.Count(c.text[:offset], []byte("\n"))
-	return fmt.Errorf("%s:%d: %s", c.file, line, p.text)
+	return errors.New(c.told(places, p))
 }
 
 // noName is what no device's name holds (Linux net/core/dev.c, dev_valid_name). A

@@ -58,6 +58,9 @@ type Config struct {
 	// Listen is where watch has its figures read.
 	Listen Listen
 
+	// Warnings are what is right and hardly meant, each with its line.
+	Warnings []string
+
 	policies map[string]Policy
 	vms      []vm
 }
@@ -83,6 +86,7 @@ type Rules struct {
 	PassMulticast  bool // multicast and broadcast from the VM
 	PassDHCPServer bool // DHCP and DHCPv6 server messages from the VM
 	PassTunnels    bool // IP in IP, GRE and the like, 6to4 and NAT64 addresses
+	FollowMAC      bool // the MAC address that the guest gives its device is its own
 	PassOffload    bool // frames that the host changes, at the VM's request, behind the rules
 	DropIPv6       bool // all of IPv6
 	Log            bool // dropped frames, at a limited rate
@@ -101,9 +105,14 @@ type Rules struct {
 }
 
 type vm struct {
+	match
+	policy    string
+	addresses []netip.Addr
+}
+
+// A match says which VMs a section is for.
+type match struct {
 	name, uuid string // one of the two
-	policy     string
-	addresses  []netip.Addr
 }
 
 // Load reads and checks a configuration file. An error begins with the file's
@@ -154,6 +163,7 @@ func Parse(file string, text []byte) (*Config, error) {
 	if err := check.first(); err != nil {
 		return nil, err
 	}
+	c.Warnings = c.warn(check, raw)
 	return c, nil
 }
 
@@ -162,6 +172,7 @@ func Parse(file string, text []byte) (*Config, error) {
 func (c *Config) Policy(name, uuid string) Policy {
 	for _, v := range c.vms {
 		byName, _ := path.Match(v.name, name) // the pattern was checked
+		byName = byName || v.name == name     // a name may look like a glob that it does not match
 		if v.name != "" && byName || v.uuid != "" && v.uuid == strings.ToLower(uuid) {
 			p := c.policies[v.policy]
 			p.Addresses = v.addresses

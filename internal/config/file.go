@@ -31,6 +31,7 @@ type filePolicy struct {
 	Serve       []string  `toml:"serve"`
 	EtherTypes  []string  `toml:"ethertypes"`
 	Spoofing    *string   `toml:"spoofing"`
+	MACChanges  *string   `toml:"mac_changes"`
 	Neighbours  *string   `toml:"neighbours"`
 	Routers     *string   `toml:"routers"`
 	Multicast   *string   `toml:"multicast"`

@@ -39,7 +39,7 @@ func TestReferenceShowsTheDefaults(t *testing.T) {
 	if diff := cmp.Diff(want.policies, got.policies, exported); diff != "" {
 		t.Errorf("the keys shown differ from the defaults (-defaults +shown):\n%s", diff)
 	}
-	if diff := cmp.Diff([]vm{{uuid: "6695eb01-f6a4-8304-79aa-97f2502e193f", policy: DefaultPolicy}}, got.vms, exported); diff != "" {
+	if diff := cmp.Diff([]vm{{match: match{uuid: "6695eb01-f6a4-8304-79aa-97f2502e193f"}, policy: DefaultPolicy}}, got.vms, exported); diff != "" {
 		t.Errorf("[[vm]]: (-want +got):\n%s", diff)
 	}
 }

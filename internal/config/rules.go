@@ -20,6 +20,7 @@ const lowestEtherType = 0x0600
 func checkRules(check checker, at string, raw filePolicy) Rules {
 	r := Rules{
 		PassSpoofing:   choice(check, at, "spoofing", raw.Spoofing, "drop", "pass"),
+		FollowMAC:      choice(check, at, "mac_changes", raw.MACChanges, "ignore", "follow"),
 		PassNeighbours: choice(check, at, "neighbours", raw.Neighbours, "filter", "pass"),
 		PassRouters:    choice(check, at, "routers", raw.Routers, "drop", "pass"),
 		PassMulticast:  choice(check, at, "multicast", raw.Multicast, "drop", "pass"),

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"maps"
 	"reflect"
 	"slices"
@@ -28,7 +29,7 @@ func (c checker) shape(at, key string, value any, t reflect.Type) {
 			if field, ok := known[k]; ok {
 				c.shape(join(at, k), join(key, written(k)), table[k], field)
 			} else {
-				c.add(join(at, k), "unknown key %s%s", join(key, written(k)), suggestion(k, known))
+				c.add(join(at, k), "unknown key %s%s", join(key, written(k)), cmp.Or(place(k, t), suggestion(k, known)))
 			}
 		}
 	case t.Kind() == reflect.Map && isTable:
@@ -50,6 +51,24 @@ func (c checker) shape(at, key string, value any, t reflect.Type) {
 	case reflect.TypeOf(value) != treeType(t):
 		c.add(at, "%s: want %s", key, describe(t, key))
 	}
+}
+
+// place says where a key belongs that is known elsewhere in the file, "" for none. What is
+// appended to a file is in its last section.
+func place(key string, here reflect.Type) string {
+	for _, p := range []struct {
+		keys  reflect.Type
+		where string
+	}{
+		{reflect.TypeFor[file](), "above the first section"},
+		{reflect.TypeFor[filePolicy](), "below [policy.NAME], as [policy." + DefaultPolicy + "]"},
+		{reflect.TypeFor[fileVM](), "below [[vm]]"},
+	} {
+		if _, known := tomlKeys(p.keys)[key]; known && p.keys != here {
+			return ": it belongs " + p.where
+		}
+	}
+	return ""
 }
 
 func join(path, key string) string {

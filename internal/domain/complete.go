@@ -13,13 +13,24 @@ const noUUID = "00000000-0000-0000-0000-000000000000"
 // administrator. It is for printing rules only: nothing runs under such names.
 func (d *Domain) Complete() []string {
 	var notes []string
+	for _, note := range d.notes {
+		notes = append(notes, fmt.Sprintf("VM %q: %s", d.Name, note))
+	}
+	d.notes = nil
 	if d.UUID == "" {
 		d.UUID = noUUID
 		notes = append(notes, fmt.Sprintf("VM %q: the XML has no <uuid>: written as %s", d.Name, noUUID))
 	}
 	free := d.freeTargets()
+	taken := map[string]bool{}
 	for n := range d.Direct {
 		i := &d.Direct[n]
+		if i.Target != "" && taken[i.Target] {
+			// libvirt forgets such names when a VM is defined, where they are its own.
+			notes = append(notes, fmt.Sprintf("VM %q: interface %d has the device %q, as one before it has: while the VM is shut off the name says nothing", d.Name, i.Number, i.Target))
+			i.Target = ""
+		}
+		taken[i.Target] = true
 		if i.Target == "" {
 			i.Target = free()
 			notes = append(notes, fmt.Sprintf("VM %q: interface %d has no device while the VM is shut off: named %s", d.Name, i.Number, i.Target))

@@ -34,6 +34,8 @@ type Domain struct {
 	// Choice is what the domain's <metadata> asks of the filter, nil for
 	// nothing. Whether it gets that is the configuration's to say.
 	Choice *Choice
+
+	notes []string // what of the XML counts for nothing, as Complete tells
 }
 
 // UnknownUUID stands for the UUID of a VM of which nothing is known but its device.
@@ -68,19 +70,29 @@ type Interface struct {
 	Parent string           // the NIC it sits on, <source dev>
 	MAC    net.HardwareAddr // nil when the XML has none
 
-	// Index is the device's interface index, 0 where nobody looked at it.
-	Index int
+	// Index is the device's interface index, 0 where nobody looked at it, and DeviceMAC
+	// the MAC address that it has.
+	Index     int
+	DeviceMAC net.HardwareAddr
 
 	// TrustGuest is trustGuestRxFilters='yes': the guest may change the
 	// device's MAC address.
 	TrustGuest bool
+
+	// Foreign says that libvirt did not make the device: Adopt found it.
+	Foreign bool
 }
 
 // An Other is an <interface> of another type, such as bridge or hostdev.
 type Other struct {
 	Number int
 	Type   string
-	Target string // its device, if it has one
+	Target string           // its device, if it has one
+	MAC    net.HardwareAddr // nil when the XML has none, or one that is none
+
+	// Unmanaged is managed='no': libvirt takes a device that is there, which may be a
+	// macvtap (type 'ethernet' only).
+	Unmanaged bool
 }
 
 // String names the interface as messages do: by its device, or else by its
@@ -115,11 +127,11 @@ func Parse(r io.Reader) (*Domain, error) {
 	if err != nil {
 		return nil, &Error{Err: err}
 	}
-	d := &Domain{Name: text(root, "name")}
-	if d.Name == "" {
+	d := &Domain{}
+	if d.Name = text(d.first(root, "name")); d.Name == "" {
 		return nil, &Error{Err: errors.New("<domain> has no <name>")}
 	}
-	if d.UUID, err = parseUUID(text(root, "uuid")); err != nil {
+	if d.UUID, err = parseUUID(text(d.first(root, "uuid"))); err != nil {
 		return nil, &Error{d.Name, err}
 	}
 	if err := d.parseInterfaces(root); err != nil {
@@ -133,7 +145,10 @@ func parseRoot(r io.Reader) (*etree.Element, error) {
 	doc := etree.NewDocument()
 	doc.ReadSettings.MaxDepth = maxDepth
 	limited := &io.LimitedReader{R: r, N: MaxSize + 1}
-	_, err := doc.ReadFrom(limited)
+	all, err := readEntities(limited, &doc.ReadSettings)
+	if err == nil {
+		_, err = doc.ReadFrom(all)
+	}
 	if limited.N <= 0 {
 		return nil, fmt.Errorf("larger than %d MiB, which no libvirt sends", MaxSize>>20)
 	}
@@ -149,7 +164,7 @@ func parseRoot(r io.Reader) (*etree.Element, error) {
 		return nil, errors.New("it has no <domain>")
 	case len(roots) > 1:
 		return nil, fmt.Errorf("%d roots, want one <domain>", len(roots))
-	case !is(roots[0], "domain"):
+	case roots[0].Tag != "domain": // in whatever namespace, as libvirt has it
 		return nil, fmt.Errorf("the root is <%s>, want <domain>", roots[0].FullTag())
 	case strayText(doc):
 		return nil, errors.New("text before or after <domain>")
@@ -169,23 +184,18 @@ func strayText(doc *etree.Document) bool {
 // parseInterfaces looks only at /domain/devices/interface: what <metadata>
 // holds is somebody else's.
 func (d *Domain) parseInterfaces(root *etree.Element) error {
-	devices := map[string]int{}
 	number := 0
 	for _, list := range children(root, "devices") {
 		for _, e := range children(list, "interface") {
 			number++
-			i, direct, err := parseInterface(e, number)
+			i, direct, err := d.parseInterface(e, number)
 			if err != nil {
 				return err
 			}
 			if !direct {
-				d.Others = append(d.Others, Other{Number: number, Type: attribute(e, "type"), Target: i.Target})
+				d.Others = append(d.Others, d.parseOther(e, i))
 				continue
 			}
-			if first := devices[i.Target]; first != 0 && i.Target != "" {
-				return fmt.Errorf("interfaces %d and %d: both have the device %q", first, number, i.Target)
-			}
-			devices[i.Target] = number
 			d.Direct = append(d.Direct, i)
 		}
 	}
@@ -195,18 +205,10 @@ func (d *Domain) parseInterfaces(root *etree.Element) error {
 // parseInterface reports whether the interface is a direct one, and reads it.
 // One of type 'network' is direct when its source names a device: so libvirt
 // writes a network of macvtap kind in a running domain's XML.
-func parseInterface(e *etree.Element, number int) (Interface, bool, error) {
-	i := Interface{Number: number}
-	source, err := only(e, "source")
-	if err != nil {
-		return i, false, fmt.Errorf("interface %d: %w", number, err)
-	}
-	target, err := only(e, "target")
-	if err != nil {
-		return i, false, fmt.Errorf("interface %d: %w", number, err)
-	}
-	i.Parent = attribute(source, "dev")
-	i.Target = attribute(target, "dev")
+func (d *Domain) parseInterface(e *etree.Element, number int) (i Interface, direct bool, err error) {
+	i = Interface{Number: number}
+	i.Parent = attribute(d.first(e, "source"), "dev")
+	i.Target = attribute(d.first(e, "target"), "dev")
 	switch attribute(e, "type") {
 	case "direct":
 	case "network":
@@ -220,28 +222,59 @@ func parseInterface(e *etree.Element, number int) (Interface, bool, error) {
 		return i, false, fmt.Errorf("%s: type='direct' without <source dev='…'>", i)
 	}
 	i.TrustGuest = attribute(e, "trustGuestRxFilters") == "yes"
-	if i.MAC, err = parseMAC(e); err != nil {
+	if i.MAC, err = d.parseMAC(e); err != nil {
 		return i, false, fmt.Errorf("%s: %w", i, err)
 	}
 	return i, true, nil
 }
 
-func parseMAC(e *etree.Element) (net.HardwareAddr, error) {
-	mac, err := only(e, "mac")
-	if err != nil || mac == nil {
-		return nil, err
+func (d *Domain) parseOther(e *etree.Element, i Interface) Other {
+	target := children(e, "target")
+	mac, _ := d.parseMAC(e)
+	return Other{
+		Number: i.Number, Type: attribute(e, "type"), Target: i.Target, MAC: mac,
+		Unmanaged: len(target) > 0 && attribute(target[0], "managed") == "no",
 	}
-	address := attribute(mac, "address")
-	hw, err := net.ParseMAC(address)
-	if err != nil || len(hw) != 6 {
-		return nil, fmt.Errorf("%q is no MAC address", address)
+}
+
+// parseMAC gives an interface's own MAC address, nil for none. What currentAddress says,
+// since libvirt 11.2, is what the guest asked for.
+func (d *Domain) parseMAC(e *etree.Element) (net.HardwareAddr, error) {
+	mac := d.first(e, "mac")
+	if mac == nil || mac.SelectAttr("address") == nil {
+		return nil, nil
 	}
-	return hw, nil
+	return ParseMAC(attribute(mac, "address"))
+}
+
+// ParseMAC reads a MAC address as libvirt does: six bytes of one or two hexadecimal
+// digits with colons between them; what follows a blank does not count (src/util/virmacaddr.c,
+// virMacAddrParse). No interface has a group's (virDomainNetDefParseXML).
+func ParseMAC(written string) (net.HardwareAddr, error) {
+	address, _, _ := strings.Cut(written, " ")
+	fields := strings.Split(address, ":")
+	mac := make(net.HardwareAddr, 6)
+	if len(fields) != len(mac) {
+		return nil, fmt.Errorf("%q is no MAC address", written)
+	}
+	for n, field := range fields {
+		b, err := hex.DecodeString(("00" + field)[len(field):])
+		if field == "" || len(field) > 2 || err != nil {
+			return nil, fmt.Errorf("%q is no MAC address", written)
+		}
+		mac[n] = b[0]
+	}
+	if mac[0]&1 != 0 {
+		return nil, fmt.Errorf("%q is a group's MAC address, which no interface has", written)
+	}
+	return mac, nil
 }
 
 // is reports whether the element has that name in no namespace, where libvirt's
 // own elements are.
-func is(e *etree.Element, tag string) bool { return e.Space == "" && e.Tag == tag }
+func is(e *etree.Element, tag string) bool {
+	return e.Tag == tag && e.Space == "" && e.NamespaceURI() == ""
+}
 
 func children(e *etree.Element, tag string) []*etree.Element {
 	var out []*etree.Element
@@ -253,32 +286,45 @@ func children(e *etree.Element, tag string) []*etree.Element {
 	return out
 }
 
-// only gives the child of that name, nil when there is none.
-func only(e *etree.Element, tag string) (*etree.Element, error) {
-	all := children(e, tag)
-	switch len(all) {
-	case 0:
-		return nil, nil
-	case 1:
-		return all[0], nil
-	}
-	return nil, fmt.Errorf("%d <%s> elements, want one", len(all), tag)
-}
-
-func text(e *etree.Element, tag string) string {
+// first gives the first child of that name, nil when there is none. That is the one that
+// libvirt reads; the others are noted.
+func (d *Domain) first(e *etree.Element, tag string) *etree.Element {
 	all := children(e, tag)
 	if len(all) == 0 {
-		return ""
+		return nil
 	}
-	return all[0].Text()
+	if len(all) > 1 {
+		d.notes = append(d.notes, fmt.Sprintf("%d <%s> elements in one <%s>: libvirt takes the first", len(all), tag, e.Tag))
+	}
+	return all[0]
 }
 
+// text gives all of an element's text, that of elements in it included, "" for no
+// element: XPath's string(), by which libvirt reads.
+func text(e *etree.Element) string {
+	if e == nil {
+		return ""
+	}
+	var out strings.Builder
+	for _, token := range e.Child {
+		switch t := token.(type) {
+		case *etree.CharData:
+			out.WriteString(t.Data)
+		case *etree.Element:
+			out.WriteString(text(t))
+		}
+	}
+	return out.String()
+}
+
+// attribute gives an attribute's value, "" for none. libvirt heeds no namespace there
+// (libxml2's xmlGetProp).
 func attribute(e *etree.Element, key string) string {
 	if e == nil {
 		return ""
 	}
 	for _, a := range e.Attr {
-		if a.Space == "" && a.Key == key {
+		if a.Key == key && a.Space != "xmlns" {
 			return a.Value
 		}
 	}
@@ -286,15 +332,31 @@ func attribute(e *etree.Element, key string) string {
 }
 
 // parseUUID gives a UUID as libvirt writes it, and "" for none. What people write
-// may have hyphens in other places or none, capital letters, and blanks around
-// (libvirt's src/util/viruuid.c, virUUIDParse).
+// may have hyphens and blanks between any two bytes or none, capital letters, and white
+// space around (libvirt's src/util/viruuid.c, virUUIDParse).
 func parseUUID(written string) (string, error) {
 	if written == "" {
 		return "", nil
 	}
-	b, err := hex.DecodeString(strings.ReplaceAll(strings.TrimSpace(written), "-", ""))
-	if err != nil || len(b) != 16 {
-		return "", fmt.Errorf("%q is no UUID", written)
+	bad := fmt.Errorf("%q is no UUID", written)
+	var b []byte
+	rest := strings.Trim(written, whiteSpace)
+	for len(b) < 16 {
+		rest = strings.TrimLeft(rest, "- ")
+		if len(rest) < 2 {
+			return "", bad
+		}
+		next, err := hex.DecodeString(rest[:2])
+		if err != nil {
+			return "", bad
+		}
+		b, rest = append(b, next...), rest[2:]
+	}
+	if rest != "" {
+		return "", bad
 	}
 	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:]), nil
 }
+
+// whiteSpace is what C's isspace takes for it.
+const whiteSpace = " \t\n\v\f\r"

@@ -40,7 +40,19 @@ func TestParseInterfaces(t *testing.T) {
 		{"guest may not", strings.Replace(direct, "'direct'", "'direct' trustGuestRxFilters='no'", 1), []Interface{parsed}},
 		{"interface of another namespace", "<q:interface xmlns:q='urn:q' type='direct'><source dev='eth0'/></q:interface>", nil},
 		{"source of another namespace besides", strings.Replace(direct, "<mac", "<q:source xmlns:q='urn:q' dev='eth9'/><mac", 1), []Interface{parsed}},
-		{"attribute of another namespace besides", strings.Replace(direct, "<source", "<source q:dev='eth9' xmlns:q='urn:q'", 1), []Interface{parsed}},
+		{"attribute of another namespace, which libvirt takes for its own", strings.Replace(direct, "<source", "<source q:dev='eth9' xmlns:q='urn:q'", 1),
+			[]Interface{{Number: 1, Target: "macvtap0", Parent: "eth9", MAC: parsed.MAC}}},
+		{"devices of another default namespace", "</devices><devices xmlns='urn:q'>" + direct, nil},
+		{"the first of two sources", strings.Replace(direct, "<target", "<source dev='eth1'/><target", 1), []Interface{parsed}},
+		{"the first of two targets", strings.Replace(direct, "</interface>", "<target dev='a'/></interface>", 1), []Interface{parsed}},
+		{"the first of two MAC addresses", strings.Replace(direct, "<source", "<mac address='52:54:00:00:00:02'/><source", 1), []Interface{parsed}},
+		{"MAC address of one-digit bytes", strings.Replace(direct, "52:54:00:00:00:01", "52:54:0:0:0:1", 1), []Interface{parsed}},
+		{"MAC address with a blank behind", strings.Replace(direct, "52:54:00:00:00:01", "52:54:00:00:00:01 x", 1), []Interface{parsed}},
+		{"MAC address in capitals", strings.Replace(direct, "52:54:00:00:00:01", "52:54:00:AA:0B:c", 1),
+			[]Interface{{Number: 1, Target: "macvtap0", Parent: "eth0", MAC: net.HardwareAddr{0x52, 0x54, 0, 0xaa, 0x0b, 0x0c}}}},
+		{"another MAC address that the guest asked for", strings.Replace(direct, "00:01'", "00:01' currentAddress='52:54:00:00:00:09'", 1), []Interface{parsed}},
+		{"MAC address that libvirt is to choose", strings.Replace(direct, " address='52:54:00:00:00:01'", "", 1), []Interface{{Number: 1, Target: "macvtap0", Parent: "eth0"}}},
+		{"one device twice", direct + direct, []Interface{parsed, {Number: 2, Target: "macvtap0", Parent: "eth0", MAC: parsed.MAC}}},
 		{"in a comment", "<!--" + direct + "-->", nil},
 		{"in CDATA", "<![CDATA[" + direct + "]]>", nil},
 		{"too deep", "<controller>" + direct + "</controller>", nil},
@@ -89,7 +101,9 @@ func TestParseNames(t *testing.T) {
 		{"blanks around", " a ", " a "},
 		{"CDATA", "<![CDATA[<a>&]]>", "<a>&"},
 		{"comment", "a<!-- x -->b", "ab"},
-		{"element", "a<b>x</b>c", "a"},
+		{"element", "a<b>x</b>c", "axc"},
+		{"processing instruction", "a<?b x?>c", "ac"},
+		{"two of them", "a</name><name>b", "a"},
 		{"shell and nft syntax", "$(x);}`\\*", "$(x);}`\\*"},
 	}
 	for _, test := range tests {
@@ -105,10 +119,12 @@ func TestParseNames(t *testing.T) {
 func TestParseUUID(t *testing.T) {
 	for xml, want := range map[string]string{
 		"": "",
-		"<uuid>6695EB01-F6A4-8304-79AA-97F2502E193F</uuid>":       "6695eb01-f6a4-8304-79aa-97f2502e193f",
-		"<uuid>6695EB01F6A4830479AA97F2502E193F</uuid>":           "6695eb01-f6a4-8304-79aa-97f2502e193f",
-		"<uuid>\n  6695eb01-f6a4-8304-79aa-97f2502e193f\n</uuid>": "6695eb01-f6a4-8304-79aa-97f2502e193f",
-		"<uuid>6695eb01f6a4-8304-79aa97f2-502e193f</uuid>":        "6695eb01-f6a4-8304-79aa-97f2502e193f",
+		"<uuid>6695EB01-F6A4-8304-79AA-97F2502E193F</uuid>":                       "6695eb01-f6a4-8304-79aa-97f2502e193f",
+		"<uuid>6695EB01F6A4830479AA97F2502E193F</uuid>":                           "6695eb01-f6a4-8304-79aa-97f2502e193f",
+		"<uuid>\n  6695eb01-f6a4-8304-79aa-97f2502e193f\n</uuid>":                 "6695eb01-f6a4-8304-79aa-97f2502e193f",
+		"<uuid>6695eb01f6a4-8304-79aa97f2-502e193f</uuid>":                        "6695eb01-f6a4-8304-79aa-97f2502e193f",
+		"<uuid>-6695 eb01--f6a4830479aa 97f2502e193f</uuid>":                      "6695eb01-f6a4-8304-79aa-97f2502e193f",
+		"<uuid>6695eb01-f6a4-<!-- -->8304-79aa-97f2502e193f</uuid><uuid>x</uuid>": "6695eb01-f6a4-8304-79aa-97f2502e193f",
 	} {
 		d, err := Parse(strings.NewReader("<domain><name>a</name>" + xml + "</domain>"))
 		if err != nil {

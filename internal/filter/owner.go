@@ -3,6 +3,7 @@ package filter
 import (
 	"strings"
 
+	"macvtap-filter/internal/domain"
 	"macvtap-filter/internal/ruleset"
 )
 
@@ -21,6 +22,13 @@ func (o Owner) Comment() string {
 // comment is compared as far as it was kept.
 func (o Owner) Is(name string) bool {
 	return o.UUID != "" && (o.UUID == strings.ToLower(name) || Owner{UUID: o.UUID, Name: name}.Comment() == o.Comment())
+}
+
+// OfAnother reports whether a table is the rules of the very device of that interface
+// index, made for another VM than that of the UUID.
+func OfAnother(t ruleset.Table, index int, uuid string) bool {
+	owner := ParseOwner(t.Comment).UUID
+	return owner != "" && owner != domain.UnknownUUID && owner != uuid && Bound(t, index)
 }
 
 // ParseOwner reads the owner from a table's comment; the UUID is "" when the

@@ -164,9 +164,9 @@ func (h *Host) Exists(name string) bool {
 }
 
 // Check holds an interface of a running domain against the kernel: its device
-// exists, is a macvtap, sits on that parent, and has the interface's MAC address.
-// The address may differ where the guest may change it and has run. Check gives
-// the device.
+// exists, is a macvtap, and sits on that parent. One that libvirt made just now has the
+// interface's MAC address, too; later somebody, or the guest, may have changed it. Check
+// gives the device.
 func (h *Host) Check(i domain.Interface, parent NIC, running bool) (Macvtap, error) {
 	if i.Target == "" {
 		return Macvtap{}, errors.New("no <target dev='…'>: libvirt has made no device for it")
@@ -186,7 +186,7 @@ func (h *Host) Check(i domain.Interface, parent NIC, running bool) (Macvtap, err
 	if (place{a.ParentIndex, a.NetNsID}) != parent.under {
 		return Macvtap{}, fmt.Errorf("device %q sits on another NIC than %q%s", i.Target, i.Parent, h.below(device))
 	}
-	if changeable := i.TrustGuest && running; !changeable && i.MAC != nil && !bytes.Equal(a.HardwareAddr, i.MAC) {
+	if changeable := running || i.TrustGuest || i.Foreign; !changeable && i.MAC != nil && !bytes.Equal(a.HardwareAddr, i.MAC) {
 		return Macvtap{}, fmt.Errorf("device %q has the MAC address %s, the domain XML says %s", i.Target, net.HardwareAddr(a.HardwareAddr), i.MAC)
 	}
 	return device, nil

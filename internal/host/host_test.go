@@ -189,6 +189,18 @@ func TestCheck(t *testing.T) {
 		t.Fatal(err)
 	}
 	otherMAC := net.HardwareAddr{0x52, 0x54, 0, 0, 0, 2}
+	err = on(t, n.Hypervisor, func(h *host.Host) error {
+		for device, is := range map[string]bool{tap.Name: true, "other": false, "nosuch0": false} {
+			name, parent, ok, err := h.Foreign(device)
+			if err != nil || ok != is || ok && (name != device || parent != n.Parent) {
+				t.Errorf("Foreign(%s): %q on %q, %t, %v", device, name, parent, ok, err)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
 	right := domain.Interface{Target: tap.Name, Parent: n.Parent, MAC: mac}
 	edit := func(f func(*domain.Interface)) domain.Interface {
 		i := right
@@ -209,9 +221,10 @@ func TestCheck(t *testing.T) {
 		{"another parent", edit(func(i *domain.Interface) { i.Parent = "other" }), false, "another NIC"},
 		{"missing parent", edit(func(i *domain.Interface) { i.Parent = "nosuch0" }), false, `no network device "nosuch0"`},
 		{"another MAC", edit(func(i *domain.Interface) { i.MAC = otherMAC }), false, otherMAC.String()},
-		{"another MAC in a running VM", edit(func(i *domain.Interface) { i.MAC = otherMAC }), true, otherMAC.String()},
+		{"another MAC that somebody set", edit(func(i *domain.Interface) { i.MAC = otherMAC }), true, ""},
 		{"another MAC that the guest chose", edit(func(i *domain.Interface) { i.MAC, i.TrustGuest = otherMAC, true }), true, ""},
-		{"another MAC before the guest could choose", edit(func(i *domain.Interface) { i.MAC, i.TrustGuest = otherMAC, true }), false, otherMAC.String()},
+		{"another MAC of a guest that is restored", edit(func(i *domain.Interface) { i.MAC, i.TrustGuest = otherMAC, true }), false, ""},
+		{"another MAC of a device that libvirt did not make", edit(func(i *domain.Interface) { i.MAC, i.Foreign = otherMAC, true }), false, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			err := on(t, n.Hypervisor, func(h *host.Host) error {

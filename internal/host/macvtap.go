@@ -47,6 +47,26 @@ func (h *Host) Macvtap(index int) (m Macvtap, ok bool, err error) {
 	return m, ok, nil
 }
 
+// Foreign looks at a device that libvirt did not make: it gives its own name, and the NIC
+// that it sits on. ok is false when there is none, or it is no macvtap, or one whose NIC is
+// in another network namespace.
+func (h *Host) Foreign(device string) (name, parent string, ok bool, err error) {
+	link, err := h.handle.LinkByName(device)
+	var missing netlink.LinkNotFoundError
+	if errors.As(err, &missing) {
+		return "", "", false, nil
+	}
+	if err != nil {
+		return "", "", false, fmt.Errorf("network device %q: %w", device, err)
+	}
+	m, ok := macvtapOf(link)
+	if !ok || m.Parent == 0 {
+		return "", "", false, nil
+	}
+	nic, err := h.NICAt(m.Parent)
+	return m.Name, nic.Name, err == nil, err
+}
+
 func macvtapOf(link netlink.Link) (Macvtap, bool) {
 	if link.Type() != "macvtap" {
 		return Macvtap{}, false

@@ -41,17 +41,22 @@ func rename(s *site, v *session, _ int) {
 	s.must(err)
 }
 
-// changeMAC gives a device another MAC address, which the guest then uses.
+// changeMAC gives a device another MAC address, which the guest then uses, and its own
+// again: the rules stay with that one.
 func changeMAC(s *site, v *session, _ int) {
 	s.t.Helper()
 	links := s.Hypervisor.Links()
 	link, err := links.LinkByIndex(v.tap.Index)
 	s.must(err)
-	mac := append(net.HardwareAddr{}, v.tap.MAC...)
-	mac[3]++
-	s.must(links.LinkSetHardwareAddr(link, mac))
-	v.tap.MAC = mac
-	v.talk(lan)
+	own := v.tap.MAC
+	other := append(net.HardwareAddr{}, own...)
+	other[3]++
+	for _, mac := range []net.HardwareAddr{other, own} {
+		s.must(links.LinkSetHardwareAddr(link, mac))
+		v.tap.MAC = mac
+		v.talk(lan)
+		s.must(v.sent(calm))
+	}
 }
 
 // changeNetwork has the LAN get one more prefix, which is denied from then on.

@@ -14,8 +14,8 @@ import (
 type Live struct {
 	Host *host.Host
 
-	// Running says that the domain's guest runs already and may have changed
-	// what it is allowed to change.
+	// Running says that the domain's guest runs already, so that what libvirt made may
+	// have been changed.
 	Running bool
 
 	// Guard says that a guard stands. Rules then mark what they accept even if
@@ -72,8 +72,8 @@ func (l Live) nic(parent string) (host.NIC, error) {
 	return nic, err
 }
 
-// Check holds the interface against the kernel. The MAC address that counts is
-// the XML's, but for one that the guest may have changed.
+// Check holds the interface against the kernel. libvirt's XML of a VM that runs has a MAC
+// address; for one written by hand without, the device's is at hand.
 func (l Live) Check(i domain.Interface) (domain.Interface, error) {
 	parent, err := l.nic(i.Parent)
 	if err != nil {
@@ -83,8 +83,8 @@ func (l Live) Check(i domain.Interface) (domain.Interface, error) {
 	if err != nil {
 		return i, err
 	}
-	i.Index = device.Index
-	if i.MAC == nil || l.Running && i.TrustGuest {
+	i.Index, i.DeviceMAC = device.Index, device.MAC
+	if i.MAC == nil {
 		i.MAC = device.MAC
 	}
 	return i, nil

@@ -4,8 +4,10 @@
 package plan
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 
 	"macvtap-filter/internal/config"
 	"macvtap-filter/internal/domain"
@@ -26,7 +28,7 @@ type Network interface {
 	// knows, after they were asked for.
 	Ask(parent string) (facts.Facts, error)
 	// Check reports what is wrong with the device of an interface, and gives
-	// the interface with its device's index and the MAC address that counts.
+	// the interface with its device's index and MAC address.
 	Check(domain.Interface) (domain.Interface, error)
 	// Beneath gives the names of the NIC that an interface's device really sits on,
 	// none where that is not known.
@@ -56,6 +58,10 @@ type Plan struct {
 type Warning struct {
 	Device string // "" when it is about no one interface
 	Text   string // names the VM and the interface
+
+	// OtherMAC is the interface, where its device's MAC address is not the one that its
+	// rules are made for.
+	OtherMAC *domain.Interface
 }
 
 func (w Warning) String() string { return w.Text }
@@ -75,12 +81,26 @@ func Make(d *domain.Domain, c *config.Config, n Network) (Plan, error) {
 // running VM keeps no other from its rules. Failed has those without a plan.
 func Each(d *domain.Domain, c *config.Config, n Network) Plan {
 	p := planner{domain: d, config: c, network: n, policies: map[string]resolved{}, guarded: c.Guard || n.Guarded()}
-	for _, i := range d.Direct {
-		if err := p.add(i); err != nil {
+	for n, i := range d.Direct {
+		err := twice(d.Direct[:n], i)
+		if err == nil {
+			err = p.add(i)
+		}
+		if err != nil {
 			p.plan.Failed = append(p.plan.Failed, &Error{d.Name, i, err})
 		}
 	}
 	return p.plan
+}
+
+// twice says that an interface has the device of one before it, which only the XML of a
+// VM that is shut off can say.
+func twice(before []domain.Interface, i domain.Interface) error {
+	n := slices.IndexFunc(before, func(other domain.Interface) bool { return i.Target != "" && other.Target == i.Target })
+	if n < 0 {
+		return nil
+	}
+	return fmt.Errorf("interface %d has the same device", before[n].Number)
 }
 
 // Err gives why interfaces could not be planned, joined, nil where all could.
@@ -139,12 +159,34 @@ func (p *planner) add(i domain.Interface) error {
 	if made.err != nil {
 		return made.err
 	}
-	table, err := filter.Table(p.domain, i, made.policy)
+	table, err := filter.Table(p.domain, p.address(i, made.policy), made.policy)
 	if err != nil {
 		return err
 	}
 	p.addTable(i, table)
 	return nil
+}
+
+// address has an interface with the MAC address that counts: the XML's, whatever the device
+// has. A guest that may change the device's would otherwise choose what it may send from,
+// and be heard as any host of the LAN. The policy may say that this is wanted.
+func (p *planner) address(i domain.Interface, resolved policy.Policy) domain.Interface {
+	if i.DeviceMAC == nil || bytes.Equal(i.MAC, i.DeviceMAC) {
+		return i
+	}
+	text := fmt.Sprintf("its device has the MAC address %s, and the domain XML says %s, the only one that it may use: \"ip link set %s address %s\" mends that", i.DeviceMAC, i.MAC, i.Target, i.MAC)
+	switch {
+	case i.TrustGuest && resolved.FollowMAC:
+		i.MAC = i.DeviceMAC
+		return i
+	case p.domain.UUID == domain.UnknownUUID:
+		text = fmt.Sprintf("its device has the MAC address %s by now, and may use the first one that was seen alone, %s", i.DeviceMAC, i.MAC)
+	case i.TrustGuest:
+		text = fmt.Sprintf("the guest gave its device the MAC address %s (trustGuestRxFilters='yes'), and may use that of the domain XML alone, %s: to let it, write mac_changes = \"follow\" into the policy %q", i.DeviceMAC, i.MAC, resolved.Name)
+	}
+	p.warn(i, text)
+	p.plan.Warnings[len(p.plan.Warnings)-1].OtherMAC = &i
+	return i
 }
 
 // addOther plans an interface on no configured parent: nothing, but where a guard
@@ -188,7 +230,7 @@ func (p *planner) addTable(i domain.Interface, table ruleset.Table) {
 }
 
 func (p *planner) warn(i domain.Interface, text string) {
-	p.plan.Warnings = append(p.plan.Warnings, Warning{i.Target, fmt.Sprintf("VM %q: %s: %s", p.domain.Name, i, text)})
+	p.plan.Warnings = append(p.plan.Warnings, Warning{Device: i.Target, Text: fmt.Sprintf("VM %q: %s: %s", p.domain.Name, i, text)})
 }
 
 // Configured gives a domain's policy: the configuration's, or the domain's own choice

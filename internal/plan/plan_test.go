@@ -27,6 +27,7 @@ type fake struct {
 	beneath map[string][]string // by device: what it really sits on
 
 	index   int // every device's
+	mac     net.HardwareAddr
 	guarded bool
 }
 
@@ -55,7 +56,7 @@ func (f *fake) Ask(parent string) (facts.Facts, error) {
 
 func (f *fake) Check(i domain.Interface) (domain.Interface, error) {
 	f.asked = append(f.asked, "check "+i.Target)
-	i.Index = f.index
+	i.Index, i.DeviceMAC = f.index, f.mac
 	return i, f.bad[i.Target]
 }
 
@@ -119,6 +120,59 @@ func TestMake(t *testing.T) {
 	for _, wanted := range []string{"check a", "check c", "facts eth0"} {
 		if !slices.Contains(n.asked, wanted) {
 			t.Errorf("the network was not asked for: %s", wanted)
+		}
+	}
+}
+
+// Only the XML of a VM that is shut off can name one device twice.
+func TestMakeOneDeviceTwice(t *testing.T) {
+	d := vm(nic(1, "a", "eth0"), nic(3, "a", "eth0"))
+	_, err := Make(d, mustParse(t, wordless), lan())
+	if want := `VM "web": interface "a": interface 1 has the same device`; err == nil || err.Error() != want {
+		t.Errorf("error %v, want %s", err, want)
+	}
+	d.Complete()
+	if made, err := Make(d, mustParse(t, wordless), lan()); err != nil || len(made.Tables) != 2 || made.Tables[1].Name != "macvtap-filter-macvtap0" {
+		t.Errorf("once completed: %q, %v", names(made), err)
+	}
+}
+
+// The rules are made for the MAC address of the domain XML, whatever the device has,
+// unless the guest may change it and the policy has them follow.
+func TestMakeOtherMAC(t *testing.T) {
+	const follow = wordless + "mac_changes = \"follow\"\n"
+	for _, test := range []struct {
+		config string
+		trust  bool
+		want   string // the source address that passes
+		says   string
+	}{
+		{wordless, false, "52:54:00:00:00:01", `VM "web": interface "a": its device has the MAC address 02:00:00:00:00:01, and the domain XML says 52:54:00:00:00:01, the only one that it may use`},
+		{wordless, true, "52:54:00:00:00:01", `VM "web": interface "a": the guest gave its device the MAC address 02:00:00:00:00:01 (trustGuestRxFilters='yes')`},
+		{follow, false, "52:54:00:00:00:01", "its device has"},
+		{follow, true, "02:00:00:00:00:01", ""},
+	} {
+		n := lan()
+		n.mac = net.HardwareAddr{2, 0, 0, 0, 0, 1}
+		i := nic(1, "a", "eth0")
+		i.TrustGuest = test.trust
+		made, err := Make(vm(i), mustParse(t, test.config), n)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		if want := "ether saddr != " + test.want; !strings.Contains(made.Tables[0].String(), want) {
+			t.Errorf("trust %t, %s: the rules have no %q", test.trust, test.config, want)
+		}
+		said := ""
+		for _, w := range made.Warnings {
+			said += w.Text
+			if w.OtherMAC == nil {
+				t.Errorf("%s: not about a MAC address", w)
+			}
+		}
+		if !strings.Contains(said, test.says) || test.says == "" && said != "" {
+			t.Errorf("trust %t, %s: says %q, want %q", test.trust, test.config, said, test.says)
 		}
 	}
 }

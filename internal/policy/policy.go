@@ -100,11 +100,7 @@ func Resolve(p config.Policy, f facts.Facts) (Policy, []string, error) {
 		return Policy{}, nil, fmt.Errorf("policy %q: deny: %w", p.Name, err)
 	}
 	allow, warnings := allowed(p, f)
-	for _, w := range []string{halfKnown(p, f), linkLocal(p, denied, allow, f)} {
-		if w != "" {
-			warnings = append(warnings, w)
-		}
-	}
+	warnings = append(warnings, hardlyMeant(p, denied, allow, f)...)
 	out := Policy{Name: p.Name, Deny: denied.Prefixes(), Gateways: f.Gateway, OnLink: links(f), Rules: p.Rules}
 	if len(p.GatewayMACs) == 0 {
 		for _, mac := range f.GatewayMACs {
@@ -145,47 +141,6 @@ func (p Policy) cutsOff(routers []netip.Addr) bool {
 		inRange := slices.ContainsFunc(p.Ranges, func(r netipx.IPRange) bool { return r.Contains(a) })
 		return !denied || host || inRange
 	})
-}
-
-// halfKnown warns where "onlink" names no public IPv6 prefix of the LAN's, or one that is
-// only likely: its public IPv6 addresses, if it has any, are open then.
-func halfKnown(p config.Policy, f facts.Facts) string {
-	onlink := slices.ContainsFunc(p.Deny, func(e config.Entry) bool { return e.Word == config.OnLink })
-	written := slices.ContainsFunc(p.Deny, func(e config.Entry) bool {
-		return e.Word == "" && e.Range.Overlaps(netipx.RangeOfPrefix(publicIPv6))
-	})
-	if !onlink || written || p.DropIPv6 {
-		return ""
-	}
-	var likely *netip.Prefix
-	for _, known := range f.OnLink {
-		switch {
-		case !publicIPv6.Contains(known.Addr()):
-		case facts.Link(known) == known:
-			return ""
-		default:
-			likely = &known
-		}
-	}
-	if likely != nil {
-		return fmt.Sprintf("policy %q: deny \"onlink\" takes %s for the LAN's, since all that the host has of public IPv6 on %q is %s; if the LAN's prefix is another, write it into deny", p.Name, facts.Link(*likely), f.Parent, likely)
-	}
-	return fmt.Sprintf("policy %q: deny \"onlink\" holds no public IPv6 prefix: the host has no public IPv6 address on %q to read one from; if the LAN has public IPv6 addresses, write their prefix into deny, and if not, ipv6 = \"drop\"", p.Name, f.Parent)
-}
-
-// publicIPv6 is all that is given out of global unicast addresses (RFC 4291, 2.4, and
-// IANA's registry): ULAs, for one, say nothing of the public ones beside them.
-var publicIPv6 = netip.MustParsePrefix("2000::/3")
-
-// linkLocal warns where the LAN is denied by its IPv4 addresses and open by those that
-// each of its hosts has of IPv6.
-func linkLocal(p config.Policy, denied *netipx.IPSet, allow []peers, f facts.Facts) string {
-	lan := slices.ContainsFunc(f.OnLink, func(p netip.Prefix) bool { return p.Addr().Is4() && denied.ContainsPrefix(p) })
-	meant := slices.ContainsFunc(allow, func(a peers) bool { return a.From() != a.To() && a.Contains(linkLocals.Addr()) })
-	if !lan || p.DropIPv6 || meant || denied.ContainsPrefix(linkLocals) {
-		return ""
-	}
-	return fmt.Sprintf("policy %q: deny holds the LAN's IPv4 addresses, but not fe80::/10, by which each of its hosts can be reached over IPv6; add \"fe80::/10\" to deny, or set ipv6 = \"drop\"", p.Name)
 }
 
 // linkLocals are the link-local addresses in use (RFC 4291, 2.5.6).

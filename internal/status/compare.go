@@ -150,7 +150,7 @@ func (c *comparison) byTable(d host.Carrier) bool {
 		return true
 	}
 	owner := filter.ParseOwner(h.Comment)
-	who := &domain.Domain{Name: owner.Name, UUID: owner.UUID, Direct: []domain.Interface{{Target: d.Name, Parent: nic.Name}}}
+	who := &domain.Domain{Name: owner.Name, UUID: owner.UUID, Direct: []domain.Interface{{Target: d.Name, Parent: nic.Name, MAC: d.MAC}}}
 	switch {
 	case owner.UUID == "", owner.UUID == domain.UnknownUUID, !c.told(owner, h.Comment):
 		return false // only its XML can tell
@@ -242,6 +242,9 @@ func (c *comparison) followVMs(ctx context.Context, left map[string]host.Carrier
 			return fmt.Errorf("of %d interfaces libvirt said nothing in time: %w", len(left), err)
 		}
 		d, err := domain.Parse(strings.NewReader(xml))
+		if err == nil {
+			err = d.Adopt(c.host.Foreign)
+		}
 		if err != nil {
 			c.miss(err)
 			continue
@@ -281,6 +284,7 @@ func (c *comparison) should(vm *domain.Domain, i domain.Interface, d host.Carrie
 	case len(made.Tables) == 0:
 		said.State, said.Problem = Stale, "its NIC is none of the parents, and rules stand"
 	default:
+		said.Problem = otherMAC(made)
 		vms := []drift.VM{{Domain: vm, Tables: made.Tables}}
 		held := []kernel.Held{h}
 		if !stands {
@@ -288,12 +292,24 @@ func (c *comparison) should(vm *domain.Domain, i domain.Interface, d host.Carrie
 		}
 		for _, f := range drift.Find(vms, held, c.host.Exists) {
 			said.State = State(f.State)
+			said.Problem = ""
 			if said.State != Unprotected { // what comes of that, maker knows: it sees the guard
 				said.Problem = f.Reason
 			}
 		}
 	}
 	return said
+}
+
+// otherMAC says that a device has another MAC address than its rules are made for, "" for
+// no.
+func otherMAC(made plan.Plan) string {
+	for _, w := range made.Warnings {
+		if w.OtherMAC != nil {
+			return w.Text
+		}
+	}
+	return ""
 }
 
 // ownerless says what is certain of a device whose VM nobody named; all tells that
@@ -324,7 +340,7 @@ func (c *comparison) ownerless(d host.Carrier, all bool) Compared {
 // and nobody names now, with those that watch makes then.
 func (c *comparison) unowned(d host.Carrier, h kernel.Held) Compared {
 	nic, err := c.host.NICAt(d.Parent)
-	if err != nil || c.same(domain.Unknown(domain.Interface{Target: d.Name, Parent: nic.Name}), h) == nil {
+	if err != nil || c.same(domain.Unknown(domain.Interface{Target: d.Name, Parent: nic.Name, MAC: d.MAC}), h) == nil {
 		return Compared{State: Drifted, Problem: "nobody has said whose it is, and other rules stand than the default policy's"}
 	}
 	return Compared{State: Unknown, Policy: c.config.Default().Name, Problem: "nobody has said whose it is: the default policy's rules stand"}

@@ -229,6 +229,7 @@ func (m *maker) vouched(i *Interface, told watch.Device, stands bool) State {
 		i.Problem = "no VM is known to have this device: the default policy's rules stand"
 		return Unknown
 	}
+	i.Problem = told.Address
 	return Protected
 }
 

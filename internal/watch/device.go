@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net"
 	"time"
 
 	"macvtap-filter/internal/domain"
@@ -20,6 +21,8 @@ import (
 // A device is a macvtap device and what should stand for it.
 type device struct {
 	host.Macvtap
+
+	first net.HardwareAddr // the MAC address that it had when it was seen first
 
 	// uuid and vm name the VM that the device was found to belong to, and target
 	// is the device's name in that VM's XML. They stay when it is renamed.
@@ -44,6 +47,9 @@ type device struct {
 	state   State
 	since   time.Time // when the state began
 	problem string    // why no rules could be made
+
+	address     string    // that it has another MAC address than its rules are made for, "" for no
+	toldAddress time.Time // when that was logged last
 }
 
 func (d *device) table() string { return ruleset.TableName(d.Name) }
@@ -113,7 +119,7 @@ func (w *watcher) see(l *look) error {
 func (w *watcher) seen(l *look, m host.Macvtap) {
 	d := w.devices[m.Index]
 	if d == nil {
-		d = &device{}
+		d = &device{first: m.MAC}
 		w.devices[m.Index] = d
 	} else if d.Name == m.Name && d.Parent == m.Parent && d.Up == m.Up && bytes.Equal(d.MAC, m.MAC) {
 		return
@@ -178,45 +184,60 @@ func (n network) keep(parent string, read func(string) (facts.Facts, error)) (fa
 // plan works out what should stand for a device.
 func (w *watcher) plan(ctx context.Context, d *device, standing map[string]kernel.Standing) {
 	d.planned, d.lightened, w.busy = true, false, true
-	owner := w.owner(d)
-	d.number = 0
+	owner, sure := w.owner(d)
+	if owner != nil && !sure && w.anothers(ctx, d, owner.UUID) {
+		owner = nil
+	}
 	if owner == nil {
+		d.uuid, d.vm, d.target, d.number = "", "", "", 0
 		w.planUnknown(ctx, d, standing)
 		return
 	}
-	d.number = owner.Direct[0].Number
+	i := &owner.Direct[0]
+	d.uuid, d.vm, d.target, d.number = owner.UUID, owner.Name, i.Target, i.Number
+	i.Target = d.Name
 	w.want(ctx, d, owner, standing)
 }
 
+// anothers reports whether the rules that stand are the very device's, and another VM's.
+func (w *watcher) anothers(ctx context.Context, d *device, uuid string) bool {
+	held, err := kernel.Read(ctx, d.table())
+	return err != nil || len(held) > 0 && filter.OfAnother(held[0].Table, d.Index, uuid)
+}
+
 // owner gives the domain of the VM that a device belongs to, with that interface
-// alone, nil when nobody knows.
-func (w *watcher) owner(d *device) *domain.Domain {
+// alone, nil when nobody knows. It is not sure where the device has another MAC address than
+// the domain XML says: somebody may have changed it, as a guest can, or the device may be
+// another VM's by now, which took the name.
+func (w *watcher) owner(d *device) (owner *domain.Domain, sure bool) {
 	if vm := w.vms[d.uuid]; vm != nil {
 		d.vm = vm.Name
 		for _, i := range vm.Direct {
 			if i.Target == d.target {
-				return withOnly(vm, i, d)
+				return withOnly(vm, i), true
 			}
 		}
 	}
-	d.uuid, d.vm, d.target = "", "", ""
+	var perhaps []*domain.Domain
 	for _, vm := range w.vms {
 		for _, i := range vm.Direct {
-			// A device of that name may be another VM's by now; but for a MAC
-			// address that its guest may change, it would have another.
-			if i.Target == d.Name && (i.TrustGuest || i.MAC == nil || bytes.Equal(i.MAC, d.MAC)) {
-				d.uuid, d.vm, d.target = vm.UUID, vm.Name, i.Target
-				return withOnly(vm, i, d)
+			if i.Target == d.Name && bytes.Equal(i.MAC, d.MAC) {
+				return withOnly(vm, i), true
+			}
+			if i.Target == d.Name {
+				perhaps = append(perhaps, withOnly(vm, i))
 			}
 		}
 	}
-	return nil
+	if len(perhaps) == 1 {
+		return perhaps[0], false
+	}
+	return nil, false
 }
 
-// withOnly gives the domain with one interface as its device is now.
-func withOnly(vm *domain.Domain, i domain.Interface, d *device) *domain.Domain {
+// withOnly gives the domain with one interface.
+func withOnly(vm *domain.Domain, i domain.Interface) *domain.Domain {
 	one := *vm
-	i.Target, i.MAC = d.Name, d.MAC
 	one.Direct = []domain.Interface{i}
 	return &one
 }
@@ -232,7 +253,7 @@ func (w *watcher) planUnknown(ctx context.Context, d *device, standing map[strin
 		d.leave(Left)
 		return
 	}
-	w.want(ctx, d, domain.Unknown(domain.Interface{Number: 1, Target: d.Name, Parent: nic.Name, MAC: d.MAC}), standing)
+	w.want(ctx, d, domain.Unknown(domain.Interface{Number: 1, Target: d.Name, Parent: nic.Name, MAC: d.first}), standing)
 }
 
 // ofVM reports whether a table's comment says that it was made for a VM. Neither
@@ -254,9 +275,13 @@ func bound(ctx context.Context, d *device) bool {
 func (w *watcher) want(ctx context.Context, d *device, owner *domain.Domain, standing map[string]kernel.Standing) {
 	live := network{plan.Live{Host: w.host, Running: true, Guard: w.guard != nil}, w.facts}
 	made, err := plan.Make(owner, w.config, live)
-	d.failed, d.blind = err != nil, made.Blind
+	d.failed, d.blind, d.address = err != nil, made.Blind, ""
 	if err == nil {
 		for _, warning := range made.Warnings {
+			if warning.OtherMAC != nil {
+				w.noteAddress(d, warning.Text)
+				continue
+			}
 			w.say(slog.LevelWarn, warning.Text, warning.Text, d.fields(journal.Advice))
 		}
 		w.well(d.Name)
@@ -283,6 +308,17 @@ func (w *watcher) want(ctx context.Context, d *device, owner *domain.Domain, sta
 		return
 	}
 	d.set([]ruleset.Table{closed})
+}
+
+// noteAddress takes that a device has another MAC address than its rules are made for. A
+// guest may change it a thousand times a second, and fills no log by that.
+func (w *watcher) noteAddress(d *device, text string) {
+	d.address = text
+	if time.Since(d.toldAddress) < quiet {
+		return
+	}
+	d.toldAddress = time.Now()
+	w.Log(slog.LevelWarn, text, d.fields(journal.Advice))
 }
 
 // leave lets stand what stands, which leaves the device in a state.

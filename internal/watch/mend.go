@@ -1,7 +1,6 @@
 package watch
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"fmt"
@@ -141,7 +140,7 @@ func (w *watcher) unchanged(d *device) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	same := ok && m.Name == d.Name && m.Parent == d.Parent && bytes.Equal(m.MAC, d.MAC)
+	same := ok && m.Name == d.Name && m.Parent == d.Parent
 	if !same {
 		w.look.index(d.Index)
 	}

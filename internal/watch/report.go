@@ -36,6 +36,7 @@ type Device struct {
 	Check   bool      `json:"check"`  // its offloads are to be checked
 	State   State     `json:"state"`
 	Problem string    `json:"problem"` // why no rules could be made, "" for nothing
+	Address string    `json:"address"` // that it has another MAC address than its rules are made for, "" for no
 	Since   time.Time `json:"since"`   // when the state began, or watch did
 }
 
@@ -64,7 +65,7 @@ func (w *watcher) state() Report {
 	for _, d := range w.devices {
 		r.Devices = append(r.Devices, Device{
 			Index: d.Index, Name: d.Name, UUID: d.uuid, VM: d.vm, Number: d.number, Policy: d.policy, Check: d.check,
-			State: d.state, Problem: d.problem, Since: d.since,
+			State: d.state, Problem: d.problem, Address: d.address, Since: d.since,
 		})
 	}
 	slices.SortFunc(r.Devices, func(a, b Device) int { return a.Index - b.Index })

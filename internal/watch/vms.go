@@ -123,6 +123,9 @@ func (w *watcher) noteVM(uuid string, d *domain.Domain) {
 	if d == nil {
 		delete(w.vms, uuid)
 	} else {
+		if err := d.Adopt(w.host.Foreign); err != nil {
+			w.say(slog.LevelError, uuid, err.Error(), w.about(uuid))
+		}
 		w.vms[uuid] = d
 	}
 	w.replan(func(d *device) bool { return d.uuid == uuid || d.uuid == "" })

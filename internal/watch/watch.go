@@ -285,6 +285,9 @@ func (w *watcher) say(level slog.Level, about, message string, f journal.Fields)
 func (w *watcher) well(about string) { delete(w.wrong, about) }
 
 func (w *watcher) configured() {
+	for _, warning := range w.config.Warnings {
+		w.say(slog.LevelWarn, warning, warning, journal.Fields{Reason: journal.Advice})
+	}
 	if w.Configured != nil {
 		w.Configured(w.config)
 	}

@@ -172,8 +172,8 @@ func TestFollowsTheConfiguration(t *testing.T) {
 	w.until("and is one again", func() bool { return !passes(t, n, tap, "192.168.2.77") })
 }
 
-// TestRenameAndMAC shows a device that gets another name, then another MAC address.
-func TestRenameAndMAC(t *testing.T) {
+// TestRename shows a device that gets another name.
+func TestRename(t *testing.T) {
 	n := network(t)
 	tap := plug(t, n, "macvtap0", webMAC)
 	w := start(t, n, dmz)
@@ -199,15 +199,129 @@ func TestRenameAndMAC(t *testing.T) {
 	if !passes(t, n, tap, "192.0.2.1") {
 		t.Error("no internet after the device was renamed")
 	}
-	mac := net.HardwareAddr{0x52, 0x54, 0, 0, 0, 9}
-	if err := links.LinkSetHardwareAddr(link, mac); err != nil {
+}
+
+var (
+	guestMAC = net.HardwareAddr{0x52, 0x54, 0, 0, 0, 9}
+
+	// trusting is web, whose guest may change the MAC address; libvirt 11.2 tells which
+	// one it asked for.
+	trusting = strings.NewReplacer("'direct'", "'direct' trustGuestRxFilters='yes'", "/><source", " currentAddress='"+guestMAC.String()+"'/><source").Replace(web)
+)
+
+// changeMAC changes a device's MAC address, as libvirt does for a guest.
+func changeMAC(t *testing.T, n *lab.Network, tap *lab.Tap, mac net.HardwareAddr) {
+	t.Helper()
+	links := n.Hypervisor.Links()
+	link, err := links.LinkByName(tap.Name)
+	if err == nil {
+		err = links.LinkSetHardwareAddr(link, mac)
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
-	tap.MAC = mac
+}
+
+// TestMACChanges shows a device that gets another MAC address, by its guest or somebody
+// else: its rules stay with that of the domain XML, whether watch sees it happen, finds
+// it, or makes the rules anew.
+func TestMACChanges(t *testing.T) {
+	for name, xml := range map[string]string{"by the guest": trusting, "by somebody": web} {
+		t.Run(name, func(t *testing.T) {
+			n := network(t)
+			tap := plug(t, n, "macvtap0", webMAC)
+			w := start(t, n, dmz)
+			w.libvirt.run(xml)
+			w.until("protected", func() bool { return !passes(t, n, tap, "10.1.1.1") })
+			stays := func(when string) {
+				t.Helper()
+				if !passes(t, n, tap, "192.0.2.1") {
+					t.Errorf("%s: no internet from the MAC address of the domain XML", when)
+				}
+				guest := *tap
+				guest.MAC = guestMAC
+				if passes(t, n, &guest, "192.0.2.1") {
+					t.Errorf("%s: the guest may use the MAC address that it chose", when)
+				}
+			}
+			const says = "its device has the MAC address 52:54:00:00:00:09"
+			changeMAC(t, n, tap, guestMAC)
+			w.until("it is said", func() bool {
+				return w.logged(says) || w.logged("the guest gave its device the MAC address 52:54:00:00:00:09")
+			})
+			stays("changed")
+			w.nft("flush ruleset")
+			w.until("the rules are back", func() bool { return !passes(t, n, tap, "10.1.1.1") })
+			stays("flushed")
+			w.stop()
+			w.nft("flush ruleset")
+			w = start(t, n, dmz, xml)
+			w.until("protected by the next one", func() bool { return !passes(t, n, tap, "10.1.1.1") })
+			stays("found")
+			if told := tells(t, n); told.Devices[0].Address == "" || told.Devices[0].State != watch.Right {
+				t.Errorf("watch tells %+v", told.Devices[0])
+			}
+		})
+	}
+}
+
+// TestMACChangesFollowed shows the key by which the rules follow the guest.
+func TestMACChangesFollowed(t *testing.T) {
+	n := network(t)
+	tap := plug(t, n, "macvtap0", webMAC)
+	w := start(t, n, strings.Replace(dmz, "[policy.dmz]", "[policy.dmz]\nmac_changes = \"follow\"", 1))
+	w.libvirt.run(trusting)
+	w.until("protected", func() bool { return !passes(t, n, tap, "10.1.1.1") })
+	changeMAC(t, n, tap, guestMAC)
+	tap.MAC = guestMAC
 	w.until("the rules have the new MAC address", func() bool { return passes(t, n, tap, "192.0.2.1") })
 	if passes(t, n, tap, "10.1.1.1") {
 		t.Error("the VM's own policy does not count after its MAC address changed")
 	}
+	w.libvirt.run(web)
+	w.until("the guest may not any more", func() bool { return !passes(t, n, tap, "192.0.2.1") })
+}
+
+// TestAnothersDevice shows a device of a name that libvirt still tells of another VM: its
+// own hook's rules stay.
+func TestAnothersDevice(t *testing.T) {
+	n := network(t)
+	tap := plug(t, n, "macvtap0", webMAC)
+	hook(t, n)
+	other := strings.NewReplacer(webUUID, "6695eb01-f6a4-8304-79aa-00000000000a", webMAC.String(), "52:54:00:00:00:0a", "web-1", "other").Replace(trusting)
+	w := start(t, n, dmz, other)
+	w.until("watch saw it", func() bool { return len(tells(t, n).Devices) == 1 })
+	if told := tells(t, n).Devices[0]; told.State != watch.Left {
+		t.Errorf("watch tells %+v", told)
+	}
+	if passes(t, n, tap, "10.1.1.1") || !passes(t, n, tap, "192.0.2.1") {
+		t.Error("the VM's own rules are gone")
+	}
+}
+
+// TestForeign shows a macvtap device that libvirt did not make, and a VM has all the same.
+func TestForeign(t *testing.T) {
+	n := network(t)
+	tap := plug(t, n, "kv0", webMAC)
+	w := start(t, n, dmz)
+	w.libvirt.run(strings.NewReplacer("'direct'", "'ethernet'", "<source dev='enp88s0'/>", "", "'macvtap0'", "'kv0' managed='no'").Replace(web))
+	w.until("the VM's own policy counts", func() bool { return !passes(t, n, tap, "10.1.1.1") })
+	if !passes(t, n, tap, "192.0.2.1") {
+		t.Error("no internet")
+	}
+	if told := tells(t, n).Devices[0]; told.VM != "web-1" || told.Number != 1 {
+		t.Errorf("watch tells %+v", told)
+	}
+}
+
+// tells asks the watch that runs for all that it knows.
+func tells(t *testing.T, n *lab.Network) watch.Report {
+	t.Helper()
+	told, err := ask(n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return told
 }
 
 // TestSweeps shows that a device's rules go with it, and nobody else's.

@@ -1,0 +1,92 @@
+package config
+
+import (
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// warn gives what a file that is right says and hardly means: what opens more than it
+// seems, or what no VM ever has. What needs the host's facts, internal/policy knows.
+func (c *Config) warn(check checker, raw *file) []string {
+	check = newChecker(check.file, check.text)
+	c.warnUnused(check, raw)
+	c.warnVMs(check)
+	for name, p := range raw.Policy {
+		if p.Deny != nil && len(*p.Deny) == 0 {
+			check.add("policy."+name+".deny", "policy %q: deny = []: the whole LAN is open to its VMs, and they to it; without the key, deny has the default", name)
+		}
+	}
+	return check.all()
+}
+
+// warnUnused finds policies that no VM can have.
+func (c *Config) warnUnused(check checker, raw *file) {
+	used := map[string]bool{DefaultPolicy: true}
+	for _, v := range c.vms {
+		used[v.policy] = true
+	}
+	for _, name := range slices.Sorted(maps.Keys(raw.Policy)) {
+		if used[name] || c.HonourMetadata {
+			continue
+		}
+		meant := fmt.Sprintf("a [[vm]] section with policy = %q gives it to some", name)
+		if distance(strings.ToLower(name), DefaultPolicy) <= 2 {
+			meant = fmt.Sprintf("did you mean [policy.%s]?", DefaultPolicy)
+		}
+		check.add("policy."+name, "policy %q: no VM has it: %s", name, meant)
+	}
+}
+
+// warnVMs finds [[vm]] sections that count for no VM. There may be a thousand, most with a
+// plain name: those are looked up.
+func (c *Config) warnVMs(check checker) {
+	plain := map[match]int{}
+	var globs []int
+	for i, v := range c.vms {
+		at := "vm." + strconv.Itoa(i)
+		if strings.ContainsAny(v.name, "/\n") {
+			check.add(at+".name", "[[vm]]: name = %q: no VM has such a name: libvirt takes none with '/' or a line break", v.name)
+		}
+		earlier, covered := plain[v.match]
+		if n := slices.IndexFunc(globs, func(j int) bool { return covers(c.vms[j].name, v.match) }); n >= 0 {
+			earlier, covered = globs[n], true
+		}
+		if covered {
+			check.add(at, "[[vm]]: no VM comes to this section, %v: the one before with %v matches them all, and the first that matches counts: put the narrower one first", v.match, c.vms[earlier].match)
+			continue
+		}
+		if plain[v.match] = i; strings.ContainsAny(v.name, globSigns) {
+			globs = append(globs, i)
+		}
+	}
+}
+
+// covers reports whether a glob matches every VM that a section does, as far as that is
+// plain to see.
+func covers(glob string, v match) bool {
+	if glob == "*" {
+		return true // every VM has a name
+	}
+	prefix, star := strings.CutSuffix(glob, "*")
+	end := strings.IndexAny(v.name, globSigns)
+	if end < 0 {
+		matched, _ := path.Match(glob, v.name) // the pattern was checked
+		return matched && v.name != ""
+	}
+	return star && !strings.ContainsAny(prefix, globSigns) && strings.HasPrefix(v.name[:end], prefix)
+}
+
+// globSigns are what means something in a glob (path.Match).
+const globSigns = `*?[\`
+
+// String gives a section as it is written.
+func (v match) String() string {
+	if v.uuid != "" {
+		return fmt.Sprintf("uuid = %q", v.uuid)
+	}
+	return fmt.Sprintf("name = %q", v.name)
+}

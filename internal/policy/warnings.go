@@ -1,0 +1,101 @@
+package policy
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"go4.org/netipx"
+
+	"macvtap-filter/internal/config"
+	"macvtap-filter/internal/facts"
+)
+
+// hardlyMeant gives what a policy says and hardly means, as the facts have it.
+func hardlyMeant(p config.Policy, denied *netipx.IPSet, allow []peers, f facts.Facts) (warnings []string) {
+	for _, w := range []string{halfKnown(p, f), linkLocal(p, denied, allow, f)} {
+		if w != "" {
+			warnings = append(warnings, w)
+		}
+	}
+	return append(warnings, idle(p, denied, f)...)
+}
+
+// idle warns of allow entries that open nothing, or the whole LAN.
+func idle(p config.Policy, denied *netipx.IPSet, f facts.Facts) (warnings []string) {
+	for _, e := range p.Allow {
+		var lan *netip.Prefix
+		for _, r := range expand(e, f) {
+			if i := slices.IndexFunc(f.OnLink, func(p netip.Prefix) bool {
+				whole := netipx.RangeOfPrefix(p)
+				return !p.IsSingleIP() && r.Contains(whole.From()) && r.Contains(whole.To()) && denied.OverlapsPrefix(p)
+			}); i >= 0 {
+				lan = &f.OnLink[i]
+			}
+		}
+		switch {
+		case lan != nil && len(e.Services) == 0:
+			warnings = append(warnings, fmt.Sprintf("policy %q: allow %q opens the whole LAN, %s, which deny holds: write the hosts that are meant", p.Name, e, lan))
+		case e.Word == "" && !denied.OverlapsRange(e.Range) && !mattersAnyway(e.Range, f):
+			warnings = append(warnings, fmt.Sprintf("policy %q: allow %q opens nothing: deny does not hold it, so that it is open already; if only what allow holds is to be open, write deny = [\"0.0.0.0/0\", \"::/0\"]", p.Name, e))
+		}
+	}
+	return warnings
+}
+
+// Addresses that stand for others (RFC 6052, RFC 3056), and groups.
+var (
+	translated = []netip.Prefix{netip.MustParsePrefix("64:ff9b::/32"), netip.MustParsePrefix("2002::/16"), netip.MustParsePrefix("2001::/32")}
+	groups     = []netip.Prefix{netip.MustParsePrefix("224.0.0.0/4"), netip.MustParsePrefix("ff00::/8")}
+)
+
+// mattersAnyway reports whether it matters that addresses are allowed, though deny does not
+// hold them: those of groups, of broadcast and of tunnels are closed by other rules, and
+// where the link is not known, a router may be among them.
+func mattersAnyway(r netipx.IPRange, f facts.Facts) bool {
+	known := slices.ContainsFunc(f.OnLink, func(p netip.Prefix) bool { return p.Addr().Is4() == r.From().Is4() })
+	holds := func(p netip.Prefix) bool { return r.Overlaps(netipx.RangeOfPrefix(p)) }
+	return !known || slices.ContainsFunc(translated, holds) || slices.ContainsFunc(groups, holds) ||
+		r.Contains(limitedBroadcast) || slices.ContainsFunc(f.Broadcast, r.Contains)
+}
+
+// halfKnown warns where "onlink" names no public IPv6 prefix of the LAN's, or one that is
+// only likely: its public IPv6 addresses, if it has any, are open then.
+func halfKnown(p config.Policy, f facts.Facts) string {
+	onlink := slices.ContainsFunc(p.Deny, func(e config.Entry) bool { return e.Word == config.OnLink })
+	written := slices.ContainsFunc(p.Deny, func(e config.Entry) bool {
+		return e.Word == "" && e.Range.Overlaps(netipx.RangeOfPrefix(publicIPv6))
+	})
+	if !onlink || written || p.DropIPv6 {
+		return ""
+	}
+	var likely *netip.Prefix
+	for _, known := range f.OnLink {
+		switch {
+		case !publicIPv6.Contains(known.Addr()):
+		case facts.Link(known) == known:
+			return ""
+		default:
+			likely = &known
+		}
+	}
+	if likely != nil {
+		return fmt.Sprintf("policy %q: deny \"onlink\" takes %s for the LAN's, since all that the host has of public IPv6 on %q is %s; if the LAN's prefix is another, write it into deny", p.Name, facts.Link(*likely), f.Parent, likely)
+	}
+	return fmt.Sprintf("policy %q: deny \"onlink\" holds no public IPv6 prefix: the host has no public IPv6 address on %q to read one from; if the LAN has public IPv6 addresses, write their prefix into deny, and if not, ipv6 = \"drop\"", p.Name, f.Parent)
+}
+
+// publicIPv6 is all that is given out of global unicast addresses (RFC 4291, 2.4, and
+// IANA's registry): ULAs, for one, say nothing of the public ones beside them.
+var publicIPv6 = netip.MustParsePrefix("2000::/3")
+
+// linkLocal warns where the LAN is denied by its IPv4 addresses and open by those that
+// each of its hosts has of IPv6.
+func linkLocal(p config.Policy, denied *netipx.IPSet, allow []peers, f facts.Facts) string {
+	lan := slices.ContainsFunc(f.OnLink, func(p netip.Prefix) bool { return p.Addr().Is4() && denied.ContainsPrefix(p) })
+	meant := slices.ContainsFunc(allow, func(a peers) bool { return a.From() != a.To() && a.Contains(linkLocals.Addr()) })
+	if !lan || p.DropIPv6 || meant || denied.ContainsPrefix(linkLocals) {
+		return ""
+	}
+	return fmt.Sprintf("policy %q: deny holds the LAN's IPv4 addresses, but not fe80::/10, by which each of its hosts can be reached over IPv6; add \"fe80::/10\" to deny, or set ipv6 = \"drop\"", p.Name)
+}

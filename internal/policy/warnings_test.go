@@ -1,0 +1,49 @@
+package policy
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+
+	"macvtap-filter/internal/config"
+	"macvtap-filter/internal/facts"
+)
+
+// TestWarnings shows what is hardly meant, and what is.
+func TestWarnings(t *testing.T) {
+	known := facts.Facts{
+		Parent: "eth0", Gateway: []netip.Addr{netip.MustParseAddr("192.168.2.1")},
+		Broadcast: []netip.Addr{netip.MustParseAddr("192.168.2.255")},
+		OnLink:    []netip.Prefix{netip.MustParsePrefix("192.168.2.0/24"), netip.MustParsePrefix("2001:db8:2::/64")},
+	}
+	for entry, want := range map[string]string{
+		"gateway":              "",
+		"192.168.2.9":          "",
+		"192.168.2.9 tcp/22":   "",
+		"192.168.0.0/16":       `allow "192.168.0.0/16" opens the whole LAN, 192.168.2.0/24, which deny holds`,
+		"192.168.0.0/16 udp/9": "",
+		"192.168.2.0/25":       "",
+		"onlink":               `allow "onlink" opens the whole LAN, `,
+		"2001:db8::/32":        `allow "2001:db8::/32" opens the whole LAN, 2001:db8:2::/64`,
+		"198.51.100.7":         `allow "198.51.100.7" opens nothing: deny does not hold it`,
+		"198.51.100.7 tcp/443": `allow "198.51.100.7 tcp/443" opens nothing`,
+		"2001:db9::1":          `allow "2001:db9::1" opens nothing`,
+		"224.0.0.251 udp/5353": "",
+		"ff02::fb":             "",
+		"255.255.255.255":      "",
+		"64:ff9b::c000:201":    "",
+	} {
+		c, err := config.Parse("c", []byte("parents = ['eth0']\n[policy.default]\ndeny = ['192.168.0.0/16', 'onlink', 'fe80::/10', 'fc00::/7']\nallow = ['192.168.2.1', '"+entry+"']\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, warnings, err := Resolve(c.Default(), known)
+		if err != nil {
+			t.Fatal(err)
+		}
+		said := strings.Join(warnings, "\n")
+		if want == "" && said != "" || !strings.Contains(said, want) {
+			t.Errorf("allow %q: says %q, want %q", entry, said, want)
+		}
+	}
+}
