@@ -82,8 +82,8 @@ func checkConfig(ctx context.Context, r *report, o options) (*config.Config, err
 			r.fail("parent %q: %v", pattern, err)
 			continue
 		}
-		if len(nics) == 0 {
-			r.fail("parent %q: this host has no such NIC; \"ip link\" names them", pattern)
+		if len(nics) == 0 && !absentParent(r, c, h, pattern) {
+			r.fail("parent %q: it matches no NIC of this host; \"ip link\" names them", pattern)
 		}
 		for _, nic := range nics {
 			if nic.Master != "" {
@@ -97,6 +97,22 @@ func checkConfig(ctx context.Context, r *report, o options) (*config.Config, err
 		}
 	}
 	return c, nil
+}
+
+// absentParent tells of a parent that is a name, and that no NIC has.
+func absentParent(r *report, c *config.Config, h *host.Host, name string) bool {
+	if !slices.Contains(c.Literals(), name) {
+		return false
+	}
+	absent, err := h.Absent([]string{name})
+	if err != nil {
+		r.fail("parent %q: %v", name, err)
+		return true
+	}
+	for _, a := range absent {
+		r.fail("parent %q: %s", name, a)
+	}
+	return len(absent) > 0
 }
 
 // checkParent resolves every policy as the start of a VM would.

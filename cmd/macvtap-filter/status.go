@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"macvtap-filter/internal/libvirt"
+	"macvtap-filter/internal/near"
 	"macvtap-filter/internal/status"
 )
 
@@ -202,11 +203,11 @@ func noSuch(ctx context.Context, s status.Status, name string) error {
 	for _, i := range s.Interfaces {
 		names = append(names, i.VM)
 	}
-	near := ""
-	if n := libvirt.Nearest(name, names); n != "" {
-		near = fmt.Sprintf(", did you mean %q?", n)
+	meant := ""
+	if n := near.Name(name, names); n != "" {
+		meant = fmt.Sprintf(", did you mean %q?", n)
 	}
-	return fmt.Errorf("VM %q: no interface of such a VM is known%s (%w)", name, near, err)
+	return fmt.Errorf("VM %q: no interface of such a VM is known%s (%w)", name, meant, err)
 }
 
 // unseen says why no interface of a VM that runs was seen.

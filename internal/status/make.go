@@ -39,6 +39,8 @@ type Sources struct {
 	// of, by interface index.
 	Compared map[int]Compared
 
+	Absent []host.Absent // parents that are named and missing
+
 	// Notes are what else is to be said; Partial says that there is more to know than
 	// is in here.
 	Notes   []string
@@ -62,7 +64,7 @@ type Compared struct {
 
 // Make makes one picture of what the sources said.
 func Make(s Sources) Status {
-	out := Status{Schema: Schema, Time: s.Time, Complete: !s.Partial, Notes: slices.Clone(s.Notes), Interfaces: []Interface{}}
+	out := Status{Schema: Schema, Time: s.Time, Complete: !s.Partial, Notes: slices.Clone(s.Notes), AbsentParents: s.Absent, Interfaces: []Interface{}}
 	m := maker{Sources: s, status: &out, told: map[int]watch.Device{}, tables: map[string]kernel.Tally{}, taken: map[string]bool{}}
 	m.sources()
 	for _, d := range s.Devices {
@@ -194,6 +196,9 @@ func (m *maker) byWatch(i *Interface, told watch.Device, stands bool) {
 	switch told.State {
 	case watch.Right:
 		i.State = m.vouched(i, told, stands)
+		if i.State == Protected && told.Kept != "" {
+			i.State, i.Problem = Stale, told.Kept
+		}
 	case watch.Closed:
 		i.State = Drifted
 	case watch.Mending:

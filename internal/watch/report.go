@@ -36,6 +36,7 @@ type Device struct {
 	Check   bool      `json:"check"`  // its offloads are to be checked
 	State   State     `json:"state"`
 	Problem string    `json:"problem"` // why no rules could be made, "" for nothing
+	Kept    string    `json:"kept"`    // why it has rules though it is on no configured parent, "" where it is on one
 	Since   time.Time `json:"since"`   // when the state began, or watch did
 }
 
@@ -46,7 +47,7 @@ type State string
 const (
 	Right   State = "right"   // what should stand was seen to stand, and nobody touched it since
 	Mending State = "mending" // it is about to be programmed
-	Left    State = "left"    // what stands is its hook's, or older: none better could be made
+	Left    State = "left"    // what stands is its hook's, or older, or nothing does: none better could be made
 	Closed  State = "closed"  // no rules could be made, and nothing passes
 	Open    State = "open"    // it is on no configured parent
 )
@@ -64,7 +65,7 @@ func (w *watcher) state() Report {
 	for _, d := range w.devices {
 		r.Devices = append(r.Devices, Device{
 			Index: d.Index, Name: d.Name, UUID: d.uuid, VM: d.vm, Number: d.number, Policy: d.policy, Check: d.check,
-			State: d.state, Problem: d.problem, Since: d.since,
+			State: d.state, Problem: d.problem, Kept: d.kept, Since: d.since,
 		})
 	}
 	slices.SortFunc(r.Devices, func(a, b Device) int { return a.Index - b.Index })
