@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/netip"
 	"slices"
 
@@ -18,31 +17,12 @@ import (
 	"macvtap-filter/internal/ruleset"
 )
 
-// A report prints what was checked, one line each, and remembers failures.
-type report struct {
-	std    streams
-	failed bool
-}
-
-func (r *report) ok(format string, args ...any) {
-	fmt.Fprintf(r.std.out, "ok       "+format+"\n", args...)
-}
-
-func (r *report) warn(format string, args ...any) {
-	fmt.Fprintf(r.std.out, "warning  "+format+"\n", args...)
-}
-
-func (r *report) fail(format string, args ...any) {
-	r.failed = true
-	fmt.Fprintf(r.std.out, "FAILED   "+format+"\n", args...)
-}
-
 // check says whether the host is ready.
 func check(ctx context.Context, std streams, o options, args []string) error {
 	if err := wantNone(args); err != nil {
 		return err
 	}
-	r := &report{std: std}
+	r := &report{std: std, json: o.json}
 	c, err := checkConfig(ctx, r, o)
 	checkKernel(ctx, r, c)
 	if c != nil {
@@ -52,7 +32,10 @@ func check(ctx context.Context, std streams, o options, args []string) error {
 	checkSecurity(r)
 	checkHook(r)
 	checkWatch(ctx, r)
-	checkLibvirt(ctx, r, c)
+	checkLibvirt(ctx, r, c, checkInterfaces(ctx, r, o))
+	if err := r.end(); err != nil {
+		return err
+	}
 	switch {
 	case err != nil:
 		return badInput(err)

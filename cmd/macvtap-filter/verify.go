@@ -30,7 +30,7 @@ func verify(ctx context.Context, std streams, o options, args []string) error {
 	}
 	client, err := libvirt.Dial(ctx)
 	if err != nil {
-		return err
+		return verifyWithout(ctx, std, o, args, err)
 	}
 	defer client.Close()
 	v := &verifier{std: std, options: o, config: c, client: client}
@@ -178,7 +178,12 @@ func (v *verifier) should(ctx context.Context, name string, network plan.Network
 	for _, k := range made.Kept {
 		kept[k.Device] = k.Text
 	}
-	return drift.VM{Domain: d, Tables: made.Tables, Kept: kept}, made.Err()
+	guard, stands, err := kernel.LookGuard(ctx)
+	if err != nil {
+		return drift.VM{}, err
+	}
+	closed := func(device string) bool { return stands && v.config.GuardsName(device) && guard.Reaches(device) }
+	return drift.VM{Domain: d, Tables: made.Tables, Closed: closed, Kept: kept}, made.Err()
 }
 
 // guard compares the guard.

@@ -57,7 +57,8 @@ func (f Finding) Where() string {
 type VM struct {
 	*domain.Domain
 	Tables []ruleset.Table
-	Kept   map[string]string // by device: why its rules stay though its NIC is no parent
+	Closed func(device string) bool // whether a guard that stands closes a device; nil for none
+	Kept   map[string]string        // by device: why its rules stay though its NIC is no parent
 }
 
 // Find gives what is wrong: first VM by VM, in their order, then what belongs to
@@ -111,7 +112,10 @@ func compare(vm VM, should ruleset.Table, h kernel.Held, stands bool) (Finding, 
 		}
 	}
 	if !stands {
-		f.State, f.Reason = Unprotected, "no rules stand: unless a guard covers the device, the local network and the VM are open to each other"
+		f.State, f.Reason = Unprotected, "no rules stand: the local network and the VM are open to each other"
+		if vm.Closed != nil && vm.Closed(device) {
+			f.Reason = "no rules stand, and the guard closes the device: the VM has no network"
+		}
 		return f, true
 	}
 	if f.Diff = diff(should, h.Table); f.Diff == "" {

@@ -60,6 +60,7 @@ func (s *Sources) parents(h *host.Host, c *config.Config) {
 	if c == nil {
 		return // of whom it matters to, it is told
 	}
+	s.Prefixes = c.GuardPrefixes
 	var err error
 	if s.Absent, err = h.Absent(c.Literals()); err != nil {
 		s.miss(fmt.Errorf("whether the parents are there is not known: %w", err))

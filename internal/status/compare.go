@@ -293,7 +293,7 @@ func (c *comparison) should(vm *domain.Domain, i domain.Interface, d host.Carrie
 		for _, f := range drift.Find(vms, held, c.host.Exists) {
 			said.State = State(f.State)
 			if said.State != Unprotected { // what comes of that, maker knows: it sees the guard
-				said.Problem = f.Reason
+				said.Problem = f.Reason + ": \"macvtap-filter verify --repair\" mends that"
 			}
 		}
 	}
@@ -309,7 +309,7 @@ func (c *comparison) ownerless(d host.Carrier, all bool) Compared {
 	case !stands:
 		return Compared{State: Unprotected}
 	case owner.UUID == "":
-		return Compared{State: Drifted, Problem: "a table of its name stands that is none of ours"}
+		return Compared{State: Drifted, Problem: "a table of its name stands that is none of ours: \"nft delete table netdev " + ruleset.TableName(d.Name) + "\" removes it"}
 	case owner.UUID == domain.UnknownUUID:
 		return c.unowned(d, h)
 	case !filter.Bound(h.Table, d.Index):
@@ -329,7 +329,7 @@ func (c *comparison) ownerless(d host.Carrier, all bool) Compared {
 func (c *comparison) unowned(d host.Carrier, h kernel.Held) Compared {
 	nic, err := c.host.NICAt(d.Parent)
 	if err != nil || c.same(domain.Unknown(domain.Interface{Target: d.Name, Parent: nic.Name}), h) == nil {
-		return Compared{State: Drifted, Problem: "nobody has said whose it is, and other rules stand than the default policy's"}
+		return Compared{State: Drifted, Problem: "nobody has said whose it is, and other rules stand than the default policy's: \"systemctl start macvtap-filter-watch\" has those made"}
 	}
 	return Compared{State: Unknown, Policy: c.config.Default().Name, Problem: "nobody has said whose it is: the default policy's rules stand"}
 }
