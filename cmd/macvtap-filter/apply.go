@@ -264,8 +264,11 @@ func remove(ctx context.Context, std streams, o options, args []string) error {
 		return err
 	}
 	o.dryRun = o.dryRun || o.diff
-	if told, err := watch.Ask(ctx); err == nil && !o.dryRun {
-		return fmt.Errorf("watch runs, process %d, and would put the rules back at once: stop it first: systemctl stop macvtap-filter-watch", told.PID)
+	told, err := watch.Ask(ctx)
+	watched := err == nil && !o.dryRun
+	wouldUndo := fmt.Errorf("watch runs, process %d, and would put the rules back at once: stop it first: systemctl stop macvtap-filter-watch", told.PID)
+	if watched && o.all {
+		return wouldUndo
 	}
 	if o.all {
 		// First: nothing would open the devices again whose rules go.
@@ -295,6 +298,15 @@ func remove(ctx context.Context, std streams, o options, args []string) error {
 		owner := filter.ParseOwner(s.Comment).UUID
 		return owner != "" && (o.all || uuids[owner])
 	}
+	if watched {
+		back, err := putsBack(ctx, told, named)
+		switch {
+		case err != nil:
+			return err
+		case back:
+			return wouldUndo
+		}
+	}
 	if err := removeTables(ctx, std, o, named); err != nil {
 		return err
 	}
@@ -302,6 +314,20 @@ func remove(ctx context.Context, std streams, o options, args []string) error {
 		return errTold
 	}
 	return nil
+}
+
+// putsBack reports whether a watch would put some of the tables back: those of devices
+// that are not merely kept, on no configured parent.
+func putsBack(ctx context.Context, told watch.Report, which func(kernel.Standing) bool) (bool, error) {
+	tables, err := kernel.Tables(ctx)
+	if err != nil {
+		return false, err
+	}
+	return slices.ContainsFunc(told.Devices, func(d watch.Device) bool {
+		return d.Kept == "" && slices.ContainsFunc(tables, func(s kernel.Standing) bool {
+			return s.Name == ruleset.TableName(d.Name) && which(s)
+		})
+	}), nil
 }
 
 // ownersNamed gives the UUIDs of the VMs of that name or UUID that have rules,

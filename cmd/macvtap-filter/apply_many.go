@@ -97,7 +97,7 @@ func (a *applier) settle(ctx context.Context, domains []*domain.Domain, stood []
 		return nil, nil, err
 	}
 	defer h.Close()
-	network := plan.Remember(plan.Live{Host: h, Running: true, Guard: guard, Patience: plan.Patience})
+	network := plan.Remember(plan.Live{Host: h, Running: true, Guard: guard, Patience: plan.Patience, Rules: rulesOf(ctx)})
 	var tables []ruleset.Table
 	var whole []*domain.Domain // of the others all that stands stays
 	for _, d := range domains {

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/netip"
 	"slices"
 
@@ -18,31 +17,12 @@ import (
 	"macvtap-filter/internal/ruleset"
 )
 
-// A report prints what was checked, one line each, and remembers failures.
-type report struct {
-	std    streams
-	failed bool
-}
-
-func (r *report) ok(format string, args ...any) {
-	fmt.Fprintf(r.std.out, "ok       "+format+"\n", args...)
-}
-
-func (r *report) warn(format string, args ...any) {
-	fmt.Fprintf(r.std.out, "warning  "+format+"\n", args...)
-}
-
-func (r *report) fail(format string, args ...any) {
-	r.failed = true
-	fmt.Fprintf(r.std.out, "FAILED   "+format+"\n", args...)
-}
-
 // check says whether the host is ready.
 func check(ctx context.Context, std streams, o options, args []string) error {
 	if err := wantNone(args); err != nil {
 		return err
 	}
-	r := &report{std: std}
+	r := &report{std: std, json: o.json}
 	c, err := checkConfig(ctx, r, o)
 	checkKernel(ctx, r, c)
 	if c != nil {
@@ -52,7 +32,10 @@ func check(ctx context.Context, std streams, o options, args []string) error {
 	checkSecurity(r)
 	checkHook(r)
 	checkWatch(ctx, r)
-	checkLibvirt(ctx, r, c)
+	checkLibvirt(ctx, r, c, checkInterfaces(ctx, r, o))
+	if err := r.end(); err != nil {
+		return err
+	}
 	switch {
 	case err != nil:
 		return badInput(err)
@@ -85,8 +68,8 @@ func checkConfig(ctx context.Context, r *report, o options) (*config.Config, err
 			r.fail("parent %q: %v", pattern, err)
 			continue
 		}
-		if len(nics) == 0 {
-			r.fail("parent %q: this host has no such NIC; \"ip link\" names them", pattern)
+		if len(nics) == 0 && !absentParent(r, c, h, pattern) {
+			r.fail("parent %q: it matches no NIC of this host; \"ip link\" names them", pattern)
 		}
 		for _, nic := range nics {
 			if nic.Master != "" {
@@ -100,6 +83,22 @@ func checkConfig(ctx context.Context, r *report, o options) (*config.Config, err
 		}
 	}
 	return c, nil
+}
+
+// absentParent tells of a parent that is a name, and that no NIC has.
+func absentParent(r *report, c *config.Config, h *host.Host, name string) bool {
+	if !slices.Contains(c.Literals(), name) {
+		return false
+	}
+	absent, err := h.Absent([]string{name})
+	if err != nil {
+		r.fail("parent %q: %v", name, err)
+		return true
+	}
+	for _, a := range absent {
+		r.fail("parent %q: %s", name, a)
+	}
+	return len(absent) > 0
 }
 
 // checkParent resolves every policy as the start of a VM would.

@@ -11,11 +11,12 @@ import (
 	"macvtap-filter/internal/kernel"
 	"macvtap-filter/internal/libvirt"
 	"macvtap-filter/internal/plan"
+	"macvtap-filter/internal/status"
 )
 
 // checkLibvirt looks at the daemon and, where there is a configuration, at what its
 // running VMs have that no rules cover.
-func checkLibvirt(ctx context.Context, r *report, c *config.Config) {
+func checkLibvirt(ctx context.Context, r *report, c *config.Config, s status.Status) {
 	client, err := libvirt.Dial(ctx)
 	if err != nil {
 		r.fail("%v", err)
@@ -45,19 +46,23 @@ func checkLibvirt(ctx context.Context, r *report, c *config.Config) {
 			continue
 		}
 		if c != nil {
-			checkDirect(r, c, h, d)
+			checkDirect(r, c, h, d, s)
 		}
 		checkOthers(r, h, d)
 	}
 }
 
 // checkDirect looks at a running VM's direct interfaces.
-func checkDirect(r *report, c *config.Config, h *host.Host, d *domain.Domain) {
+func checkDirect(r *report, c *config.Config, h *host.Host, d *domain.Domain, s status.Status) {
 	for _, i := range d.Direct {
 		nic, err := h.NIC(i.Parent)
 		switch {
 		case err != nil:
 			r.warn("VM %q: %s: %v", d.Name, i, err)
+		case slices.ContainsFunc(wrong(s), func(n status.Interface) bool { return n.Device == i.Target }):
+			// That was told.
+		case !slices.ContainsFunc(s.Interfaces, func(n status.Interface) bool { return n.Device == i.Target }):
+			r.fail("VM %q: %s: this host has no such macvtap device: what it has passes no rules of ours", d.Name, i)
 		case !c.GuardsParent(append(nic.Names, i.Parent)...):
 			r.warn("VM %q: %s is not protected: its NIC %q is none of the parents; if it should be one, add %q to parents in %s and run \"macvtap-filter apply --all\"", d.Name, i, i.Parent, i.Parent, c.File)
 		default:

@@ -37,9 +37,4 @@ func checkTold(r *report, told watch.Report) {
 	if told.Libvirt != "" {
 		r.warn("watch: %s", told.Libvirt)
 	}
-	for _, d := range told.Devices {
-		if d.Problem != "" {
-			r.fail("watch: interface %q is %s: %s", d.Name, d.State, d.Problem)
-		}
-	}
 }

@@ -44,7 +44,7 @@ func commands() []command {
 		{"explain", explainUsage, explainFlags, explain},
 		{"metrics", metricsUsage, func(f *flag.FlagSet, o *options) { f.StringVar(&o.textfile, "textfile", "", "") }, printMetrics},
 		{"facts", factsUsage, none, printFacts},
-		{"check", checkUsage, none, check},
+		{"check", checkUsage, func(f *flag.FlagSet, o *options) { f.BoolVar(&o.json, "json", false, "") }, check},
 		{"watch", watchUsage, func(f *flag.FlagSet, o *options) { f.StringVar(&o.listen, "listen", "", "") }, watchHost},
 		{"version", versionUsage, none, version},
 		{"complete", completeUsage, none, complete},

@@ -295,13 +295,19 @@ func planLive(ctx context.Context, d *domain.Domain, c *config.Config, running b
 	defer h.Close()
 	network := plan.Live{Host: h, Running: running, Guard: guard, Patience: plan.Patience, Seen: map[string]host.NIC{}}
 	if running {
+		network.Rules = rulesOf(ctx)
 		return plan.Each(d, c, network), nil
 	}
 	made, err := plan.Make(d, c, network)
 	if len(made.Unguarded) > 0 && !hasParent(h, c) {
-		made.Warnings = append(made.Warnings, plan.Warning{Text: fmt.Sprintf("VM %q: this host has none of the NICs that parents in %s names (%q), so no VM is protected: \"ip link\" names the NICs", d.Name, c.File, c.Parents)})
+		made.Warnings = append(made.Warnings, plan.Warning{Text: fmt.Sprintf("VM %q: parents in %s (%q) match no NIC of this host, so no VM is protected: \"ip link\" names the NICs", d.Name, c.File, c.Parents)})
 	}
 	return made, err
+}
+
+// rulesOf reads the rules that stand.
+func rulesOf(ctx context.Context) func(name string) (ruleset.Table, bool, error) {
+	return func(name string) (ruleset.Table, bool, error) { return kernel.Rules(ctx, name) }
 }
 
 // hasParent reports whether the host has a NIC that the configuration names as a parent.

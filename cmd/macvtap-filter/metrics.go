@@ -34,11 +34,14 @@ func printMetrics(ctx context.Context, std streams, o options, args []string) er
 	} else {
 		_, err = std.out.Write(page)
 	}
-	if err != nil || s.Complete {
+	if err != nil || s.Complete && len(s.AbsentParents) == 0 {
 		return err
 	}
 	for _, note := range s.Notes {
 		warningf(std, "%s", note)
+	}
+	if s.Complete {
+		return errTold
 	}
 	return fmt.Errorf("the figures are not complete: %w", errTold)
 }

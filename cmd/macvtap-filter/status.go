@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"macvtap-filter/internal/libvirt"
+	"macvtap-filter/internal/near"
 	"macvtap-filter/internal/status"
 )
 
@@ -130,11 +131,7 @@ func (c *statusCommand) once(ctx context.Context) error {
 	if err := c.known(ctx, all); err != nil {
 		return err
 	}
-	s := c.wanted(all)
-	if !s.Right() {
-		time.Sleep(transient)
-		s = c.wanted(c.collect(ctx))
-	}
+	s := c.settled(ctx, all)
 	c.wrong = !s.Right() || blind(s)
 	if !c.options.json {
 		for _, note := range s.Notes {
@@ -142,6 +139,16 @@ func (c *statusCommand) once(ctx context.Context) error {
 		}
 	}
 	return c.print(s, nil)
+}
+
+// settled gives what is wanted of what was found, and looks again where that is not right.
+func (c *statusCommand) settled(ctx context.Context, found status.Status) status.Status {
+	s := c.wanted(found)
+	if !s.Right() {
+		time.Sleep(transient)
+		s = c.wanted(c.collect(ctx))
+	}
+	return s
 }
 
 // transient is how long a VM's start or end may leave its interface without rules, or
@@ -202,11 +209,11 @@ func noSuch(ctx context.Context, s status.Status, name string) error {
 	for _, i := range s.Interfaces {
 		names = append(names, i.VM)
 	}
-	near := ""
-	if n := libvirt.Nearest(name, names); n != "" {
-		near = fmt.Sprintf(", did you mean %q?", n)
+	meant := ""
+	if n := near.Name(name, names); n != "" {
+		meant = fmt.Sprintf(", did you mean %q?", n)
 	}
-	return fmt.Errorf("VM %q: no interface of such a VM is known%s (%w)", name, near, err)
+	return fmt.Errorf("VM %q: no interface of such a VM is known%s (%w)", name, meant, err)
 }
 
 // unseen says why no interface of a VM that runs was seen.
@@ -252,6 +259,11 @@ func statusJSON(s status.Status, indent bool) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	return escapeJSON(text) + "\n", nil
+}
+
+// escapeJSON escapes in JSON what a terminal would obey.
+func escapeJSON(text []byte) string {
 	var out bytes.Buffer
 	for _, r := range string(text) {
 		switch {
@@ -264,8 +276,7 @@ func statusJSON(s status.Status, indent bool) (string, error) {
 			fmt.Fprintf(&out, `\u%04x`, r)
 		}
 	}
-	out.WriteByte('\n')
-	return out.String(), nil
+	return out.String()
 }
 
 // shown makes a message fit for a terminal: it may hold a VM's name.

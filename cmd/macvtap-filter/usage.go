@@ -119,6 +119,7 @@ missing, one with "+" should not be there. It finds, too
   unprotected    no rules, for a device that should have some
   stale          rules of a device that is gone, or of no running VM
 
+Without libvirt, it compares what status does, and says so.
 Exits 0 when all is as it should be, 1 when it is not. Who goes on starting and
 stopping VMs meanwhile causes no finding.
 
@@ -166,11 +167,13 @@ NIC of this host.
 example: macvtap-filter facts enp88s0 >facts.json
 `
 
-const checkUsage = `usage: macvtap-filter check
+const checkUsage = `usage: macvtap-filter check [--json]
 
-Checks the configuration, the parents, the kernel, the hook, watch and libvirt, one
-line each. Exits 1 when something must be mended, 2 when that is the configuration.
+Checks the configuration, the parents, the kernel, the hook, watch, libvirt and what
+runs, one line each: an interface without the rules that should stand is named. Exits
+1 when something must be mended, 2 when that is the configuration.
 
+  --json         print what was found as JSON, as macvtap-filter(8) describes it
   --config FILE  another configuration
 `
 

@@ -29,7 +29,7 @@ func verify(ctx context.Context, std streams, o options, args []string) error {
 	}
 	client, err := libvirt.Dial(ctx)
 	if err != nil {
-		return err
+		return verifyWithout(ctx, std, o, args, err)
 	}
 	defer client.Close()
 	v := &verifier{std: std, options: o, config: c, client: client}
@@ -99,11 +99,24 @@ func (v *verifier) look(ctx context.Context, names []string, all bool, others []
 	if err != nil {
 		return nil, err
 	}
-	network := plan.Remember(plan.Live{Host: h, Running: true, Guard: guard, Patience: plan.Patience})
+	network := plan.Remember(plan.Live{Host: h, Running: true, Guard: guard, Patience: plan.Patience, Rules: func(name string) (rules ruleset.Table, stand bool, err error) {
+		err = anew(ctx, func(ctx context.Context) error {
+			rules, stand, err = kernel.Rules(ctx, name)
+			return err
+		})
+		return rules, stand, err
+	}})
 	var vms []drift.VM
 	off := map[string]bool{}     // VMs by name that are not running
 	unclear := map[string]bool{} // and those of whose rules nobody can say all
 	v.vms, v.interfaces, v.failed = 0, 0, false
+	absent, err := h.Absent(v.config.Literals())
+	if err != nil {
+		return nil, err
+	}
+	for _, a := range absent {
+		v.fail(fmt.Errorf("parents in %s: %s", v.config.File, a))
+	}
 	for _, name := range names {
 		var vm drift.VM
 		err := anew(ctx, func(ctx context.Context) (err error) {
@@ -161,7 +174,16 @@ func (v *verifier) should(ctx context.Context, name string, network plan.Network
 			v.tell(w.Text, func() { warningf(v.std, "%s", w) })
 		}
 	}
-	return drift.VM{Domain: d, Tables: made.Tables}, made.Err()
+	kept := map[string]string{}
+	for _, k := range made.Kept {
+		kept[k.Device] = k.Text
+	}
+	guard, stands, err := kernel.LookGuard(ctx)
+	if err != nil {
+		return drift.VM{}, err
+	}
+	closed := func(device string) bool { return stands && v.config.GuardsName(device) && guard.Reaches(device) }
+	return drift.VM{Domain: d, Tables: made.Tables, Closed: closed, Kept: kept}, made.Err()
 }
 
 // guard compares the guard.
@@ -266,6 +288,9 @@ func (v *verifier) repair(ctx context.Context, found []drift.Finding) ([]drift.F
 			guard = true
 			continue
 		}
+		if f.Kept {
+			continue
+		}
 		if f.State == drift.Stale {
 			stale[f.Handle] = true
 			continue
@@ -341,6 +366,8 @@ func (v *verifier) print(found, left []drift.Finding) error {
 	switch {
 	case len(found) == 0 && !v.failed:
 		notef(v.std, "%s of %s as should be", count(v.interfaces, "interface"), count(v.vms, "running VM"))
+	case len(left) > 0 && !v.options.repair && !slices.ContainsFunc(left, func(f drift.Finding) bool { return !f.Kept }):
+		notef(v.std, "%s not as should be", count(len(left), "table"))
 	case len(left) > 0 && !v.options.repair:
 		notef(v.std, "%s not as should be; \"macvtap-filter verify --repair\" mends that", count(len(left), "table"))
 	case len(left) > 0:

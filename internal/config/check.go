@@ -72,17 +72,57 @@ func (c checker) first() error {
 	return errors.New(c.told(places, p))
 }
 
-// noName is what no device's name holds (Linux net/core/dev.c, dev_valid_name). A
-// parent with a blank at its end would silently leave the NIC that was meant open.
-const noName = "/ \t\n\v\f\r"
+// noName is what no device's name holds (Linux net/core/dev.c, dev_valid_name; iproute2
+// refuses it in alternative names, too), and maxName is how long an alternative name can
+// be in bytes (ALTIFNAMSIZ less the NUL at its end).
+const (
+	noName  = "/ \t\n\v\f\r\x00\u0085\u00a0"
+	maxName = 127
+)
+
+// parentProblem says why no NIC can have the name, or a name that the glob matches, "" if
+// one can. Such a parent would silently leave the NIC that was meant open.
+func parentProblem(p string) string {
+	_, err := path.Match(p, "")
+	switch {
+	case err != nil, p == "", strings.ContainsAny(p, noName):
+		return "is no name or glob"
+	case p == ".", p == "..":
+		return "is the name of a folder, and of no NIC"
+	case shortest(p) > maxName:
+		return fmt.Sprintf("is longer than any NIC's name, which has at most %d bytes", maxName)
+	}
+	return ""
+}
+
+// shortest is the length in bytes of the shortest names that a right glob matches.
+func shortest(glob string) int {
+	n := 0
+	for i := 0; i < len(glob); i++ {
+		switch glob[i] {
+		case '*':
+			continue
+		case '\\':
+			i++
+		case '[':
+			for i++; i < len(glob) && glob[i] != ']'; i++ {
+				if glob[i] == '\\' {
+					i++
+				}
+			}
+		}
+		n++
+	}
+	return n
+}
 
 func (c *Config) check(check checker, raw *file) {
 	if len(raw.Parents) == 0 {
 		check.add("parents", "no parents: name the NICs to guard, as in parents = [\"eth0\"]")
 	}
 	for i, p := range raw.Parents {
-		if _, err := path.Match(p, ""); err != nil || p == "" || strings.ContainsAny(p, noName) {
-			check.add("parents."+strconv.Itoa(i), "parents: %q is no name or glob", p)
+		if problem := parentProblem(p); problem != "" {
+			check.add("parents."+strconv.Itoa(i), "parents: %q %s", p, problem)
 		}
 	}
 	if r := raw.Reconnect; r != nil {

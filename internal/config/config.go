@@ -118,6 +118,15 @@ type match struct {
 // Load reads and checks a configuration file. An error begins with the file's
 // name and, where there is one, the line.
 func Load(file string) (*Config, error) {
+	text, err := Read(file)
+	if err != nil {
+		return nil, err
+	}
+	return Parse(file, text)
+}
+
+// Read reads a configuration file, for Parse. Its errors are those of Load.
+func Read(file string) ([]byte, error) {
 	text, err := read(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		if file == "" {
@@ -128,7 +137,7 @@ func Load(file string) (*Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("configuration: %w", err)
 	}
-	return Parse(file, text)
+	return text, nil
 }
 
 // maxSize bounds a configuration file in bytes: some hundred thousand entries.
@@ -220,6 +229,18 @@ func (c *Config) GuardsParent(names ...string) bool {
 			return matched
 		})
 	})
+}
+
+// Literals gives the parents that are names, and no globs: each is meant to be a NIC of
+// this host.
+func (c *Config) Literals() []string {
+	var out []string
+	for _, p := range c.Parents {
+		if !strings.ContainsAny(p, `*?[\`) {
+			out = append(out, p)
+		}
+	}
+	return out
 }
 
 // Policies gives all policies, sorted by name, the default one included.

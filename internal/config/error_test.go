@@ -81,6 +81,12 @@ func TestParseErrors(t *testing.T) {
 		{about: "empty parent", text: `parents = ["a", ""]`, want: `parents: "" is no name or glob`},
 		{about: "blank behind a parent", text: "parents = [\"a\",\n\"eth0 \"]", want: `parents: "eth0 " is no name or glob`},
 		{about: "parent with a slash", text: "parents = [\"a\",\n\"/dev/eth0\"]", want: `parents: "/dev/eth0" is no name or glob`},
+		{about: "parent of blanks", text: `parents = ["\t"]`, want: `parents: "\t" is no name or glob`},
+		{about: "parent with a no-break space", text: `parents = ["eth0\u00a0"]`, want: "is no name or glob"},
+		{about: "parent with a NUL", text: `parents = ["eth0\u0000"]`, want: `parents: "eth0\x00" is no name or glob`},
+		{about: "parent a folder", text: "parents = [\"a\",\n\"..\"]", want: `parents: ".." is the name of a folder, and of no NIC`},
+		{about: "parent of 128 bytes", text: `parents = ["` + strings.Repeat("e", 128) + `"]`, want: "is longer than any NIC's name, which has at most 127 bytes"},
+		{about: "glob of 128 bytes", text: `parents = ["*[a-z]` + strings.Repeat("e", 126) + `?*"]`, want: "is longer than any NIC's name"},
 		{about: "bad glob", text: "parents = [\"a\",\n\"b[\"]", want: `parents: "b[" is no name or glob`},
 		{about: "reconnect", text: parents + `reconnect = "Kill"`, want: `reconnect = "Kill": want "keep" or "kill"`},
 

@@ -34,6 +34,7 @@ type Finding struct {
 	Diff      string `json:"diff,omitempty"` // of a drifted one: unified, in nft's words
 
 	Handle uint64 `json:"-"` // of the table that stands
+	Kept   bool   `json:"-"` // only who removes rules, or mends the configuration, mends it
 }
 
 // String tells the finding in one line, and below it how the rules differ.
@@ -56,6 +57,8 @@ func (f Finding) Where() string {
 type VM struct {
 	*domain.Domain
 	Tables []ruleset.Table
+	Closed func(device string) bool // whether a guard that stands closes a device; nil for none
+	Kept   map[string]string        // by device: why its rules stay though its NIC is no parent
 }
 
 // Find gives what is wrong: first VM by VM, in their order, then what belongs to
@@ -74,7 +77,11 @@ func Find(vms []VM, held []kernel.Held, exists func(device string) bool) []Findi
 		for _, should := range vm.Tables {
 			wanted[should.Name] = true
 			h, stands := standing[should.Name]
-			if f, wrong := compare(vm, should, h, stands); wrong {
+			f, wrong := compare(vm, should, h, stands)
+			if wrong {
+				found = append(found, f)
+			} else if why := vm.Kept[f.Device]; why != "" {
+				f.State, f.Reason, f.Kept = Stale, why, true
 				found = append(found, f)
 			}
 		}
@@ -105,7 +112,10 @@ func compare(vm VM, should ruleset.Table, h kernel.Held, stands bool) (Finding, 
 		}
 	}
 	if !stands {
-		f.State, f.Reason = Unprotected, "no rules stand: unless a guard covers the device, the local network and the VM are open to each other"
+		f.State, f.Reason = Unprotected, "no rules stand: the local network and the VM are open to each other"
+		if vm.Closed != nil && vm.Closed(device) {
+			f.Reason = "no rules stand, and the guard closes the device: the VM has no network"
+		}
 		return f, true
 	}
 	if f.Diff = diff(should, h.Table); f.Diff == "" {

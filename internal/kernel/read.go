@@ -49,6 +49,15 @@ func Read(ctx context.Context, names ...string) ([]Held, error) {
 	return held, readOffload(held)
 }
 
+// Rules gives the table of that name as Read does, if it stands.
+func Rules(ctx context.Context, name string) (ruleset.Table, bool, error) {
+	held, err := Read(ctx, name)
+	if len(held) == 0 {
+		return ruleset.Table{}, false, err
+	}
+	return held[0].Table, true, err
+}
+
 func readTables(ctx context.Context, names []string) ([]Held, error) {
 	readers, err := dialReaders(ctx, len(names))
 	if err != nil {

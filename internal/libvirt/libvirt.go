@@ -12,12 +12,11 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
 
-	"github.com/agnivade/levenshtein"
 	"golang.org/x/sys/unix"
 
 	"macvtap-filter/internal/libvirt/rpc"
+	"macvtap-filter/internal/near"
 )
 
 // uri is the hypervisor whose VMs are meant: the system's QEMU.
@@ -163,23 +162,10 @@ func (c *Client) suggest(ctx context.Context, name string) string {
 	for i, d := range domains {
 		names[i] = d.Name
 	}
-	if near := Nearest(name, names); near != "" {
-		return fmt.Sprintf(", did you mean %q?", near)
+	if meant := near.Name(name, names); meant != "" {
+		return fmt.Sprintf(", did you mean %q?", meant)
 	}
 	return ""
-}
-
-// Nearest gives the name that a mistyped one most likely stands for, "" for none:
-// one letter in three may be wrong.
-func Nearest(typed string, names []string) string {
-	near, least := "", max(1, utf8.RuneCountInString(typed)/3)+1
-	for _, name := range names {
-		distance := levenshtein.ComputeDistance(strings.ToLower(typed), strings.ToLower(name))
-		if distance < least {
-			near, least = name, distance
-		}
-	}
-	return near
 }
 
 // Version gives the daemon's version as libvirt counts it: major*1,000,000 +

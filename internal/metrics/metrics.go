@@ -27,6 +27,7 @@ func Write(w io.Writer, s status.Status, took time.Duration) error {
 	p.program()
 	p.watch(s)
 	p.guard(s)
+	p.parents(s)
 	p.interfaces(s.Interfaces)
 	p.scrape(s, took)
 	return p.end()
@@ -65,6 +66,11 @@ func (p *page) guard(s status.Status) {
 	for _, f := range flows {
 		p.droppedBytes("", f)
 	}
+}
+
+func (p *page) parents(s status.Status) {
+	p.family("absent_parents", gauge, "How many names in parents no NIC of this host has.")
+	p.sample(float64(len(s.AbsentParents)), "")
 }
 
 // The directions, as labels.

@@ -7,7 +7,9 @@ import (
 
 	"macvtap-filter/internal/domain"
 	"macvtap-filter/internal/facts"
+	"macvtap-filter/internal/filter"
 	"macvtap-filter/internal/host"
+	"macvtap-filter/internal/ruleset"
 )
 
 // Live is the network of the host itself.
@@ -24,6 +26,14 @@ type Live struct {
 
 	// Patience is how long Ask waits for gateways to answer.
 	Patience time.Duration
+
+	// Rules reads the table of that name, if it stands; nil for a VM that starts, whose
+	// devices have no rules of their own yet.
+	Rules func(name string) (rules ruleset.Table, stand bool, err error)
+
+	// Keep says that the device of the one interface that is planned had rules, though
+	// they may be gone by now.
+	Keep bool
 
 	// Seen are the parents that were looked at already, by the names that they
 	// were asked for, for a plan that is made at once. Nil remembers none.
@@ -93,6 +103,35 @@ func (l Live) Check(i domain.Interface) (domain.Interface, error) {
 // Beneath asks the host.
 func (l Live) Beneath(i domain.Interface) ([]string, error) { return l.Host.Beneath(i) }
 
+// Absent asks the host.
+func (l Live) Absent(names []string) ([]host.Absent, error) { return l.Host.Absent(names) }
+
+// Protected looks at what stands: rules of ours that were made for that very device. A
+// table that lets everything pass the guard is none, nor one that closes the device.
+func (l Live) Protected(i domain.Interface) (bool, error) {
+	if l.Keep || l.Rules == nil {
+		return l.Keep, nil
+	}
+	rules, stand, err := l.Rules(ruleset.TableName(i.Target))
+	if err != nil || !stand || filter.ParseOwner(rules.Comment).UUID == "" || !judges(rules) {
+		return false, err
+	}
+	device, err := l.Check(i)
+	return err == nil && filter.Bound(rules, device.Index), err
+}
+
+// judges reports whether a table tells frames apart by more than the device.
+func judges(t ruleset.Table) bool {
+	return t.Unknown != "" || slices.ContainsFunc(t.Chains, func(c ruleset.Chain) bool {
+		return slices.ContainsFunc(c.Rules, func(r ruleset.Rule) bool {
+			return r.Unknown != "" || slices.ContainsFunc(r.Matches, func(m ruleset.Match) bool {
+				compare, ok := m.(ruleset.Compare)
+				return !ok || compare.Field != ruleset.InputIndex && compare.Field != ruleset.OutputIndex
+			})
+		})
+	})
+}
+
 // Offline is this host's network, looked at without its VMs' devices. A parent
 // that the host does not have is known by no name but the XML's.
 type Offline struct {
@@ -125,6 +164,12 @@ func (o Offline) Check(i domain.Interface) (domain.Interface, error) { return i,
 
 // Beneath knows of no devices.
 func (o Offline) Beneath(domain.Interface) ([]string, error) { return nil, nil }
+
+// Absent knows of none: the VM's host is another.
+func (o Offline) Absent([]string) ([]host.Absent, error) { return nil, nil }
+
+// Protected knows of no devices.
+func (o Offline) Protected(domain.Interface) (bool, error) { return false, nil }
 
 // Guarded leaves it to the configuration.
 func (o Offline) Guarded() bool { return false }
@@ -166,6 +211,12 @@ func (r Recorded) Check(i domain.Interface) (domain.Interface, error) { return i
 
 // Beneath knows of no devices.
 func (r Recorded) Beneath(domain.Interface) ([]string, error) { return nil, nil }
+
+// Absent knows of none: facts are of some parents.
+func (r Recorded) Absent([]string) ([]host.Absent, error) { return nil, nil }
+
+// Protected knows of no devices.
+func (r Recorded) Protected(domain.Interface) (bool, error) { return false, nil }
 
 // Guarded leaves it to the configuration.
 func (r Recorded) Guarded() bool { return false }

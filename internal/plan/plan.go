@@ -5,14 +5,17 @@ package plan
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"macvtap-filter/internal/config"
 	"macvtap-filter/internal/domain"
 	"macvtap-filter/internal/facts"
 	"macvtap-filter/internal/filter"
+	"macvtap-filter/internal/host"
 	"macvtap-filter/internal/policy"
 	"macvtap-filter/internal/ruleset"
 )
@@ -33,6 +36,11 @@ type Network interface {
 	// Beneath gives the names of the NIC that an interface's device really sits on,
 	// none where that is not known.
 	Beneath(domain.Interface) ([]string, error)
+	// Absent gives those of the names that no NIC has, none where that is not known.
+	Absent(names []string) ([]host.Absent, error)
+	// Protected reports whether the device of an interface, which is on no parent, has
+	// rules all the same.
+	Protected(domain.Interface) (bool, error)
 	// Guarded reports whether a guard stands, whatever the configuration says.
 	Guarded() bool
 }
@@ -50,6 +58,10 @@ type Plan struct {
 	// Blind says that a policy without words was resolved without facts, which could
 	// not be read.
 	Blind bool
+
+	// Kept says why interfaces on no configured parent have rules: what stands for them
+	// stays, and is among the tables.
+	Kept []Warning
 
 	Failed []*Error // why interfaces have no plan (Each)
 }
@@ -124,6 +136,47 @@ func (e *Error) Error() string { return fmt.Sprintf("VM %q: %s: %v", e.VM, e.Int
 // Unwrap gives what is wrong.
 func (e *Error) Unwrap() error { return e.Err }
 
+// An OtherError says that an interface is on no configured parent while parents are
+// missing that the configuration names.
+type OtherError struct {
+	NIC    string
+	File   string        // the configuration
+	Absent []host.Absent // the parents that are missing
+}
+
+func (e *OtherError) Error() string {
+	return fmt.Sprintf("its NIC %q is none of the parents in %s, and may be one that is misspelt there: %s; mend parents, or take that name out (globs may match no NIC)", e.NIC, e.File, e.missing())
+}
+
+// argument names a domain on a command line, where names need no quotes.
+func argument(d *domain.Domain) string {
+	const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_."
+	if strings.Trim(d.Name, plain) != "" || strings.HasPrefix(d.Name, "-") {
+		return d.UUID
+	}
+	return d.Name
+}
+
+// kept says that rules stay all the same.
+func (e *OtherError) kept(vm string) string {
+	text := fmt.Sprintf("its NIC %q is none of the parents in %s", e.NIC, e.File)
+	if len(e.Absent) > 0 {
+		text += ", and may be one that is misspelt there: " + e.missing()
+	}
+	return fmt.Sprintf("%s; its rules stay: add %q to parents, or remove them with \"macvtap-filter remove %s\"", text, e.NIC, vm)
+}
+
+// missing names the parents that are missing. Where no NIC has a name like one of them,
+// the interface's own is the best guess.
+func (e *OtherError) missing() string {
+	var names []string
+	for _, a := range e.Absent {
+		a.Likely = cmp.Or(a.Likely, e.NIC)
+		names = append(names, a.String())
+	}
+	return strings.Join(names, "; ")
+}
+
 type planner struct {
 	domain   *domain.Domain
 	config   *config.Config
@@ -148,7 +201,13 @@ func (p *planner) add(i domain.Interface) error {
 	if !p.config.GuardsParent(append(names, i.Parent)...) {
 		return p.addOther(i)
 	}
-	if i, err = p.network.Check(i); err != nil {
+	return p.addGuarded(i)
+}
+
+// addGuarded plans an interface by its policy.
+func (p *planner) addGuarded(i domain.Interface) error {
+	i, err := p.network.Check(i)
+	if err != nil {
 		return err
 	}
 	made, ok := p.policies[i.Parent]
@@ -189,8 +248,10 @@ func (p *planner) address(i domain.Interface, resolved policy.Policy) domain.Int
 	return i
 }
 
-// addOther plans an interface on no configured parent: nothing, but where a guard
-// would close it.
+// addOther plans an interface on no configured parent: nothing, but where a guard would
+// close it. Rules that its device has stay: whoever changes a file may have mistyped a
+// name, and only who removes rules says that they are to go. Nor is an interface let
+// alone while a parent that is named is missing: its NIC may be the one that was meant.
 func (p *planner) addOther(i domain.Interface) error {
 	beneath, err := p.network.Beneath(i)
 	if err != nil {
@@ -198,6 +259,24 @@ func (p *planner) addOther(i domain.Interface) error {
 	}
 	if p.config.GuardsParent(beneath...) {
 		return fmt.Errorf("the domain XML says that it is on %q, but its device sits on %q, which is one of the parents in %s", i.Parent, beneath[0], p.config.File)
+	}
+	absent, err := p.network.Absent(p.config.Literals())
+	if err != nil {
+		return err
+	}
+	kept, err := p.network.Protected(i)
+	if err != nil {
+		return err
+	}
+	other := &OtherError{NIC: i.Parent, File: p.config.File, Absent: absent}
+	switch {
+	case kept:
+		why := other.kept(argument(p.domain))
+		p.plan.Kept = append(p.plan.Kept, Warning{Device: i.Target, Text: why})
+		p.warn(i, why)
+		return p.addGuarded(i)
+	case len(absent) > 0:
+		return other
 	}
 	if p.guarded && p.config.OpenOthers {
 		i, err := p.network.Check(i)

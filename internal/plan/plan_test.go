@@ -14,6 +14,9 @@ import (
 	"macvtap-filter/internal/config"
 	"macvtap-filter/internal/domain"
 	"macvtap-filter/internal/facts"
+	"macvtap-filter/internal/filter"
+	"macvtap-filter/internal/host"
+	"macvtap-filter/internal/ruleset"
 )
 
 // fake is a network that is told what to answer, and remembers what it was asked.
@@ -25,6 +28,9 @@ type fake struct {
 	asked   []string
 
 	beneath map[string][]string // by device: what it really sits on
+
+	absent    []host.Absent
+	protected map[string]bool // by device
 
 	index   int // every device's
 	mac     net.HardwareAddr
@@ -61,6 +67,10 @@ func (f *fake) Check(i domain.Interface) (domain.Interface, error) {
 }
 
 func (f *fake) Beneath(i domain.Interface) ([]string, error) { return f.beneath[i.Target], nil }
+
+func (f *fake) Absent([]string) ([]host.Absent, error) { return f.absent, nil }
+
+func (f *fake) Protected(i domain.Interface) (bool, error) { return f.protected[i.Target], nil }
 
 func (f *fake) Guarded() bool { return f.guarded }
 
@@ -430,5 +440,74 @@ func TestOtherNICThanTheXMLSays(t *testing.T) {
 	}
 	if said := made.Failed[0].Error(); !strings.Contains(said, `"eth1"`) || !strings.Contains(said, `"eth0"`) {
 		t.Errorf("%s: want both NICs named", said)
+	}
+}
+
+// A parent that is named and missing opens nothing: an interface on another NIC is
+// refused while one is, and others are planned.
+func TestAbsentParent(t *testing.T) {
+	n := lan()
+	c := mustParse(t, strings.Replace(wordless, `"lan0"`, `"lan0", "eth2"`, 1))
+	n.absent = []host.Absent{{Name: "eth2", Likely: "eth1"}}
+	if made, err := Make(vm(nic(1, "a", "eth0")), c, n); err != nil || len(made.Tables) != 1 {
+		t.Errorf("on a parent that there is: %v", err)
+	}
+	_, err := Make(vm(nic(1, "a", "eth0"), nic(2, "b", "eth1")), c, n)
+	want := `VM "web": interface "b": its NIC "eth1" is none of the parents in config.toml, and may be one that is misspelt there: this host has no NIC "eth2": did you mean "eth1"?`
+	if err == nil || !strings.HasPrefix(err.Error(), want) {
+		t.Errorf("error %v\nwant  %s", err, want)
+	}
+	var other *OtherError
+	if !errors.As(err, &other) {
+		t.Errorf("%T", err)
+	}
+}
+
+// Rules that a device has stay, whatever becomes of its NIC in a file.
+func TestProtectedStays(t *testing.T) {
+	for _, absent := range [][]host.Absent{nil, {{Name: "eth2", Likely: "eth1"}}} {
+		n := lan()
+		n.absent, n.protected, n.guarded = absent, map[string]bool{"b": true}, true
+		got, err := Make(vm(nic(1, "a", "eth0"), nic(2, "b", "eth1")), mustParse(t, wordless), n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff([]string{"macvtap-filter-a", "macvtap-filter-b"}, names(got)); diff != "" {
+			t.Error(diff)
+		}
+		if len(got.Unguarded)+len(got.Open) > 0 || len(got.Kept) != 1 || got.Kept[0].Device != "b" || !judges(got.Tables[1]) {
+			t.Errorf("%+v: want the rules of b kept", got)
+		}
+		if len(got.Warnings) != 1 || !strings.Contains(got.Warnings[0].Text, `"macvtap-filter remove web"`) || strings.Contains(got.Warnings[0].Text, "eth2") != (absent != nil) {
+			t.Errorf("warnings: %q", got.Warnings)
+		}
+	}
+}
+
+// What lets everything pass or nothing is no rules to keep, though it is the device's own.
+func TestJudges(t *testing.T) {
+	d := vm(nic(1, "a", "eth0"))
+	open, err := filter.Open(d, d.Direct[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed, err := filter.Closed(d, d.Direct[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := lan()
+	n.guarded, n.index = true, 37
+	made, err := Make(d, mustParse(t, wordless), n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		about string
+		table ruleset.Table
+		want  bool
+	}{{"open", open, false}, {"closed", closed, false}, {"a policy's", made.Tables[0], true}} {
+		if got := judges(filter.Bind(filter.Mark(test.table), 37)); got != test.want {
+			t.Errorf("%s: %t", test.about, got)
+		}
 	}
 }

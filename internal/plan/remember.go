@@ -1,18 +1,24 @@
 package plan
 
-import "macvtap-filter/internal/facts"
+import (
+	"strings"
+
+	"macvtap-filter/internal/facts"
+	"macvtap-filter/internal/host"
+)
 
 // Remember gives a network that is asked only once for the names and the facts of a
 // parent, for plans of many VMs at one time.
 func Remember(n Network) Network {
-	return &memory{Network: n, names: map[string][]string{}, facts: map[string]facts.Facts{}, asked: map[string]facts.Facts{}}
+	return &memory{Network: n, names: map[string][]string{}, facts: map[string]facts.Facts{}, asked: map[string]facts.Facts{}, absent: map[string][]host.Absent{}}
 }
 
 type memory struct {
 	Network
-	names map[string][]string
-	facts map[string]facts.Facts
-	asked map[string]facts.Facts
+	names  map[string][]string
+	facts  map[string]facts.Facts
+	asked  map[string]facts.Facts
+	absent map[string][]host.Absent // by all the names
 }
 
 // Names asks once for a parent.
@@ -28,6 +34,11 @@ func (m *memory) Facts(parent string) (facts.Facts, error) {
 // Ask asks once for a parent.
 func (m *memory) Ask(parent string) (facts.Facts, error) {
 	return once(m.asked, parent, m.Network.Ask)
+}
+
+// Absent asks once for names.
+func (m *memory) Absent(names []string) ([]host.Absent, error) {
+	return once(m.absent, strings.Join(names, " "), func(string) ([]host.Absent, error) { return m.Network.Absent(names) })
 }
 
 // once gives what is known, or asks; what fails is asked again.

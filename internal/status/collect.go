@@ -48,9 +48,32 @@ func Collect(ctx context.Context, o Options) Status {
 	defer h.Close()
 	if s.Devices, s.DevicesErr = h.Carriers(); s.DevicesErr == nil {
 		s.checks()
-		newComparison(&s, h, o).run(ctx)
+		c, err := loadConfig(o.ConfigFile)
+		s.parents(h, c)
+		newComparison(&s, h, o, c, err).run(ctx)
 	}
 	return Make(s)
+}
+
+// parents looks which of the parents that the configuration names are missing.
+func (s *Sources) parents(h *host.Host, c *config.Config) {
+	if c == nil {
+		return // of whom it matters to, it is told
+	}
+	s.Prefixes = c.GuardPrefixes
+	var err error
+	if s.Absent, err = h.Absent(c.Literals()); err != nil {
+		s.miss(fmt.Errorf("whether the parents are there is not known: %w", err))
+	}
+	for _, a := range s.Absent {
+		s.Notes = append(s.Notes, fmt.Sprintf("parents in %s: %s", c.File, a))
+	}
+}
+
+// miss notes that something could not be found out.
+func (s *Sources) miss(err error) {
+	s.Partial = true
+	s.Notes = append(s.Notes, err.Error())
 }
 
 // checks looks at the check of checksum offload on every device.

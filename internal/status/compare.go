@@ -28,10 +28,11 @@ import (
 type comparison struct {
 	*Sources
 	Options
-	host    *host.Host
-	config  *config.Config
-	network plan.Network
-	guard   bool
+	host      *host.Host
+	config    *config.Config
+	configErr error
+	network   plan.Network
+	guard     bool
 
 	client  Libvirt
 	running map[string]string // VMs that run, names by UUID; nil where nobody said
@@ -40,11 +41,11 @@ type comparison struct {
 	held   map[string]kernel.Held
 }
 
-func newComparison(s *Sources, h *host.Host, o Options) *comparison {
+func newComparison(s *Sources, h *host.Host, o Options, c *config.Config, err error) *comparison {
 	if o.Patience == 0 {
 		o.Patience = DefaultPatience
 	}
-	return &comparison{Sources: s, Options: o, host: h, tables: map[string]kernel.Standing{}, held: map[string]kernel.Held{}}
+	return &comparison{Sources: s, Options: o, host: h, config: c, configErr: err, tables: map[string]kernel.Standing{}, held: map[string]kernel.Held{}}
 }
 
 // run compares.
@@ -54,9 +55,8 @@ func (c *comparison) run(ctx context.Context) {
 		return
 	}
 	c.Compared = map[int]Compared{}
-	var err error
-	if c.config, err = loadConfig(c.ConfigFile); err != nil {
-		c.miss(err)
+	if c.configErr != nil {
+		c.miss(c.configErr)
 		return
 	}
 	for _, t := range c.Tables {
@@ -65,7 +65,7 @@ func (c *comparison) run(ctx context.Context) {
 		}
 		c.tables[t.Name] = t.Standing
 	}
-	c.network = plan.Remember(plan.Live{Host: c.host, Running: true, Guard: c.guard})
+	c.network = plan.Remember(plan.Live{Host: c.host, Running: true, Guard: c.guard, Rules: c.rules})
 	asking, cancel := context.WithTimeout(ctx, c.Patience)
 	defer cancel()
 	c.ask(asking)
@@ -83,12 +83,6 @@ func (c *comparison) run(ctx context.Context) {
 		}
 	}
 	c.byXML(asking, unsure)
-}
-
-// miss notes that something could not be found out.
-func (c *comparison) miss(err error) {
-	c.Partial = true
-	c.Notes = append(c.Notes, err.Error())
 }
 
 // open gives the devices of which watch says nothing, or not whether their rules are
@@ -130,6 +124,12 @@ func (c *comparison) read(ctx context.Context, devices []host.Carrier) error {
 	return err
 }
 
+// rules gives the table of that name, if it was read.
+func (c *comparison) rules(name string) (ruleset.Table, bool, error) {
+	h, stands := c.held[name]
+	return h.Table, stands, nil
+}
+
 // byTable compares a device's rules with those that its table's owner should have. It
 // reports whether that is all that there is to say.
 func (c *comparison) byTable(d host.Carrier) bool {
@@ -143,7 +143,7 @@ func (c *comparison) byTable(d host.Carrier) bool {
 	}
 	h, stands := c.held[ruleset.TableName(d.Name)]
 	if !stands {
-		if c.config.GuardsParent(nic.Names...) || c.guard && c.config.OpenOthers {
+		if c.config.GuardsParent(nic.Names...) || len(c.Absent) > 0 || c.guard && c.config.OpenOthers {
 			return false
 		}
 		c.Compared[d.Index] = Compared{State: Unfiltered}
@@ -183,7 +183,11 @@ func found(d *domain.Domain, number int, made *plan.Plan) Compared {
 	if len(made.Open) > 0 {
 		state = Unfiltered
 	}
-	return Compared{VM: d.Name, UUID: d.UUID, Number: number, Policy: made.Policy, State: state}
+	said := Compared{VM: d.Name, UUID: d.UUID, Number: number, Policy: made.Policy, State: state}
+	if len(made.Kept) > 0 {
+		said.State, said.Problem = Stale, made.Kept[0].Text
+	}
+	return said
 }
 
 // same plans a domain, and gives the plan if its only table is the one that stands.
@@ -282,7 +286,7 @@ func (c *comparison) should(vm *domain.Domain, i domain.Interface, d host.Carrie
 	case len(made.Tables) == 0 && !stands:
 		said.State = Unfiltered
 	case len(made.Tables) == 0:
-		said.State, said.Problem = Stale, "its NIC is none of the parents, and rules stand"
+		said.State, said.Problem = Stale, "its NIC is none of the parents, and a table stands that is not its own or lets everything pass: \"macvtap-filter verify --repair\" removes it"
 	default:
 		said.Problem = otherMAC(made)
 		vms := []drift.VM{{Domain: vm, Tables: made.Tables}}
@@ -294,7 +298,7 @@ func (c *comparison) should(vm *domain.Domain, i domain.Interface, d host.Carrie
 			said.State = State(f.State)
 			said.Problem = ""
 			if said.State != Unprotected { // what comes of that, maker knows: it sees the guard
-				said.Problem = f.Reason
+				said.Problem = f.Reason + ": \"macvtap-filter verify --repair\" mends that"
 			}
 		}
 	}
@@ -321,7 +325,7 @@ func (c *comparison) ownerless(d host.Carrier, all bool) Compared {
 	case !stands:
 		return Compared{State: Unprotected}
 	case owner.UUID == "":
-		return Compared{State: Drifted, Problem: "a table of its name stands that is none of ours"}
+		return Compared{State: Drifted, Problem: "a table of its name stands that is none of ours: \"nft delete table netdev " + ruleset.TableName(d.Name) + "\" removes it"}
 	case owner.UUID == domain.UnknownUUID:
 		return c.unowned(d, h)
 	case !filter.Bound(h.Table, d.Index):
@@ -341,7 +345,7 @@ func (c *comparison) ownerless(d host.Carrier, all bool) Compared {
 func (c *comparison) unowned(d host.Carrier, h kernel.Held) Compared {
 	nic, err := c.host.NICAt(d.Parent)
 	if err != nil || c.same(domain.Unknown(domain.Interface{Target: d.Name, Parent: nic.Name, MAC: d.MAC}), h) == nil {
-		return Compared{State: Drifted, Problem: "nobody has said whose it is, and other rules stand than the default policy's"}
+		return Compared{State: Drifted, Problem: "nobody has said whose it is, and other rules stand than the default policy's: \"systemctl start macvtap-filter-watch\" has those made"}
 	}
 	return Compared{State: Unknown, Policy: c.config.Default().Name, Problem: "nobody has said whose it is: the default policy's rules stand"}
 }

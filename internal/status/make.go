@@ -39,6 +39,10 @@ type Sources struct {
 	// of, by interface index.
 	Compared map[int]Compared
 
+	Prefixes []string // of the devices' names that the guard closes, nil where nobody knows
+
+	Absent []host.Absent // parents that are named and missing
+
 	// Notes are what else is to be said; Partial says that there is more to know than
 	// is in here.
 	Notes   []string
@@ -62,7 +66,7 @@ type Compared struct {
 
 // Make makes one picture of what the sources said.
 func Make(s Sources) Status {
-	out := Status{Schema: Schema, Time: s.Time, Complete: !s.Partial, Notes: slices.Clone(s.Notes), Interfaces: []Interface{}}
+	out := Status{Schema: Schema, Time: s.Time, Complete: !s.Partial, Notes: slices.Clone(s.Notes), AbsentParents: s.Absent, Interfaces: []Interface{}}
 	m := maker{Sources: s, status: &out, told: map[int]watch.Device{}, tables: map[string]kernel.Tally{}, taken: map[string]bool{}}
 	m.sources()
 	for _, d := range s.Devices {
@@ -85,6 +89,7 @@ type maker struct {
 	status *Status
 	told   map[int]watch.Device
 	tables map[string]kernel.Tally
+	guard  *kernel.Standing
 	taken  map[string]bool // tables that are some device's
 }
 
@@ -126,6 +131,7 @@ func (m *maker) sources() {
 	m.missing("the check of checksum offload cannot be looked at", m.ChecksErr)
 	for _, t := range m.Tables {
 		if t.Name == ruleset.GuardTable {
+			m.guard = &t.Standing
 			m.status.Guard = &Guard{drops(t, fromVM), drops(t, toVM)}
 			continue
 		}
@@ -174,15 +180,30 @@ func (m *maker) device(d host.Carrier) Interface {
 	case i.Problem != "":
 	case i.State == "":
 		i.Problem = "nobody could compare its rules with those that should stand"
-	case i.State == Unprotected && m.status.Guard != nil:
-		i.Problem = "no rules stand, and the guard closes it, unless guard_prefixes leave its name out: \"macvtap-filter verify --repair\" makes them"
 	case i.State == Unprotected && !d.Up:
 		i.Problem = "no rules stand; it is down, and passes nothing yet"
+	case i.State == Unprotected && m.closes(d.Name):
+		i.Problem = "no rules stand, and the guard closes it: " + remedy(i)
 	case i.State == Unprotected:
-		i.Problem = "no rules stand, the local network and the VM are open to each other: \"macvtap-filter verify --repair\" makes them"
+		i.Problem = "no rules stand, the local network and the VM are open to each other: " + remedy(i)
 	}
 	m.flows(&i, d, t, stands)
 	return i
+}
+
+// remedy says how an interface gets its rules: verify makes them for the VM that has it,
+// and only watch where nobody says whose it is.
+func remedy(i Interface) string {
+	if i.VM != "" {
+		return "\"macvtap-filter verify --repair\" makes them"
+	}
+	return "no VM is known to have it; \"systemctl start macvtap-filter-watch\" has the default policy's rules made"
+}
+
+// closes reports whether the guard that stands closes a device.
+func (m *maker) closes(device string) bool {
+	return m.guard != nil && m.guard.Reaches(device) &&
+		(m.Prefixes == nil || slices.ContainsFunc(m.Prefixes, func(prefix string) bool { return strings.HasPrefix(device, prefix) }))
 }
 
 // byWatch takes what watch says of a device. It vouches for the rules that it saw
@@ -194,6 +215,9 @@ func (m *maker) byWatch(i *Interface, told watch.Device, stands bool) {
 	switch told.State {
 	case watch.Right:
 		i.State = m.vouched(i, told, stands)
+		if i.State == Protected && told.Kept != "" {
+			i.State, i.Problem = Stale, told.Kept
+		}
 	case watch.Closed:
 		i.State = Drifted
 	case watch.Mending:

@@ -42,7 +42,12 @@ func TestStates(t *testing.T) {
 		t.Errorf("of a device without rules libvirt knows more: %+v", i)
 	}
 	is(t, look(t, n, dmz, &fakeLibvirt{away: true}), status.Unprotected, "no rules stand")
-	is(t, look(t, n, strings.Replace(dmz, "enp88s0", "eth9", 1), running), status.Unfiltered, "")
+	is(t, look(t, n, strings.Replace(dmz, "enp88s0", "eth*", 1), running), status.Unfiltered, "")
+	mistyped := look(t, n, strings.Replace(dmz, "enp88s0", "enp88so", 1), running)
+	is(t, mistyped, status.Unprotected, `no NIC "enp88so": did you mean "enp88s0"?`)
+	if len(mistyped.AbsentParents) != 1 || mistyped.Right() || len(mistyped.Notes) != 1 {
+		t.Errorf("of a mistyped parent: %+v", mistyped)
+	}
 
 	hook(t, n, web)
 	running.asked = 0
@@ -54,6 +59,9 @@ func TestStates(t *testing.T) {
 	if running.asked > 0 {
 		t.Error("libvirt was asked for XML: with a thousand VMs that takes seconds")
 	}
+	is(t, look(t, n, strings.Replace(dmz, "enp88s0", "eth*", 1), running), status.Stale, "its rules stay")
+	is(t, look(t, n, strings.Replace(dmz, "enp88s0", "enp88so", 1), running), status.Stale, `did you mean "enp88s0"?; its rules stay`)
+	is(t, look(t, n, strings.Replace(dmz, "enp88s0", "enp88so", 1), &fakeLibvirt{away: true}), status.Stale, "its rules stay")
 	s = look(t, n, dmz, &fakeLibvirt{away: true})
 	is(t, s, status.Protected, "")
 	if s.Complete || len(s.Notes) != 1 || !strings.Contains(s.Notes[0], "no daemon answers") {

@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"macvtap-filter/internal/host"
 )
 
 // Schema is the version of the JSON form of a Status. It grows when a field changes its
@@ -21,13 +23,18 @@ const Schema = 1
 // A Status is what is known of a host's macvtap interfaces at one moment. Its JSON form
 // is documented in macvtap-filter(8); a field of which nothing is known is absent.
 type Status struct {
-	Schema     int         `json:"schema"`
-	Time       time.Time   `json:"time"`            // when it was looked
-	Complete   bool        `json:"complete"`        // everybody who was asked answered
-	Notes      []string    `json:"notes"`           // what is not known, and why; what is wrong with a source
-	Watch      *Watch      `json:"watch,omitempty"` // nil where none runs, or none answered
-	Guard      *Guard      `json:"guard,omitempty"` // nil where none stands, or nobody could look
-	Interfaces []Interface `json:"interfaces"`      // by VM and device
+	Schema   int       `json:"schema"`
+	Time     time.Time `json:"time"`            // when it was looked
+	Complete bool      `json:"complete"`        // everybody who was asked answered
+	Notes    []string  `json:"notes"`           // what is not known, and why; what is wrong with a source
+	Watch    *Watch    `json:"watch,omitempty"` // nil where none runs, or none answered
+	Guard    *Guard    `json:"guard,omitempty"` // nil where none stands, or nobody could look
+
+	// AbsentParents are the names in parents that no NIC of the host has: nobody knows
+	// which interfaces should have rules.
+	AbsentParents []host.Absent `json:"absent_parents,omitempty"`
+
+	Interfaces []Interface `json:"interfaces"` // by VM and device
 }
 
 // A Watch is one that runs.
@@ -128,8 +135,8 @@ type Drop struct {
 // which is a program behind the rules. It counts no bytes.
 const OffloadReason = "offload"
 
-// Right reports whether every interface on a configured parent is protected, as far as
-// anybody can tell: whether nothing is to be mended.
+// Right reports whether every parent is there and every interface on one is protected, as
+// far as anybody can tell: whether nothing is to be mended.
 func (s Status) Right() bool {
-	return !slices.ContainsFunc(s.Interfaces, func(i Interface) bool { return i.State != Protected && i.State != Unfiltered })
+	return len(s.AbsentParents) == 0 && !slices.ContainsFunc(s.Interfaces, func(i Interface) bool { return i.State != Protected && i.State != Unfiltered })
 }

@@ -3,6 +3,7 @@ package watch
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -31,8 +32,12 @@ type device struct {
 	planned bool           // it is worked out what should stand
 	want    *ruleset.Table // that, until it was seen to stand; it is large
 	keep    bool           // the table that stands, if any, is to stay until want does
+	kept    string         // why it has rules that stay though it is on no configured parent, "" where it is on one
+	ruled   bool           // by the last plan it has a policy's rules; they stay until somebody says "remove"
+	fresh   bool           // it came after watch did, and no plan was ever made for it
 	failed  bool           // no rules could be made, for want of facts or by the configuration
 	blind   bool           // its rules were made without facts
+	other   bool           // it is on no configured parent, and has no rules to keep
 	open    bool           // it is on no configured parent, and let through the guard
 	culprit string         // who touched it
 	told    time.Time      // when it was last logged that its rules are back
@@ -83,6 +88,7 @@ func (w *watcher) see(l *look) error {
 		if err != nil {
 			return err
 		}
+		defer func() { w.seenAll = true }()
 		there := map[int]bool{}
 		for _, m := range all {
 			there[m.Index] = true
@@ -104,8 +110,8 @@ func (w *watcher) see(l *look) error {
 		case w.devices[index] != nil:
 			w.gone(l, index)
 		default:
-			// A parent that was renamed, or came late.
-			w.replan(func(d *device) bool { return d.Parent == index })
+			// A parent that was renamed, or came late: one that was missing may be no more.
+			w.replan(func(d *device) bool { return d.Parent == index || d.failed || d.kept != "" })
 		}
 	}
 	if l.facts {
@@ -119,7 +125,7 @@ func (w *watcher) see(l *look) error {
 func (w *watcher) seen(l *look, m host.Macvtap) {
 	d := w.devices[m.Index]
 	if d == nil {
-		d = &device{first: m.MAC}
+		d = &device{first: m.MAC, fresh: w.seenAll}
 		w.devices[m.Index] = d
 	} else if d.Name == m.Name && d.Parent == m.Parent && d.Up == m.Up && bytes.Equal(d.MAC, m.MAC) {
 		return
@@ -251,9 +257,34 @@ func (w *watcher) planUnknown(ctx context.Context, d *device, standing map[strin
 		// Without a NIC its parent is in another namespace, or gone, and the
 		// device with it.
 		d.leave(Left)
+		if err == nil && d.Up && !w.config.GuardsParent(nic.Names...) {
+			w.noteKept(ctx, d, nic, filter.ParseOwner(standing[d.table()].Comment))
+		}
 		return
 	}
 	w.want(ctx, d, domain.Unknown(domain.Interface{Number: 1, Target: d.Name, Parent: nic.Name, MAC: d.first}), standing)
+}
+
+// noteKept notes why rules stay that a device on no configured parent has of its hook.
+func (w *watcher) noteKept(ctx context.Context, d *device, nic host.NIC, owner filter.Owner) {
+	vm := &domain.Domain{Name: owner.Name, UUID: owner.UUID, Direct: []domain.Interface{{Number: 1, Target: d.Name, Parent: nic.Name, MAC: d.MAC}}}
+	if made, err := plan.Make(vm, w.config, w.live(ctx, d)); err == nil {
+		d.keeps(made)
+	}
+}
+
+// keeps notes whether and why a plan keeps the device's rules.
+func (d *device) keeps(made plan.Plan) {
+	d.kept = ""
+	for _, k := range made.Kept {
+		d.kept = k.Text
+	}
+}
+
+// live is the network that a device is planned in.
+func (w *watcher) live(ctx context.Context, d *device) network {
+	stand := func(name string) (ruleset.Table, bool, error) { return kernel.Rules(ctx, name) }
+	return network{plan.Live{Host: w.host, Running: true, Guard: w.guard != nil, Rules: stand, Keep: d.ruled}, w.facts}
 }
 
 // ofVM reports whether a table's comment says that it was made for a VM. Neither
@@ -273,9 +304,11 @@ func bound(ctx context.Context, d *device) bool {
 // want plans a device as its domain's. Where no rules can be made, what stands for
 // that VM stays; where nothing does, the device is closed.
 func (w *watcher) want(ctx context.Context, d *device, owner *domain.Domain, standing map[string]kernel.Standing) {
-	live := network{plan.Live{Host: w.host, Running: true, Guard: w.guard != nil}, w.facts}
-	made, err := plan.Make(owner, w.config, live)
+	made, err := plan.Make(owner, w.config, w.live(ctx, d))
+	var other *plan.OtherError
 	d.failed, d.blind, d.address = err != nil, made.Blind, ""
+	d.keeps(made)
+	d.other = len(made.Unguarded) > 0 || errors.As(err, &other)
 	if err == nil {
 		for _, warning := range made.Warnings {
 			if warning.OtherMAC != nil {
@@ -285,6 +318,8 @@ func (w *watcher) want(ctx context.Context, d *device, owner *domain.Domain, sta
 			w.say(slog.LevelWarn, warning.Text, warning.Text, d.fields(journal.Advice))
 		}
 		w.well(d.Name)
+		d.fresh = false
+		d.ruled = len(made.Tables) > len(made.Open)
 		d.problem, d.open, d.policy = "", len(made.Unguarded) > 0, made.Policy
 		d.set(made.Tables)
 		return
@@ -298,6 +333,13 @@ func (w *watcher) want(ctx context.Context, d *device, owner *domain.Domain, sta
 	if stands && filter.ParseOwner(s.Comment).UUID == owner.UUID && bound(ctx, d) {
 		d.leave(Left)
 		w.say(slog.LevelError, d.Name, fmt.Sprintf("%v; the rules stay as they are", err), d.fields(journal.Kept))
+		return
+	}
+	if other != nil && !d.fresh {
+		// It was let alone, by this configuration or another: nobody says that its
+		// VM is to lose its network.
+		d.leave(Left)
+		w.say(slog.LevelError, d.Name, fmt.Sprintf("%v; it gets no rules until that is mended", err), d.fields(journal.Kept))
 		return
 	}
 	w.say(slog.LevelError, d.Name, fmt.Sprintf("%v; the interface is closed until that is mended", err), d.fields(journal.Closed))

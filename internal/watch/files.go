@@ -6,52 +6,136 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/fsnotify/fsnotify"
+	"macvtap-filter/internal/config"
 )
 
-// settle is how long a file is left alone after a change: many editors write one in
-// several steps.
-const settle = 100 * time.Millisecond
+// Files are read a moment after something happened to them, once for what happens
+// together. The configuration must be the same for a second, and nobody may have it open
+// to write to it: half a file may well be right, and open more than the whole.
+const (
+	settle = 100 * time.Millisecond
+	calm   = time.Second
+)
 
-// listenFiles tells when the configuration file or the host's name servers change.
-// Folders are watched, not files, since files are replaced.
-func listenFiles(ctx context.Context, configFile string, tell func(event)) error {
-	notifier, err := fsnotify.NewWatcher()
+// startPatience is how long watch waits when it starts while somebody writes.
+const startPatience = 5 * time.Second
+
+// A text is what was read of a configuration file.
+type text struct {
+	content string
+	err     error
+}
+
+func readText(file string) text {
+	content, err := config.Read(file)
+	return text{string(content), err}
+}
+
+// parse gives the configuration that was read from the file.
+func (t text) parse(file string) (*config.Config, error) {
+	if t.err != nil {
+		return nil, t.err
+	}
+	return config.Parse(file, []byte(t.content))
+}
+
+// same reports whether two readings read the same.
+func (t text) same(o text) bool {
+	return t.content == o.content && fmt.Sprint(t.err) == fmt.Sprint(o.err)
+}
+
+// readFirst reads the file when watch starts.
+func readFirst(ctx context.Context, file string) text {
+	for end := time.Now().Add(startPatience); beingWritten(file) && time.Now().Before(end) && ctx.Err() == nil; {
+		time.Sleep(settle)
+	}
+	return readText(file)
+}
+
+// A configReader says when there is another configuration.
+type configReader struct {
+	file    string
+	folders *folders
+
+	taken text // what was told last
+
+	next   text      // what may be told next
+	since  time.Time // when that was first read, zero for nothing
+	forced bool      // somebody asked for it, whether it is another or not
+}
+
+// read reads the file. It gives how long to wait before it is read again, 0 for until
+// something happens, and what to tell, if anything.
+func (c *configReader) read(now time.Time) (again time.Duration, tell *text) {
+	c.follow()
+	read, written := readText(c.file), beingWritten(c.file)
+	switch {
+	case !written && read.same(c.taken) && !c.forced:
+		c.since = time.Time{}
+		return 0, nil
+	case written, c.since.IsZero(), !read.same(c.next):
+		c.next, c.since = read, now
+		if written || !read.same(c.taken) {
+			return calm, nil
+		}
+	case now.Sub(c.since) < calm:
+		return calm - now.Sub(c.since), nil
+	}
+	c.taken, c.since, c.forced = read, time.Time{}, false
+	return 0, &read
+}
+
+// follow has the folder tell in which the file is by links.
+func (c *configReader) follow() {
+	if real, err := filepath.EvalSymlinks(c.file); err == nil {
+		_ = c.folders.add(filepath.Dir(real)) // it may have gone since
+	}
+}
+
+// listenFiles tells when the configuration or the host's name servers change. Folders are
+// watched, not files, since files are replaced. Whatever happens in the configuration's
+// may be about it: it may be a link, or below one.
+func listenFiles(ctx context.Context, configFile string, taken text, reload <-chan struct{}, tell func(event)) error {
+	configFile, err := filepath.Abs(configFile)
 	if err != nil {
 		return fmt.Errorf("watch files: %w", err)
 	}
-	context.AfterFunc(ctx, func() { notifier.Close() })
-	configFile, err = filepath.Abs(configFile)
+	folders, err := openFolders(ctx)
 	if err != nil {
-		return fmt.Errorf("watch files: %w", err)
+		return err
 	}
-	if err := notifier.Add(filepath.Dir(configFile)); err != nil {
+	if err := folders.add(filepath.Dir(configFile)); err != nil {
 		return fmt.Errorf("watch the folder of the configuration: %w", err)
 	}
 	for _, folder := range []string{"/etc", "/run/systemd/resolve"} {
-		_ = notifier.Add(folder) // not every host has both
+		_ = folders.add(folder) // not every host has both
 	}
+	c := &configReader{file: configFile, folders: folders, taken: taken}
 	go func() {
-		var reload, facts <-chan time.Time
+		look, facts := time.After(0), (<-chan time.Time)(nil) // it may have changed since it was read
 		for {
 			select {
-			case e, open := <-notifier.Events:
-				switch {
-				case !open:
-					return
-				case e.Name == configFile:
-					reload = time.After(settle)
-				case filepath.Base(e.Name) == "resolv.conf":
-					facts = time.After(settle)
-				}
-			case _, open := <-notifier.Errors:
+			case name, open := <-folders.names:
 				if !open {
 					return
 				}
-				reload, facts = time.After(settle), time.After(settle) // events were lost
+				if look == nil {
+					look = time.After(settle)
+				}
+				if facts == nil && (name == "resolv.conf" || name == lost) {
+					facts = time.After(settle)
+				}
 			case <-reload:
-				reload = nil
-				tell((*watcher).reload)
+				c.forced, look = true, time.After(0)
+			case now := <-look:
+				look = nil
+				again, read := c.read(now)
+				if again > 0 {
+					look = time.After(again)
+				}
+				if read != nil {
+					tell(func(w *watcher) { w.reload(*read) })
+				}
 			case <-facts:
 				facts = nil
 				tell(func(w *watcher) { w.look.facts = true })

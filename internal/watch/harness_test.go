@@ -171,6 +171,14 @@ func (w *running) configure(text string) {
 	}
 }
 
+// took waits until watch has read so many configurations that are right.
+func (w *running) took(times int) bool {
+	w.t.Helper()
+	w.until("it takes the configuration", func() bool { return w.count("read the configuration") == times })
+	_, err := ask(w.n) // the loop answers after the pass
+	return err == nil
+}
+
 func (w *running) nft(script string) {
 	w.t.Helper()
 	cmd := exec.Command("nft", "-f", "-")

@@ -18,7 +18,7 @@ const queue = 1024
 
 // listen starts the sources of events. What changes after its return is told. ended
 // gives why one of them can tell no more.
-func (w *watcher) listen(ctx context.Context) (told <-chan event, ended <-chan error, err error) {
+func (w *watcher) listen(ctx context.Context, first text) (told <-chan event, ended <-chan error, err error) {
 	events := make(chan event, queue)
 	ends := make(chan error, 1)
 	tell := func(e event) {
@@ -36,7 +36,7 @@ func (w *watcher) listen(ctx context.Context) (told <-chan event, ended <-chan e
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := listenFiles(ctx, w.ConfigFile, tell); err != nil {
+	if err := listenFiles(ctx, w.ConfigFile, first, w.Reload, tell); err != nil {
 		return nil, nil, err
 	}
 	if err := serve(ctx, tell); err != nil {
@@ -58,8 +58,7 @@ func (w *watcher) listen(ctx context.Context) (told <-chan event, ended <-chan e
 	return events, ends, nil
 }
 
-// signals tells of reloads that were asked for, and that the process is alive, by
-// way of the loop: one that hangs is not.
+// signals tells that the process is alive, by way of the loop: one that hangs is not.
 func (w *watcher) signals(ctx context.Context, tell func(event)) {
 	var beat <-chan time.Time
 	if w.Heartbeat > 0 {
@@ -71,8 +70,6 @@ func (w *watcher) signals(ctx context.Context, tell func(event)) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-w.Reload:
-			tell((*watcher).reload)
 		case <-beat:
 			tell(func(w *watcher) { w.Alive() })
 		}
@@ -125,7 +122,12 @@ func (w *watcher) noteRules(c kernel.Change) {
 		}
 		// A hook or command of ours. When it removed the rules of a VM that
 		// stopped, the device goes next, and nothing is to be put back.
-		time.AfterFunc(grace, func() { w.tell(func(w *watcher) { w.noteTouched(by, touched) }) })
+		time.AfterFunc(grace, func() {
+			w.tell(func(w *watcher) {
+				w.noteTouched(by, touched)
+				w.noteSaid(touched)
+			})
+		})
 	}
 }
 
@@ -141,6 +143,16 @@ func (w *watcher) noteTouched(by string, touched func(*device) bool) {
 	for _, d := range w.devices {
 		if touched(d) {
 			d.planned, d.culprit = false, by
+		}
+	}
+}
+
+// noteSaid notes that rules which a command of ours removed are none to keep: somebody
+// said so. What stands was seen to be the device's own.
+func (w *watcher) noteSaid(touched func(*device) bool) {
+	for _, d := range w.devices {
+		if touched(d) {
+			d.ruled = false
 		}
 	}
 }

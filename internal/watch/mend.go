@@ -153,6 +153,8 @@ func (w *watcher) report(devices []*device) {
 		switch {
 		case d.culprit != "":
 			w.reportBack(d)
+		case d.failed:
+			// That it is closed was said.
 		case d.open:
 			w.Log(slog.LevelInfo, fmt.Sprintf("%s is let through the guard: its NIC is none of the parents", d), d.fields(journal.Open))
 		case d.uuid == "":

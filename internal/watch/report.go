@@ -37,6 +37,7 @@ type Device struct {
 	State   State     `json:"state"`
 	Problem string    `json:"problem"` // why no rules could be made, "" for nothing
 	Address string    `json:"address"` // that it has another MAC address than its rules are made for, "" for no
+	Kept    string    `json:"kept"`    // why it has rules though it is on no configured parent, "" where it is on one
 	Since   time.Time `json:"since"`   // when the state began, or watch did
 }
 
@@ -47,7 +48,7 @@ type State string
 const (
 	Right   State = "right"   // what should stand was seen to stand, and nobody touched it since
 	Mending State = "mending" // it is about to be programmed
-	Left    State = "left"    // what stands is its hook's, or older: none better could be made
+	Left    State = "left"    // what stands is its hook's, or older, or nothing does: none better could be made
 	Closed  State = "closed"  // no rules could be made, and nothing passes
 	Open    State = "open"    // it is on no configured parent
 )
@@ -65,7 +66,7 @@ func (w *watcher) state() Report {
 	for _, d := range w.devices {
 		r.Devices = append(r.Devices, Device{
 			Index: d.Index, Name: d.Name, UUID: d.uuid, VM: d.vm, Number: d.number, Policy: d.policy, Check: d.check,
-			State: d.state, Problem: d.problem, Address: d.address, Since: d.since,
+			State: d.state, Problem: d.problem, Kept: d.kept, Address: d.address, Since: d.since,
 		})
 	}
 	slices.SortFunc(r.Devices, func(a, b Device) int { return a.Index - b.Index })

@@ -62,7 +62,8 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	defer release()
-	c, err := config.Load(o.ConfigFile)
+	first := readFirst(ctx, o.ConfigFile)
+	c, err := first.parse(o.ConfigFile)
 	if err != nil {
 		return err
 	}
@@ -83,7 +84,7 @@ func Run(ctx context.Context, o Options) error {
 		}
 	}()
 	w.configured()
-	told, ended, err := w.listen(ctx)
+	told, ended, err := w.listen(ctx, first)
 	if err != nil {
 		return err
 	}
@@ -102,6 +103,7 @@ type watcher struct {
 	devices map[int]*device           // by interface index: the host's macvtap devices
 	vms     map[string]*domain.Domain // by UUID: the running VMs, as far as libvirt told
 	facts   map[string]facts.Facts    // by parent, as the rules that stand were made from
+	seenAll bool                      // all devices were looked at once
 	asked   bool                      // libvirt has told of all VMs, or did not answer
 
 	guard     *kernel.OwnedGuard // nil: none of ours stands
@@ -146,9 +148,9 @@ const (
 	lastRetry  = 10 * time.Second
 )
 
-// calm is how long rules must have stood for memory to be given back, and the checks
+// idleTime is how long rules must have stood for memory to be given back, and the checks
 // of checksum offload to be moved.
-const calm = 2 * time.Second
+const idleTime = 2 * time.Second
 
 // loop makes a pass whenever something was told.
 func (w *watcher) loop(ctx context.Context, told <-chan event, ended <-chan error) error {
@@ -170,7 +172,7 @@ func (w *watcher) loop(ctx context.Context, told <-chan event, ended <-chan erro
 			w.Ready()
 		}
 		if w.busy {
-			idle, light = time.After(calm), nil
+			idle, light = time.After(idleTime), nil
 		}
 		if !w.look.any() {
 			select {
@@ -202,7 +204,7 @@ func (w *watcher) loop(ctx context.Context, told <-chan event, ended <-chan erro
 // daemon only once watch is ready, though its socket takes connections already.
 func (w *watcher) needsLibvirt() bool {
 	for _, d := range w.devices {
-		if !d.open {
+		if !d.other {
 			return true
 		}
 	}
@@ -314,9 +316,9 @@ func (w *watcher) standing(ctx context.Context, seen look) (map[string]kernel.St
 	return out, nil
 }
 
-// reload reads the configuration again. One that is wrong changes nothing.
-func (w *watcher) reload() {
-	c, err := config.Load(w.ConfigFile)
+// reload takes another configuration. One that is wrong changes nothing.
+func (w *watcher) reload(t text) {
+	c, err := t.parse(w.ConfigFile)
 	if err != nil {
 		w.say(slog.LevelError, "configuration", fmt.Sprintf("%v; the last good configuration stays in force", err), journal.Fields{Reason: journal.Config})
 		return

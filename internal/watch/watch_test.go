@@ -166,10 +166,59 @@ func TestFollowsTheConfiguration(t *testing.T) {
 	if passes(t, n, tap, "203.0.113.7") {
 		t.Error("a broken configuration opened the interface")
 	}
-	w.configure("parents = [\"eth7\"]\n")
-	w.until("the parent is none any more", func() bool { return passes(t, n, tap, "192.168.2.77") })
+	if w.configure("parents = [\"eth*\"]\n"); w.took(2) && passes(t, n, tap, "192.168.2.77") {
+		t.Error("its NIC is no parent any more, and the rules are gone")
+	}
+}
+
+// TestMistypedParent shows one wrong letter in parents: what has rules keeps them,
+// whoever flushes them, and whichever watch looks; what comes then is closed, and what was
+// open stays open, since nobody says that its VM is to lose its network.
+func TestMistypedParent(t *testing.T) {
+	n := network(t)
+	tap := plug(t, n, "macvtap0", webMAC)
+	const mistyped = "parents = [\"enp88so\"]\n[policy.default]\ndeny = [\"203.0.113.0/24\", \"192.168.0.0/16\"]\n"
+	w := start(t, n, dmz, web)
+	w.until("protected", func() bool { return !passes(t, n, tap, "10.1.1.1") })
+	w.configure(mistyped)
+	w.until("the policy follows", func() bool { return passes(t, n, tap, "10.1.1.1") && !passes(t, n, tap, "203.0.113.7") })
+	w.nft("flush ruleset")
+	w.until("the rules are back", func() bool { return !passes(t, n, tap, "192.168.2.77") })
+	fresh := plug(t, n, "macvtap1", net.HardwareAddr{0x52, 0x54, 0, 0, 0, 2})
+	w.until("what is plugged in is closed", func() bool { return !passes(t, n, fresh, "192.0.2.1") })
+	if !w.logged(`this host has no NIC "enp88so": did you mean "enp88s0"?`) {
+		t.Error("the log does not say what may be meant")
+	}
+	r, err := ask(n)
+	if err != nil || len(r.Devices) != 2 || !strings.Contains(r.Devices[0].Kept, `"macvtap-filter remove web-1"`) || r.Devices[1].State != watch.Closed {
+		t.Errorf("%+v, %v", r, err)
+	}
+
+	w.stop()
+	other := plug(t, n, "macvtap2", net.HardwareAddr{0x52, 0x54, 0, 0, 0, 3})
+	w = start(t, n, mistyped, web)
+	w.until("another watch keeps the rules", func() bool { return w.logged("its rules stay") })
+	if passes(t, n, tap, "192.168.2.77") || !passes(t, n, tap, "192.0.2.1") {
+		t.Error("another watch did not keep the rules")
+	}
+	w.until("what was open is told of", func() bool { return w.logged("it gets no rules until that is mended") })
+	if !passes(t, n, other, "192.0.2.1") {
+		t.Error("what was open is closed")
+	}
 	w.configure(dmz)
-	w.until("and is one again", func() bool { return !passes(t, n, tap, "192.168.2.77") })
+	w.until("all is protected", func() bool { return passes(t, n, fresh, "192.0.2.1") && !passes(t, n, other, "192.168.2.77") })
+}
+
+// TestParentThatCame shows a parent that appears: others are let alone then.
+func TestParentThatCame(t *testing.T) {
+	n := network(t)
+	w := start(t, n, "parents = [\"usb0\"]\n")
+	tap := plug(t, n, "macvtap0", webMAC)
+	w.until("closed", func() bool { return !passes(t, n, tap, "192.0.2.1") })
+	if err := n.Hypervisor.Links().LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "usb0"}, PeerName: "usb1"}); err != nil {
+		t.Fatal(err)
+	}
+	w.until("open", func() bool { return passes(t, n, tap, "192.168.2.77") })
 }
 
 // TestRename shows a device that gets another name.
@@ -544,7 +593,7 @@ func TestReadyBeforeLibvirt(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			n := network(t)
 			plugged(n)
-			w := begin(t, n, `parents = ["other0"]`, silent(t.Context().Done()))
+			w := begin(t, n, `parents = ["other*"]`, silent(t.Context().Done()))
 			w.until("ready", w.isReady)
 		})
 	}
@@ -617,9 +666,9 @@ func TestOtherParents(t *testing.T) {
 		t.Skipf("SKIPPED on this kernel: %v", err)
 	}
 	tap := plug(t, n, "macvtap0", webMAC)
-	w := start(t, n, "guard = true\nparents = [\"eth7\"]\n")
+	w := start(t, n, "guard = true\nparents = [\"eth7*\"]\n")
 	w.until("let through", func() bool { return w.logged("the guard stands") && passes(t, n, tap, "192.168.2.77") })
-	w.configure("guard = true\nguard_others = \"drop\"\nparents = [\"eth7\"]\n")
+	w.configure("guard = true\nguard_others = \"drop\"\nparents = [\"eth7*\"]\n")
 	w.until("closed", func() bool { return !passes(t, n, tap, "192.0.2.1") })
 }
 
