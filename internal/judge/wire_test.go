@@ -1,7 +1,6 @@
 package judge_test
 
 import (
-	"context"
 	"encoding/hex"
 	"fmt"
 	"math/rand/v2"
@@ -109,9 +108,7 @@ func TestJudgeAgreesWithTheKernel(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			made := table(t, policy)
 			err := n.Hypervisor.Do(func() error {
-				ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-				defer cancel()
-				return kernel.Create(ctx, []ruleset.Table{made})
+				return kernel.Create(t.Context(), []ruleset.Table{made})
 			})
 			if err != nil {
 				t.Fatal(err)

@@ -33,7 +33,7 @@ func TestHangs(t *testing.T) {
 		if !errors.Is(err, ErrSlow) {
 			t.Errorf("the error is %v, want that no answer came", err)
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(bound):
 		t.Fatal("it waits on and on")
 	}
 }
