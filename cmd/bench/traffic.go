@@ -92,7 +92,7 @@ func (t *traffic) round(way bench.Way, frame []byte, slice time.Duration) (ns fl
 		return 0, err
 	}
 	var took bench.Series
-	for begin := time.Now(); time.Since(begin) < slice; {
+	for begin := time.Now(); len(took) == 0 || time.Since(begin) < slice; {
 		start := time.Now()
 		if err := send(); err != nil {
 			return 0, fmt.Errorf("send %s: %w", way, err)

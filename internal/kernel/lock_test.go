@@ -20,7 +20,7 @@ func TestLock(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	short, cancelShort := context.WithTimeout(ctx, 20*time.Millisecond)
+	short, cancelShort := context.WithTimeout(ctx, 20*time.Millisecond) // meant to be over
 	defer cancelShort()
 	if _, err := kernel.Lock(short); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("a second lock: %v, want that the time is over", err)
