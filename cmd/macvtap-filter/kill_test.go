@@ -95,6 +95,7 @@ type chaos struct {
 
 	whole                  atomic.Pointer[string] // what any VM's table says, but for the names
 	calls, killed, started atomic.Int32
+	wrong                  atomic.Bool  // a VM's table was, and stayed
 	took                   atomic.Int64 // nanoseconds: the last call that was left in peace
 }
 
@@ -152,10 +153,14 @@ func (c *chaos) turn(vm, device string, last bool) error {
 }
 
 // awaitTable is whoseTable. What nft lists while others' transactions are under way is not always of one moment; what
-// is wrong stays wrong.
+// is wrong stays wrong, and once something did nobody waits any more.
 func (c *chaos) awaitTable(vm, device string) (err error) {
 	for end := time.Now().Add(bound); ; time.Sleep(20 * time.Millisecond) {
-		if err = c.whoseTable(vm, device); err == nil || time.Now().After(end) {
+		if err = c.whoseTable(vm, device); err == nil {
+			return nil
+		}
+		if c.wrong.Load() || time.Now().After(end) {
+			c.wrong.Store(true)
 			return err
 		}
 	}
