@@ -150,7 +150,7 @@ func about(v *guest.VM) string {
 }
 
 // bootTime is how long the guest may take until it answers; software takes seconds.
-const bootTime = 2 * time.Minute
+const bootTime = 5 * time.Minute
 
 // greet waits until the guest answers pings.
 func (g *real) greet() error {

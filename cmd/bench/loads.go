@@ -68,7 +68,7 @@ func (g *real) iperf(ctx context.Context, o options, way bench.Way, more ...stri
 }
 
 // iperfTime is how long one talk may take, a second's, on a busy machine.
-const iperfTime = 15 * time.Second
+const iperfTime = 2 * time.Minute
 
 func (g *real) iperfOnce(ctx context.Context, o options, way bench.Way, more ...string) (transfer, error) {
 	ctx, cancel := context.WithTimeout(ctx, iperfTime)
@@ -112,7 +112,7 @@ func (g *real) echoes(n int) (bench.Series, error) {
 			return nil, err
 		}
 		begin := time.Now()
-		if err := conn.SetReadDeadline(begin.Add(time.Second)); err != nil {
+		if err := conn.SetReadDeadline(begin.Add(10 * time.Second)); err != nil {
 			return nil, err
 		}
 		if _, err := conn.WriteTo(request, &net.IPAddr{IP: vm4.AsSlice()}); err != nil {

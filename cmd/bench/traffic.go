@@ -92,18 +92,19 @@ func (t *traffic) round(way bench.Way, frame []byte, slice time.Duration) (ns fl
 		return 0, err
 	}
 	var took bench.Series
-	for begin := time.Now(); time.Since(begin) < slice; {
+	for begin := time.Now(); len(took) == 0 || time.Since(begin) < slice; {
 		start := time.Now()
 		if err := send(); err != nil {
 			return 0, fmt.Errorf("send %s: %w", way, err)
 		}
 		took = append(took, float64(time.Since(start))/batch)
 	}
-	passed, err := t.settled(way, before+uint64(len(took)*batch))
+	sent := uint64(len(took) * batch)
+	passed, err := t.settled(way, before+sent-sent/100, time.Minute)
 	if err != nil {
 		return 0, err
 	}
-	if sent := uint64(len(took) * batch); passed-before < sent-sent/100 {
+	if passed-before < sent-sent/100 {
 		return 0, fmt.Errorf("%d of %d frames passed", passed-before, sent)
 	}
 	return took.Median(), nil
@@ -122,7 +123,7 @@ func (t *traffic) drops(way bench.Way, frame []byte) (bool, error) {
 	if err := send(); err != nil {
 		return false, err
 	}
-	after, err := t.settled(way, before+batch)
+	after, err := t.settled(way, before+1, 50*time.Millisecond)
 	return after == before, err
 }
 
@@ -176,10 +177,10 @@ func (t *traffic) passed(way bench.Way) (uint64, error) {
 	return link.Attrs().Statistics.TxPackets, nil
 }
 
-// settled waits for the last frames, should the kernel have put them off, and
-// counts those that passed.
-func (t *traffic) settled(way bench.Way, expected uint64) (uint64, error) {
-	for end := time.Now().Add(50 * time.Millisecond); ; time.Sleep(time.Millisecond) {
+// settled waits for the last frames, should the kernel have put them off, until so many
+// have passed or the limit is over, and counts those that passed.
+func (t *traffic) settled(way bench.Way, expected uint64, limit time.Duration) (uint64, error) {
+	for end := time.Now().Add(limit); ; time.Sleep(time.Millisecond) {
 		passed, err := t.passed(way)
 		if err != nil || passed >= expected || time.Now().After(end) {
 			return passed, err

@@ -33,7 +33,7 @@ type hook struct {
 
 const (
 	// hookTime is how long a hook call may take.
-	hookTime = 10 * time.Second
+	hookTime = time.Minute
 	// configPath is where the hypervisor, and nobody else, sees the configuration.
 	configPath = "/run/macvtap-filter.toml"
 )

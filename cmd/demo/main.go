@@ -33,7 +33,7 @@ The variable NO_COLOR, when set, switches colours off.
 `
 
 // bound is the longest that a demonstration may take.
-const bound = 60 * time.Second
+const bound = 5 * time.Minute
 
 func main() {
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))

@@ -108,10 +108,11 @@ func answeredMAC(packet gopacket.Packet, address netip.Addr) net.HardwareAddr {
 // may be busy, short where none should. Every question is asked again and again
 // meanwhile.
 const (
-	longPatience  = 5 * time.Second
-	shortPatience = time.Second
-	askAgain      = 200 * time.Millisecond
+	longPatience = time.Minute
+	askAgain     = 200 * time.Millisecond
 )
+
+var shortPatience = time.Second
 
 // attempt asks until the answer came or patience ends.
 func attempt(ctx context.Context, patience time.Duration, came <-chan struct{}, ask func() error) (bool, error) {

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"macvtap-filter/internal/config"
 	"macvtap-filter/internal/domain"
@@ -37,7 +36,7 @@ func TestPluggedInMeanwhile(t *testing.T) {
 		vms[device] = &domain.Domain{Name: "web", UUID: "6695eb01-f6a4-8304-79aa-97f2502e193f", Direct: []domain.Interface{{Number: 1, Target: device, Parent: n.Parent, MAC: tap.MAC}}}
 	}
 	err = n.Hypervisor.Do(func() error {
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), bound)
 		defer cancel()
 		protect := func(device string) {
 			made, err := planLive(ctx, vms[device], c, false)

@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 )
 
 // packaging is where the completions and manual pages are.
@@ -146,7 +145,7 @@ func TestShellsComplete(t *testing.T) {
 			if err := os.WriteFile(filepath.Join(folder, "domain.xml"), nil, 0o644); err != nil {
 				t.Fatal(err)
 			}
-			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			ctx, cancel := context.WithTimeout(t.Context(), bound)
 			defer cancel()
 			cmd := exec.CommandContext(ctx, shell, "-c", script)
 			cmd.Dir = folder

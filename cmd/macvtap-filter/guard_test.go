@@ -6,7 +6,6 @@ import (
 	"net"
 	"strings"
 	"testing"
-	"time"
 
 	"macvtap-filter/internal/config"
 	"macvtap-filter/internal/domain"
@@ -43,7 +42,7 @@ func TestStartExtendsTheGuard(t *testing.T) {
 		}
 		d := &domain.Domain{Name: "web", UUID: "6695eb01-f6a4-8304-79aa-97f2502e193f", Direct: []domain.Interface{{Number: 1, Target: device, Parent: n.Parent, MAC: tap.MAC}}}
 		err = n.Hypervisor.Do(func() error {
-			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+			ctx, cancel := context.WithTimeout(context.Background(), bound)
 			defer cancel()
 			if w := raiseFirst(ctx, c, d); w != "" {
 				t.Errorf("%s: %s", device, w)
@@ -89,7 +88,7 @@ func TestApplyRaisesTheGuard(t *testing.T) {
 	step := func(about string, work func(context.Context) error, wantErr, wantText string, wantStanding bool) {
 		t.Helper()
 		said.Reset()
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), bound)
 		defer cancel()
 		var standing bool
 		err := n.Hypervisor.Do(func() (err error) {

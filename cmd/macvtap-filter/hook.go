@@ -26,8 +26,10 @@ import (
 )
 
 // hookLimit bounds a hook call: libvirt itself waits for ever, and its other
-// clients with it.
-const hookLimit = 8 * time.Second
+// clients with it. A call takes milliseconds; but where a busy host boots, or libvirtd
+// comes back to hundreds of VMs, all of their calls wait for each other and for a
+// processor, and none may fail for that.
+var hookLimit = 30 * time.Second
 
 // runHook does what a hook call asks for and gives the exit code. It never
 // writes to standard output, which libvirt may take for XML. Protecting a VM

@@ -24,8 +24,7 @@ type site struct {
 	taps    []*lab.Tap
 }
 
-// manyVMs is how many hooks are called at once: as many as a machine that is busy
-// with other tests finishes within a hook's own limit, or as a soak says.
+// manyVMs is how many hooks are called at once, as a soak says.
 func manyVMs(t *testing.T) int {
 	t.Helper()
 	text := os.Getenv("MACVTAP_FILTER_VMS")

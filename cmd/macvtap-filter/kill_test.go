@@ -25,7 +25,7 @@ import (
 	"macvtap-filter/internal/lab"
 )
 
-// VMs start and end on devices whose names are used again and again, several at once, and most of their hooks are killed
+// VMs start and end on devices whose names are used again and again, several at once, and half of their hooks are killed
 // with signal 9 at some point. A VM that libvirt would let run has all of its rules and nobody else's; in the end the
 // rules that stand are those of the devices that are there.
 func TestKilledHooks(t *testing.T) {
@@ -95,11 +95,14 @@ type chaos struct {
 
 	whole                  atomic.Pointer[string] // what any VM's table says, but for the names
 	calls, killed, started atomic.Int32
+	wrong                  atomic.Bool  // a VM's table was, and stayed
+	took                   atomic.Int64 // nanoseconds: the last call that was left in peace
 }
 
 func newChaos(t *testing.T) *chaos {
 	t.Helper()
 	c := new(chaos)
+	c.took.Store(int64(10 * time.Millisecond)) // until one was
 	var err error
 	c.network, err = lab.New(lab.Options{
 		Addresses: []netip.Prefix{netip.MustParsePrefix("192.168.2.2/24")},
@@ -150,18 +153,20 @@ func (c *chaos) turn(vm, device string, last bool) error {
 }
 
 // awaitTable is whoseTable. What nft lists while others' transactions are under way is not always of one moment; what
-// is wrong stays wrong.
+// is wrong stays wrong, and once something did nobody waits any more.
 func (c *chaos) awaitTable(vm, device string) (err error) {
-	for range 20 {
+	for end := time.Now().Add(bound); ; time.Sleep(20 * time.Millisecond) {
 		if err = c.whoseTable(vm, device); err == nil {
 			return nil
 		}
-		time.Sleep(20 * time.Millisecond)
+		if c.wrong.Load() || time.Now().After(end) {
+			c.wrong.Store(true)
+			return err
+		}
 	}
-	return err
 }
 
-// hook calls the program as libvirt does. It is killed at some point, if it may be.
+// hook calls the program as libvirt does. Half of the calls that may be killed are, at some point.
 func (c *chaos) hook(vm, device, operation, suboperation string, mayDie bool) error {
 	target := ""
 	if operation == "start" {
@@ -177,12 +182,17 @@ func (c *chaos) hook(vm, device, operation, suboperation string, mayDie bool) er
 	if err := c.network.Hypervisor.Start(cmd); err != nil {
 		return err
 	}
-	if mayDie {
-		const longer = 60 * time.Millisecond // than most calls take, so that some live
-		end := time.AfterFunc(rand.N(longer), func() { _ = cmd.Process.Kill() })
+	began := time.Now()
+	doomed := mayDie && rand.IntN(2) == 0
+	if doomed {
+		// Anywhere in what a call takes while the machine is as busy as now.
+		end := time.AfterFunc(rand.N(time.Duration(c.took.Load())), func() { _ = cmd.Process.Kill() })
 		defer end.Stop()
 	}
 	err := cmd.Wait()
+	if !doomed {
+		c.took.Store(int64(time.Since(began)))
+	}
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok && !exit.Exited() {
 		c.killed.Add(1)
 	} else if err != nil {

@@ -101,11 +101,17 @@ func escaped(s string) string {
 func (s *logSite) entries() []map[string]string {
 	s.Helper()
 	var out []map[string]string
+	socket, err := s.journal.SyscallConn()
+	s.check(err)
 	buf := make([]byte, 1<<16)
 	for {
-		s.check(s.journal.SetReadDeadline(time.Now().Add(50 * time.Millisecond)))
-		n, err := s.journal.Read(buf)
-		if errors.Is(err, os.ErrDeadlineExceeded) {
+		// What a process sent that has ended is there: there is nothing to wait for.
+		var n int
+		s.check(socket.Read(func(fd uintptr) bool {
+			n, _, err = unix.Recvfrom(int(fd), buf, unix.MSG_DONTWAIT)
+			return true
+		}))
+		if errors.Is(err, unix.EAGAIN) {
 			return out
 		}
 		s.check(err)
@@ -230,9 +236,8 @@ func TestNoSuchParent(t *testing.T) {
 func TestHookNoteThatHangs(t *testing.T) {
 	s := newLogSite(t, "parents = [\"enp88s0\"]\n[policy.default]\ndeny = [\"192.168.0.0/16\"]\nallow = []\n")
 	s.check(s.n.Hypervisor.Run(exec.Command("mkfifo", seenFile)))
-	begin := time.Now()
-	if said, err := s.hook("web", "start", "begin"); err != nil || said != "" || time.Since(begin) > hookLimit {
-		t.Errorf("after %v: %v: %s", time.Since(begin), err, said)
+	if said, err := s.hook("web", "start", "begin"); err != nil || said != "" {
+		t.Errorf("%v: %s", err, said)
 	}
 }
 
@@ -242,13 +247,21 @@ func TestSilentJournal(t *testing.T) {
 	sender, err := net.DialUnix("unixgram", nil, s.journal.LocalAddr().(*net.UnixAddr))
 	s.check(err)
 	defer func() { _ = sender.Close() }()
-	s.check(sender.SetWriteDeadline(time.Now().Add(time.Second)))
-	for err == nil {
-		_, err = sender.Write([]byte("MESSAGE=full\n"))
-	}
-	if !errors.Is(err, os.ErrDeadlineExceeded) {
+	socket, err := sender.SyscallConn()
+	s.check(err)
+	s.check(socket.Write(func(fd uintptr) bool {
+		for err == nil {
+			err = unix.Sendto(int(fd), []byte("MESSAGE=full\n"), unix.MSG_DONTWAIT, nil)
+		}
+		return true
+	}))
+	if !errors.Is(err, unix.EAGAIN) {
 		t.Fatalf("the socket does not fill: %v", err)
 	}
+	s.program = filepath.Join(filepath.Dir(s.program), "shipped") // which waits for a log as long as it does for users
+	self, err := os.Executable()
+	s.check(err)
+	s.check(os.Symlink(self, s.program))
 	for _, call := range []string{"start begin", "reconnect begin", "stopped end"} {
 		operation, suboperation, _ := strings.Cut(call, " ")
 		if said, err := s.hook("web", operation, suboperation); err != nil || said != "" {
@@ -302,6 +315,7 @@ func TestDroppedLog(t *testing.T) {
 		if said, err := s.hook(name, "reconnect", "begin"); err != nil || said != "" {
 			t.Fatalf("%q: %v: %s", name, err, said)
 		}
+		s.entries() // it has no room for all, and the next hook would wait
 		denied := udpFrom(s.tap.MAC, net.IPv4(192, 168, 2, 77))
 		seen, err := s.n.Watch(func() error { return s.tap.Send(denied) })
 		s.check(err)
@@ -370,7 +384,7 @@ func documentedFilters(t *testing.T) (all *regexp.Regexp, one string) {
 func awaitKernel(t *testing.T, kmsg *os.File, wanted func(line string) bool) string {
 	t.Helper()
 	buf := make([]byte, 8192)
-	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); {
+	for end := time.Now().Add(bound); time.Now().Before(end); {
 		n, err := unix.Read(int(kmsg.Fd()), buf)
 		if errors.Is(err, unix.EAGAIN) {
 			time.Sleep(5 * time.Millisecond)

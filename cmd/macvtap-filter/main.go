@@ -33,7 +33,7 @@ type streams struct {
 
 func main() {
 	code := run(os.Args[1:], streams{os.Stdin, os.Stdout, os.Stderr})
-	journal.Flush()
+	journal.Flush(logLimit)
 	os.Exit(code)
 }
 
@@ -109,7 +109,11 @@ func exitCode(err error, std streams) int {
 
 // commandLimit bounds how long a command waits for libvirt and the kernel
 // altogether, for each VM it is asked about.
-const commandLimit = 10 * time.Second
+var commandLimit = 10 * time.Second
+
+// logLimit bounds how long the program waits at its end for a log that does not listen:
+// libvirt waits for it.
+var logLimit = time.Second
 
 // options are the flags that commands share.
 type options struct {

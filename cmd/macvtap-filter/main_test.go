@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/sys/unix"
@@ -17,9 +18,28 @@ var update = flag.Bool("update", false, "write what the program prints to the go
 
 // TestMain lets scripts call the program by its name, "unprivileged", which calls
 // another program without any privilege, and "without-bpf", without those that
-// programs in the kernel need.
+// programs in the kernel need. Only what a limit of time does is shown with the program
+// as it is shipped, or with a hasty one.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"macvtap-filter": main, "unprivileged": unprivileged, "without-bpf": withoutBPF})
+	testscript.Main(m, map[string]func(){
+		"macvtap-filter": patient, "shipped": main, "hasty": hasty, "unprivileged": unprivileged, "without-bpf": withoutBPF,
+	})
+}
+
+// bound ends what hangs, and decides nothing else: however busy the machine is, what
+// should happen takes less.
+const bound = 5 * time.Minute
+
+// patient is the program with limits of time that only a hang meets.
+func patient() {
+	hookLimit, commandLimit, logLimit = bound, bound, bound
+	main()
+}
+
+// hasty is the program whose hook gives up soon.
+func hasty() {
+	hookLimit = time.Second
+	main()
 }
 
 // TestScripts runs the scripts, which show what the program does as its caller

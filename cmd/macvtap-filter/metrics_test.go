@@ -210,7 +210,7 @@ func TestMetricsOfWatch(t *testing.T) {
 	said.until(t, "macvtap-filter: error: metrics: listen on 127.0.0.1:9477: ")
 	s.check(taken.Close())
 	tcp := func(context.Context) (conn net.Conn, err error) {
-		err = s.n.Hypervisor.Do(func() (err error) { conn, err = net.DialTimeout("tcp", "127.0.0.1:9477", time.Second); return err })
+		err = s.n.Hypervisor.Do(func() (err error) { conn, err = net.DialTimeout("tcp", "127.0.0.1:9477", bound); return err })
 		return conn, err
 	}
 	page := awaitPage(t, tcp)
@@ -231,7 +231,7 @@ func TestMetricsOfWatch(t *testing.T) {
 		return new(net.Dialer).DialContext(ctx, "unix", socket)
 	})
 	wantTraffic(t, page, 4, 0)
-	for end := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(bound); ; time.Sleep(5 * time.Millisecond) {
 		conn, err := tcp(context.Background())
 		if err != nil {
 			break
@@ -252,7 +252,7 @@ func TestMetricsOfWatch(t *testing.T) {
 	}
 	denied := udpFrom(s.tap.MAC, net.IPv4(192, 168, 2, 77))
 	s.check(s.n.Hypervisor.Run(exec.Command("nft", "flush", "ruleset")))
-	for end := time.Now().Add(30 * time.Second); ; {
+	for end := time.Now().Add(bound); ; {
 		seen, err := s.n.Watch(func() error { return s.tap.Send(denied) })
 		s.check(err)
 		if !seen.OnWire(denied) {
@@ -285,7 +285,7 @@ func (s *spoken) String() string {
 // until waits until it has said something.
 func (s *spoken) until(t *testing.T, part string) {
 	t.Helper()
-	for end := time.Now().Add(30 * time.Second); !strings.Contains(s.String(), part); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(bound); !strings.Contains(s.String(), part); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("it never says %q: %s", part, s)
 		}
@@ -295,11 +295,11 @@ func (s *spoken) until(t *testing.T, part string) {
 // awaitPage asks for a page until there is one.
 func awaitPage(t *testing.T, dial func(context.Context) (net.Conn, error)) string {
 	t.Helper()
-	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{
+	client := &http.Client{Timeout: bound, Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) },
 	}}
-	for end := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(bound); ; time.Sleep(10 * time.Millisecond) {
 		answer, err := client.Get("http://localhost" + metrics.Path)
 		if err == nil {
 			body, err := io.ReadAll(answer.Body)

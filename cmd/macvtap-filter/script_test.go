@@ -143,7 +143,7 @@ func wantGuard(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) > 0 {
 		ts.Fatalf("usage: [!] guard")
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), bound)
 	defer cancel()
 	_, standing, err := kernel.LookGuard(ctx)
 	ts.Check(err)
@@ -175,7 +175,7 @@ func awaitWatch(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) > 1 {
 		ts.Fatalf("usage: watching [PART]")
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), bound)
 	defer cancel()
 	for {
 		told, err := watch.Ask(ctx)
@@ -195,7 +195,7 @@ func wantTables(ts *testscript.TestScript, neg bool, args []string) {
 	if neg {
 		ts.Fatalf("usage: tables NAME…")
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), bound)
 	defer cancel()
 	standing, err := kernel.Tables(ctx)
 	ts.Check(err)

@@ -93,10 +93,10 @@ func (d *dhcpServer) await(t *testing.T, text string, limit time.Duration) {
 }
 
 // lease has a guest's DHCP client get a lease, or renew it, and returns what it then says.
-func lease(t *testing.T, vm *hypervisor.VM, nic hypervisor.NIC, renew bool) (string, error) {
+func lease(t *testing.T, vm *hypervisor.VM, nic hypervisor.NIC, renew bool, wait time.Duration) (string, error) {
 	t.Helper()
 	var line string
-	err := vm.Call(t.Context(), "Lease", guestrpc.Lease{NIC: nic.Name, Renew: renew, Wait: answerTime}, &line)
+	err := vm.Call(t.Context(), "Lease", guestrpc.Lease{NIC: nic.Name, Renew: renew, Wait: wait}, &line)
 	return line, err
 }
 
@@ -106,7 +106,7 @@ func (s *site) expectLease(t *testing.T, vm *hypervisor.VM, nic hypervisor.NIC) 
 	t.Helper()
 	rogue := serveDHCP(t, s.hidden, nic, netip.MustParseAddr(lan4+"66"))
 	defer rogue.stop()
-	if line, err := lease(t, vm, nic, false); err == nil {
+	if line, err := lease(t, vm, nic, false, 3*silenceTime); err == nil {
 		t.Errorf("a lease of the hidden host: %s", line)
 	}
 	rogue.await(t, "sending OFFER", answerTime)
@@ -117,12 +117,12 @@ func (s *site) expectLease(t *testing.T, vm *hypervisor.VM, nic hypervisor.NIC) 
 	addr, gateway := nic.Addr4.Addr(), s.peers[0]
 	server := serveDHCP(t, gateway.host, nic, addr)
 	defer server.stop()
-	line, err := lease(t, vm, nic, false)
+	line, err := lease(t, vm, nic, false, answerTime)
 	if want := fmt.Sprintf("bound %s %s", addr, gateway.addr); err != nil || line != want {
 		t.Fatalf("the DHCP client says %q, want %q: %v\nthe server says:\n%s", line, want, err, server.log())
 	}
 	s.wire.Forget()
-	line, err = lease(t, vm, nic, true)
+	line, err = lease(t, vm, nic, true, answerTime)
 	if want := fmt.Sprintf("renew %s %s", addr, gateway.addr); err != nil || line != want {
 		t.Errorf("the DHCP client says %q, want %q: %v\nthe server says:\n%s", line, want, err, server.log())
 	}
@@ -140,7 +140,7 @@ func (s *site) expectRogueLease(t *testing.T, vm *hypervisor.VM, nic hypervisor.
 	t.Helper()
 	addr := netip.MustParseAddr(lan4 + "66")
 	serveDHCP(t, s.hidden, nic, addr)
-	line, err := lease(t, vm, nic, false)
+	line, err := lease(t, vm, nic, false, answerTime)
 	if want := fmt.Sprintf("bound %s %s", addr, s.hidden.Addr(4)); err != nil || line != want {
 		t.Errorf("the DHCP client says %q, want %q: %v", line, want, err)
 	}

@@ -15,7 +15,7 @@ import (
 )
 
 // firmwareTime is how long a firmware may take until it asks the network, far above what it takes on a busy machine.
-const firmwareTime = 90 * time.Second
+const firmwareTime = 5 * time.Minute
 
 // A guest that has no system yet sends from its firmware, which boots from the network: it gets its address from the
 // gateway, and asks the hidden host, which the lease names as the one that has the system. Nothing of that arrives.

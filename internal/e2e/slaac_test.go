@@ -54,7 +54,7 @@ func advertise(t *testing.T, host *lab.Host, link, prefix string) (text string, 
 			_, _ = conn.WriteTo(bytes, &net.IPAddr{IP: net.IPv6linklocalallnodes, Zone: "eth0"}) // the next one may do better
 			select {
 			case <-ctx.Done():
-			case <-time.After(200 * time.Millisecond):
+			case <-time.After(200 * time.Millisecond): // meant to be over
 			}
 		}
 	}()

@@ -151,7 +151,7 @@ func (st *stream) forget(t *testing.T, what string) {
 func (st *stream) goesOn(t *testing.T, what string) {
 	t.Helper()
 	want := came(st.open) + enough
-	for end := time.Now().Add(4 * answerTime); came(st.open) < want; time.Sleep(2 * time.Millisecond) {
+	for end := time.Now().Add(answerTime); came(st.open) < want; time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("%s: only %d of %d frames to the internet have left %s, which has sent %d", what, enough+came(st.open)-want,
 				enough, st.vm.Name, st.counts(t).Sent)
@@ -186,7 +186,7 @@ func (st *stream) expectLeaks(t *testing.T, what string) {
 // expectStuck fails unless the guest sends and nothing at all arrives in the LAN.
 func (st *stream) expectStuck(t *testing.T, what string) {
 	t.Helper()
-	for end := time.Now().Add(4 * answerTime); st.counts(t).Sent < enough; time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(answerTime); st.counts(t).Sent < enough; time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("%s: %s has sent only %d frames", what, st.vm.Name, st.counts(t).Sent)
 		}

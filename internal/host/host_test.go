@@ -1,12 +1,10 @@
 package host_test
 
 import (
-	"context"
 	"net"
 	"net/netip"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -34,9 +32,7 @@ func network(t *testing.T, o lab.Options) *lab.Network {
 func on(t *testing.T, ns *lab.Namespace, ask func(*host.Host) error) error {
 	t.Helper()
 	return ns.Do(func() error {
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-		defer cancel()
-		h, err := host.Open(ctx)
+		h, err := host.Open(t.Context())
 		if err != nil {
 			return err
 		}

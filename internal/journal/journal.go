@@ -87,17 +87,13 @@ func send(p journal.Priority, message string, f Fields) {
 	}
 }
 
-// patience is how long a process waits at its end for what it logged: libvirt
-// waits for it.
-const patience = 200 * time.Millisecond
-
-// Flush waits until all is written, but not long.
-func Flush() {
+// Flush waits until all is written, but no longer than a limit.
+func Flush(limit time.Duration) {
 	if !begun.Load() {
 		return
 	}
 	done := make(chan struct{})
-	late := time.After(patience)
+	late := time.After(limit)
 	select {
 	case queue() <- entry{done: done}:
 	case <-late:

@@ -1,7 +1,6 @@
 package judge_test
 
 import (
-	"context"
 	"encoding/hex"
 	"fmt"
 	"math/rand/v2"
@@ -128,11 +127,7 @@ func network(t *testing.T) (*lab.Network, *lab.Tap) {
 
 func create(t *testing.T, n *lab.Network, made ruleset.Table) {
 	t.Helper()
-	err := n.Hypervisor.Do(func() error {
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-		defer cancel()
-		return kernel.Create(ctx, []ruleset.Table{made})
-	})
+	err := n.Hypervisor.Do(func() error { return kernel.Create(t.Context(), []ruleset.Table{made}) })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -61,7 +61,7 @@ func TestChangesAfterLoss(t *testing.T) {
 	close(release)
 	select {
 	case <-told:
-	case <-time.After(time.Minute):
+	case <-time.After(bound):
 		t.Error("nothing was told of the table, nor that anything was lost after it came")
 	}
 }

@@ -10,7 +10,6 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
@@ -262,7 +261,7 @@ func testOwnership(t *testing.T) {
 
 // nftLoads has nft look whether it could load a text.
 func nftLoads(ns *lab.Namespace, text string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), bound)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "nft", "--check", "--file", "-")
 	var output strings.Builder
@@ -487,7 +486,7 @@ func testListing(t *testing.T) {
 	nft(t, n.Hypervisor, "", "add chain ip somebodys in { type filter hook input priority 0; }")
 	raise(t, n.Hypervisor, guard)
 	for _, command := range []string{"list ruleset", "list tables", "list counters", "list table netdev macvtap-filter", "--echo --handle insert rule ip somebodys in accept"} {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		ctx, cancel := context.WithTimeout(context.Background(), bound)
 		cmd := exec.CommandContext(ctx, "nft", strings.Fields(command)...)
 		if err := n.Hypervisor.Run(cmd); err != nil {
 			t.Errorf("nft %s: %v", command, err)

@@ -73,11 +73,11 @@ func startFlood(t *testing.T, n *lab.Network, tap *lab.Tap) *flood {
 // more waits until more frames were sent each way.
 func (f *flood) more(t *testing.T, frames int64) {
 	t.Helper()
-	end := time.Now().Add(20 * time.Second)
+	end := time.Now().Add(bound)
 	for way := range f.sent {
 		for start := f.sent[way].Load(); f.sent[way].Load() < start+frames; {
 			if time.Now().After(end) {
-				t.Fatalf("%s: only %d frames sent in 20 s", f.tap.Name, f.sent[way].Load()-start)
+				t.Fatalf("%s: only %d frames sent ", f.tap.Name, f.sent[way].Load()-start)
 			}
 			time.Sleep(100 * time.Microsecond)
 		}
@@ -114,7 +114,7 @@ func (f *flood) seen(t *testing.T) (p passed) {
 // ones that passed meanwhile.
 func (f *flood) resumes(t *testing.T) (leaked int) {
 	t.Helper()
-	end := time.Now().Add(20 * time.Second)
+	end := time.Now().Add(bound)
 	var internet [2]bool
 	for !internet[0] || !internet[1] {
 		if time.Now().After(end) {

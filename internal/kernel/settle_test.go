@@ -13,7 +13,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -191,7 +190,7 @@ func TestSettleWhileTablesChange(t *testing.T) {
 			t.Fatalf("somebody else's change: %v", err)
 		}
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second) // half as long as a hook has
+	ctx, cancel := context.WithTimeout(t.Context(), bound)
 	err := ns.Do(func() error { return kernel.Settle(ctx, made, none) })
 	cancel()
 	stop()

@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
-	"time"
 
 	"macvtap-filter/internal/config"
 	"macvtap-filter/internal/domain"
@@ -56,7 +55,7 @@ func tables(t testing.TB, d *domain.Domain, policy string) []ruleset.Table {
 // within runs f in a namespace with a context that ends in time.
 func within(t testing.TB, ns *lab.Namespace, f func(context.Context) error) error {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), bound)
 	defer cancel()
 	return ns.Do(func() error { return f(ctx) })
 }

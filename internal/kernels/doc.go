@@ -4,7 +4,7 @@
 //
 // It is behind the build tag kernels, since it downloads a kernel package:
 //
-//	go test -tags kernels -v -timeout 30m ./internal/kernels
+//	go test -tags kernels -v -timeout 3h ./internal/kernels
 //
 // The variable MACVTAP_FILTER_KERNELS names the kernels, as in "6.1 6.12 7.3"; without
 // it, it is the one that the machine's own release of Debian has. A kernel that

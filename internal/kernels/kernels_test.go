@@ -21,7 +21,7 @@ import (
 
 // bootTime bounds the guest's whole life. An emulated one takes five minutes, and
 // twenty beside others.
-const bootTime = 28 * time.Minute
+const bootTime = 170 * time.Minute
 
 // repository is the way from here to the repository's root.
 const repository = "../.."

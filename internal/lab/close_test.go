@@ -38,7 +38,7 @@ func TestCloseLeavesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	after := traces(t)
-	for end := time.Now().Add(5 * time.Second); !maps.Equal(before, after) && time.Now().Before(end); {
+	for end := time.Now().Add(bound); !maps.Equal(before, after) && time.Now().Before(end); {
 		time.Sleep(10 * time.Millisecond) // a thread takes a moment to end
 		after = traces(t)
 	}

@@ -51,7 +51,7 @@ func TestHostsAnswer(t *testing.T) {
 		}
 		for _, family := range []int{4, 6} {
 			t.Run("ping "+host.Addr(family).String(), func(t *testing.T) {
-				got, err := hypervisor.Ping(host.Addr(family), 5*time.Second)
+				got, err := hypervisor.Ping(host.Addr(family), bound)
 				check(t, "ping", got, err, true)
 			})
 			for _, network := range []string{"tcp", "udp"} {
@@ -63,12 +63,12 @@ func TestHostsAnswer(t *testing.T) {
 }
 
 func echo(t *testing.T, from *Host, network string, to netip.AddrPort) {
-	conn, err := from.Dial(network, to, 5*time.Second)
+	conn, err := from.Dial(network, to, bound)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = conn.Close() }()
-	if err := conn.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(bound)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := conn.Write([]byte("hello")); err != nil {

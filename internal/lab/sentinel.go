@@ -31,8 +31,8 @@ type sentinel struct {
 const (
 	// sentinelType is the EtherType that IEEE 802 reserves for local experiments.
 	sentinelType = 0x88b5
-	// settleTime is how long a sentinel may be under way on a busy machine.
-	settleTime = 10 * time.Second
+	// settleTime ends the wait for a sentinel that was lost, however busy the machine is.
+	settleTime = 2 * time.Minute
 )
 
 var (

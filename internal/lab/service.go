@@ -111,7 +111,7 @@ func (h *Host) EchoTCP(port uint16) error {
 }
 
 // idle bounds how long an echoed connection may say nothing.
-const idle = 10 * time.Second
+const idle = 2 * time.Minute
 
 func echoTCP(listener net.Listener) {
 	for {

@@ -62,7 +62,7 @@ func (s *site) killNowAndThen(over <-chan struct{}) {
 		select {
 		case <-over:
 			return
-		case <-time.After(300*time.Millisecond + within(200*time.Millisecond)):
+		case <-time.After(300*time.Millisecond + within(200*time.Millisecond)): // meant to be over
 			s.watch.kill()
 		}
 	}

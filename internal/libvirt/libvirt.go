@@ -67,6 +67,9 @@ func connect(ctx context.Context) (net.Conn, error) {
 		if err == nil {
 			return conn, nil
 		}
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			return nil, fmt.Errorf("libvirt: %s: %w", socket, ErrSlow)
+		}
 		failures = append(failures, err.Error())
 	}
 	return nil, fmt.Errorf("libvirt: no daemon answers: %s", strings.Join(failures, "; "))

@@ -29,7 +29,7 @@ import (
 )
 
 // bound is how long anything that should happen may take on a busy machine.
-const bound = 20 * time.Second
+const bound = 5 * time.Minute
 
 const (
 	dmz = `

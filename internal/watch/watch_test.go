@@ -700,7 +700,7 @@ func TestReport(t *testing.T) {
 	is := func(index int, want watch.State) bool {
 		r, err := ask(n)
 		if err != nil {
-			t.Fatal(err)
+			return false // it has more to do than to answer
 		}
 		i := slices.IndexFunc(r.Devices, func(d watch.Device) bool { return d.Index == index })
 		return i >= 0 && r.Devices[i].State == want && !r.Devices[i].Since.IsZero() && (r.Devices[i].Problem == "") == (want == watch.Right)

@@ -67,7 +67,7 @@ func (a *Agent) Probe(p guestrpc.Probe, answer *guestrpc.Answer) error {
 }
 
 // lag is how far the record of a NIC's frames may be behind.
-const lag = 10 * time.Second
+const lag = 2 * time.Minute
 
 // Seen counts the frames that a NIC has received and that carry a token.
 func (a *Agent) Seen(s guestrpc.Sight, count *int) error {

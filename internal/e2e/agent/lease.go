@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -45,13 +46,13 @@ func (a *Agent) Lease(l guestrpc.Lease, line *string) error {
 	return err
 }
 
-// first starts a client. It gives up after three questions.
+// first starts a client, which gives up in time.
 func (c *clients) first(l guestrpc.Lease) (string, error) {
 	if old := c.running[l.NIC]; old != nil {
 		_ = old.process.Kill() // it may have ended
 		<-old.ended
 	}
-	cmd := exec.Command("udhcpc", "-f", "-n", "-t", "3", "-T", "1", "-i", l.NIC, "-s", "/lease.sh")
+	cmd := exec.Command("udhcpc", "-f", "-n", "-t", strconv.Itoa(int(l.Wait.Seconds())), "-T", "1", "-i", l.NIC, "-s", "/lease.sh")
 	cmd.Stderr = os.Stderr
 	if err := cmd.Start(); err != nil {
 		return "", err

@@ -72,7 +72,7 @@ type Lease struct {
 	NIC string
 	// Renew has the client that holds a lease already ask its server again.
 	Renew bool
-	// Wait is how long a renewal may take. For a first lease the client asks three times.
+	// Wait is how long a lease may take: for a first one the client asks that often, once a second.
 	Wait time.Duration
 }
 

@@ -11,7 +11,7 @@ import (
 )
 
 // startTime is how long libvirt may take until it answers, far above what it takes on a busy machine.
-const startTime = 60 * time.Second
+const startTime = 5 * time.Minute
 
 // libvirtLog is where libvirtd's messages go, on the hypervisor.
 const libvirtLog = "/var/log/libvirt/libvirtd.log"

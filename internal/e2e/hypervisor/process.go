@@ -13,7 +13,7 @@ import (
 )
 
 // stopTime is how long a process may take to end, far above what it takes on a busy machine.
-const stopTime = 20 * time.Second
+const stopTime = 3 * time.Minute
 
 // A Process runs in the background on the hypervisor, until it is stopped or the sandbox ends.
 type Process struct {

@@ -204,7 +204,8 @@ func TestStopsGuarded(t *testing.T) {
 
 // TestRestarts shows that the service comes again when it is killed, when it hangs, and when it cannot start.
 func TestRestarts(t *testing.T) {
-	m := boot(t, "", "WatchdogSec=3", "RestartSec=100ms")
+	// Long enough for a process that does not hang, on a busy machine.
+	m := boot(t, "", "WatchdogSec=30", "RestartSec=100ms")
 	m.run("systemctl", "start", unit)
 	tap := m.plug("macvtap0", 1)
 	m.until("the interface has rules", func() bool { return m.closed(tap) })

@@ -23,7 +23,7 @@ import (
 const UnitFolder = "/run/units"
 
 // bootTime is how long systemd may take until it answers, far above what it takes on a busy machine.
-const bootTime = 60 * time.Second
+const bootTime = 5 * time.Minute
 
 // searchPath is an administrator's.
 const searchPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

@@ -26,8 +26,8 @@ const (
 	tutorialFile   = "internal/doc/tutorial.md"
 	transcriptFile = "internal/doc/tutorial.txt"
 
-	// bound is how long a command may take on a busy machine.
-	bound = 120 * time.Second
+	// bound ends a command that hangs, however busy the machine is.
+	bound = 5 * time.Minute
 )
 
 func TestMain(m *testing.M) {
