@@ -2,7 +2,6 @@ package attack
 
 import (
 	"encoding/binary"
-	"fmt"
 	"net"
 	"net/netip"
 
@@ -107,20 +106,23 @@ func (l *list) offload() {
 	l.cutLease()
 }
 
-// tiny are datagrams that the host cuts into fragments shorter than the eight bytes by
+// tiny is a datagram that the host cuts into fragments shorter than the eight bytes by
 // which offsets count: the second is at the offset 0, too, and its ports are what the
 // rules took for UDP's length and checksum (net/ipv4/af_inet.c, inet_gso_segment).
 func (l *list) tiny() {
+	const size = 4
 	vm, gateway := l.VM, l.Gateway
-	for _, size := range []uint16{4, 5, 7} {
-		packet := l.udp(vm.IPv4, gateway.IPv4, 40000, 53, "")
-		second := changed(join(packet[:20], packet[20+size:]), 2, 0, byte(28-size))
-		l.cases = append(l.cases, Case{
-			Name: fmt.Sprintf("UDP cut into fragments of %d bytes: the second is whole", size), Way: FromVM, Source: virtioSegments, Reason: "offload",
-			Frames:   [][]byte{l.out(gateway.MAC, second)},
-			Requests: [][]byte{request{gso: fragmentUDPv4, headers: 14 + 20 + 8, size: size}.before(l.out(gateway.MAC, packet))},
-		})
-	}
+	pseudo := join(vm.IPv4.AsSlice(), gateway.IPv4.AsSlice(), []byte{0, udp, 0, 8})
+	whole := join(pseudo, []byte{0, 0, 0, 53, 0, 67, 0, 0})
+	balance(whole, 0, len(pseudo), 68) // by the source port
+	header := whole[len(pseudo):]
+	header[7] = 68
+	packet := l.ip(vm.IPv4, gateway.IPv4, udp, header)
+	l.cases = append(l.cases, Case{
+		Name: "UDP cut into fragments of four bytes, the second a DHCP server's", Way: FromVM, Source: virtioSegments, Reason: "offload",
+		Frames:   [][]byte{l.out(gateway.MAC, l.ip(vm.IPv4, gateway.IPv4, udp, header[size:]))},
+		Requests: [][]byte{request{gso: fragmentUDPv4, headers: 14 + 20 + 8, size: size}.before(l.out(gateway.MAC, packet))},
+	})
 }
 
 // cutLease is a DHCP message that the host cuts up: whose it is, the server learns from

@@ -64,7 +64,7 @@ var keys = []struct {
 		`(a|from a) denied host's address as (6to4|NAT64|Teredo).*`, `.* as (NAT64|6to4), from the VM`, `IP in IP by way of an internet host, to the VM`,
 		`option that a denied host answers, (to|in a ping of) the internet, from the VM`,
 	}},
-	{policy: `offload = "pass"`, opens: []string{`checksum stored over .*`, `DHCP cut into fragments .*, to the gateway, from the VM`, `UDP cut into fragments of . bytes.*`, `DHCP release cut into fragments, from the VM`}},
+	{policy: `offload = "pass"`, opens: []string{`checksum stored over .*`, `DHCP cut into fragments .*, to the gateway, from the VM`, `UDP cut into fragments of four bytes.*`, `DHCP release cut into fragments, from the VM`}},
 	{policy: `ipv6 = "drop"`, closes: []string{allOfIPv6}},
 	{policy: "isolate = true\ngateway_macs = [\"02:00:00:00:02:01\"]", closes: []string{nameServer}},
 	{policy: `serve = ["tcp/443"]`, opens: []string{arpFromVM, arpToVM, linkScan, globalScan, ndFromVM, ndToVM}},
