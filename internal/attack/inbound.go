@@ -1,6 +1,10 @@
 package attack
 
-import "net/netip"
+import (
+	"net/netip"
+
+	"github.com/gopacket/gopacket/layers"
+)
 
 // inbound is what denied hosts send to the VM.
 func (l *list) inbound() {
@@ -75,4 +79,20 @@ func (l *list) misquoted() {
 	}
 	l.toVM("ICMPv6 error behind an extension header, or in fragments", "RFC 7112", "denied-ipv6",
 		send(wrap(hopByHop, optionsHeader(icmp6, 1)), wrap(dstOptions, optionsHeader(icmp6, 1)), wrap(fragmented, fragmentHeader(icmp6, 0, true)), wrap(fragmented, fragmentHeader(icmp6, 8, false)))...)
+}
+
+// misdelivered are frames of allowed hosts and of the internet to a denied one: switches
+// deliver them to the VM once it has sent from that one's MAC address.
+func (l *list) misdelivered() {
+	const source = "IEEE 802.1D, 7.8"
+	victim, gateway, web := l.Victim, l.Gateway, l.Web
+	to := func(packet []byte) []byte { return ether(victim.MAC, gateway.MAC, kindOf(packet), packet) }
+	l.toVM("TCP from the internet to a denied host", source, "other-host", to(l.tcp(web.IPv4, victim.IPv4, 443, 40000, true)), to(l.tcp(web.IPv6, victim.IPv6, 443, 40000, true)))
+	l.toVM("UDP from the internet to a denied host", source, "other-host", to(l.udp(web.IPv4, victim.IPv4, 443, 40000, "not yours")), to(l.udp(web.IPv6, victim.IPv6, 443, 40000, "not yours")))
+	l.toVM("UDP from the gateway to a denied host", source, "other-host", to(l.udp(gateway.IPv4, victim.IPv4, 53, 40000, "not yours")), to(l.udp(gateway.Link, victim.Link, 53, 40000, "not yours")))
+	l.toVM("datagram for the VM in a denied host's frame", source, "other-host", to(l.udp(web.IPv4, l.VM.IPv4, 443, 40000, "for the VM")), to(l.udp(web.IPv6, l.VM.IPv6, 443, 40000, "for the VM")))
+	l.toVM("fragments from the internet to a denied host", source, "other-host", to(fragment(l.udp(web.IPv4, victim.IPv4, 443, 40000, "sixteen bytes .."), 8, false)))
+	l.toVM("ARP reply of the gateway to a denied host", source, "other-host", to(l.reply(gateway, gateway.IPv4, victim)))
+	l.toVM("neighbour advertisement of the gateway to a denied host", source, "other-host", to(l.advertisement(gateway.Link, victim.Link, gateway.Link, isSolicited|overrides, gateway.MAC)))
+	l.toVM("DHCP acknowledgement to a denied host", source, "other-host", to(l.udp(gateway.IPv4, victim.IPv4, 67, 68, l.answer(layers.DHCPMsgTypeAck, gateway, victim, victim.IPv4))))
 }

@@ -102,6 +102,47 @@ func (l *list) offload() {
 	}
 	l.cases = append(l.cases, c)
 	l.disguised()
+	l.tiny()
+	l.cutLease()
+}
+
+// tiny is a datagram that the host cuts into fragments shorter than the eight bytes by
+// which offsets count: the second is at the offset 0, too, and its ports are what the
+// rules took for UDP's length and checksum (net/ipv4/af_inet.c, inet_gso_segment).
+func (l *list) tiny() {
+	const size = 4
+	vm, gateway := l.VM, l.Gateway
+	pseudo := join(vm.IPv4.AsSlice(), gateway.IPv4.AsSlice(), []byte{0, udp, 0, 8})
+	whole := join(pseudo, []byte{0, 0, 0, 53, 0, 67, 0, 0})
+	balance(whole, 0, len(pseudo), 68) // by the source port
+	header := whole[len(pseudo):]
+	header[7] = 68
+	packet := l.ip(vm.IPv4, gateway.IPv4, udp, header)
+	l.cases = append(l.cases, Case{
+		Name: "UDP cut into fragments of four bytes, the second a DHCP server's", Way: FromVM, Source: virtioSegments, Reason: "offload",
+		Frames:   [][]byte{l.out(gateway.MAC, l.ip(vm.IPv4, gateway.IPv4, udp, header[size:]))},
+		Requests: [][]byte{request{gso: fragmentUDPv4, headers: 14 + 20 + 8, size: size}.before(l.out(gateway.MAC, packet))},
+	})
+}
+
+// cutLease is a DHCP message that the host cuts up: whose it is, the server learns from
+// another fragment, of which the VM may have sent it one before.
+func (l *list) cutLease() {
+	const size = 24
+	packet := l.udp(l.VM.IPv4, l.Gateway.IPv4, 68, 67, l.ask(layers.DHCPMsgTypeRelease, l.VM.IPv4))
+	first := changed(packet[:20+size], 2, 0, 20+size)
+	l.cases = append(l.cases, Case{
+		Name: "DHCP release cut into fragments", Way: FromVM, Source: virtioSegments, Reason: "offload",
+		Frames:   [][]byte{l.out(l.Gateway.MAC, fragment(first, 0, true))},
+		Requests: [][]byte{request{gso: fragmentUDPv4, headers: 14 + 20 + 8, size: size}.before(l.out(l.Gateway.MAC, packet))},
+	})
+	// The client's hardware address is not yet the one that the server reads.
+	other := l.udp(l.VM.IPv4, l.Gateway.IPv4, 68, 67, l.dhcpMessage(layers.DHCPOpRequest, layers.DHCPMsgTypeRelease, append(append(net.HardwareAddr(nil), l.VM.MAC[:4]...), 0xde, 0xad), l.VM.IPv4, none4, none4))
+	attack, asked := stored(l.out(l.Gateway.MAC, other), 14+20+8+28+4, l.VM.MAC[4:]...)
+	l.cases = append(l.cases, Case{
+		Name: "checksum stored over the client's address in DHCP", Way: FromVM, Source: virtioSum, Reason: "offload",
+		Frames: [][]byte{attack}, Requests: [][]byte{asked},
+	})
 }
 
 // disguised is a datagram that the rules take for a later fragment, whose ports nobody
@@ -111,12 +152,13 @@ func (l *list) disguised() {
 	const size = 400
 	text := l.answer(layers.DHCPMsgTypeAck, vm, l.Victim, l.Web.IPv4) + string(make([]byte, 2*size))
 	for _, to := range []struct {
-		name string
-		mac  net.HardwareAddr
-		ip   netip.Addr
-	}{{"in a denied host's frame", l.Victim.MAC, l.Web.IPv4}, {"to the gateway", l.Gateway.MAC, l.Gateway.IPv4}} {
+		name   string
+		mac    net.HardwareAddr
+		ip     netip.Addr
+		reason string
+	}{{"in a denied host's frame", l.Victim.MAC, l.Web.IPv4, "next-hop"}, {"to the gateway", l.Gateway.MAC, l.Gateway.IPv4, "offload"}} {
 		whole := l.udp(vm.IPv4, to.ip, 67, 68, text)
-		c := Case{Name: "DHCP cut into fragments out of a later fragment, " + to.name, Way: FromVM, Source: virtioSegments, Reason: "offload"}
+		c := Case{Name: "DHCP cut into fragments out of a later fragment, " + to.name, Way: FromVM, Source: virtioSegments, Reason: to.reason}
 		asked := request{gso: fragmentUDPv4, headers: 14 + 20 + 8, size: size}
 		c.Requests = [][]byte{asked.before(l.out(to.mac, changed(whole, 6, 0, 1)))}
 		// The first of them; the others are later ones, as they were.

@@ -45,7 +45,6 @@ func (l *list) resolution() {
 		l.toVM("ARP request of "+to.name, "RFC 826", "", ether(allHosts, to.MAC, typeARP, l.request(to.Host, to.IPv4, vm.IPv4)), l.in(to.MAC, l.request(to.Host, to.IPv4, vm.IPv4)))
 		l.toVM("ARP reply of "+to.name, "RFC 826", "", l.in(to.MAC, l.reply(to.Host, to.IPv4, vm)))
 	}
-	l.fromVM("ARP probe for the gateway, from no address", "RFC 5227", "", l.out(allHosts, l.request(vm, none4, gateway.IPv4)))
 	l.fromVM("router solicitation", "RFC 4861, 6.3.7", "", l.out(groupMAC(allRouters), l.discovery(vm.Link, allRouters, routerSolicitation, make([]byte, 4), own)),
 		l.out(groupMAC(allRouters), l.discovery(none6, allRouters, routerSolicitation, make([]byte, 4))))
 	l.toVM("router advertisement of the gateway", "RFC 4861, 6.2", "", ether(groupMAC(allNodes), gateway.MAC, typeIPv6, l.advert(gateway.Link, allNodes)), l.in(gateway.MAC, l.advert(gateway.Link, vm.Link)))
@@ -136,4 +135,52 @@ func (l *list) large(src, dst netip.Addr, from, to uint16, send func([]byte) []b
 		out = append(out, send(l.ip(src, dst, fragmented, join(fragmentHeader(whole[6], 0, true), whole[40:40+first]))), send(l.ip(src, dst, fragmented, join(fragmentHeader(whole[6], first, false), whole[40+first:]))))
 	}
 	return out
+}
+
+// hearsay is what the VM must hear from denied hosts so that what it may do keeps
+// working.
+func (l *list) hearsay() {
+	vm, victim := l.VM, l.Victim
+	query := func(packet []byte, to netip.Addr) []byte {
+		return ether(groupMAC(to), victim.MAC, kindOf(packet), packet)
+	}
+	alert6 := []byte{icmp6, 0, 5, 2, 0, 0, 1, 0}
+	// Without its answer a snooping switch delivers no neighbour discovery any more.
+	mld := func(to netip.Addr, body ...[]byte) []byte {
+		return query(l.hops(victim.Link, to, hopByHop, 1, join(alert6, l.message(victim.Link, to, 130, join(body...)))), to)
+	}
+	own := solicited(vm.Link)
+	l.toVM("MLD queries of a switch, MLDv2 and MLDv1, general and of a group", "RFC 3810, 5.1; RFC 4541", "",
+		mld(allNodes, []byte{0x27, 0x10, 0, 0}, make([]byte, 16), []byte{2, 125, 0, 0}), mld(allNodes, []byte{0x27, 0x10, 0, 0}, make([]byte, 16)),
+		mld(own, []byte{3, 0xe8, 0, 0}, own.AsSlice(), []byte{2, 125, 0, 0}), mld(own, []byte{3, 0xe8, 0, 0}, own.AsSlice()))
+	all := netip.MustParseAddr("224.0.0.1")
+	igmpQuery := func(from netip.Addr, options []byte, body ...byte) []byte {
+		p := append([]byte{0x11, 100, 0, 0, 0, 0, 0, 0}, body...)
+		p[2], p[3] = byte(checksum(p)>>8), byte(checksum(p))
+		return query(withOptions(changed(l.ip(from, all, igmp, p), 8, 1), options...), all)
+	}
+	alert4 := []byte{148, 4, 0, 0}
+	l.toVM("IGMP queries of a switch", "RFC 3376, 4.1; RFC 4541, 2.1.1", "", igmpQuery(victim.IPv4, alert4), igmpQuery(victim.IPv4, alert4, 2, 125, 0, 0), igmpQuery(none4, alert4), igmpQuery(none4, alert4, 2, 125, 0, 0), igmpQuery(victim.IPv4, nil))
+	// Who has an address of the VM's, or wants it, says so.
+	l.toVM("probe for the VM's own link-local address", "RFC 4862, 5.4", "", query(l.solicitation(none6, own, vm.Link), own))
+	l.toVM("advertisement of the VM's own link-local address: it is in use", "RFC 4862, 5.4.4", "", query(l.advertisement(vm.Link, allNodes, vm.Link, overrides, victim.MAC), allNodes), query(l.advertisement(victim.Link, allNodes, vm.Link, overrides, victim.MAC), allNodes))
+	// The gateway may ask by its global address, which is denied.
+	gateway := l.Gateway
+	theirs := macOption(sourceMAC, gateway.MAC)
+	l.toVM("neighbour solicitation of the gateway's global address", "RFC 4861, 7.2.2", "", l.in(gateway.MAC, l.solicitation(gateway.IPv6, vm.IPv6, vm.IPv6, theirs)), ether(groupMAC(solicited(vm.IPv6)), gateway.MAC, typeIPv6, l.solicitation(gateway.IPv6, solicited(vm.IPv6), vm.IPv6, theirs)))
+	l.fromVM("neighbour advertisement to the gateway's global address", "RFC 4861, 7.2.4", "", l.out(gateway.MAC, l.advertisement(vm.IPv6, gateway.IPv6, vm.IPv6, isSolicited|overrides, vm.MAC)))
+	for _, about := range []struct{ name, address string }{{"NAT64", "64:ff9b::c000:201"}, {"6to4", "2002:c000:201::1"}} {
+		sent := quote(1280, l.udp(vm.IPv6, netip.MustParseAddr(about.address), 40000, 443, string(make([]byte, 1100))))
+		l.toVM("packet too big, unreachable, time exceeded about "+about.name, "RFC 8201; RFC 4890, 4.3.1", "", l.in(gateway.MAC, l.icmp(gateway.IPv6, vm.IPv6, 2, sent)), l.in(gateway.MAC, l.icmp(gateway.IPv6, vm.IPv6, 1, sent)),
+			l.in(gateway.MAC, l.icmp(gateway.IPv6, vm.IPv6, 3, sent)))
+	}
+}
+
+// announcements tell switches where the VM is now: QEMU's after a migration or restore,
+// and a guest's own, of the address that it makes of its MAC address.
+func (l *list) announcements() {
+	vm := l.VM
+	l.fromVM("QEMU's announcement after migration", "QEMU, net/announce.c; RFC 903", "", ether(allHosts, vm.MAC, typeRARP, l.arpPacket(3, vm.MAC, none4, vm.MAC, none4)))
+	l.fromVM("DHCP release, decline and inform of its own", "RFC 2131, 4.4", "", l.out(l.Gateway.MAC, l.udp(vm.IPv4, l.Gateway.IPv4, 68, 67, l.ask(layers.DHCPMsgTypeRelease, vm.IPv4))),
+		l.out(allHosts, l.udp(none4, broadcast4, 68, 67, l.ask(layers.DHCPMsgTypeDecline, none4))), l.out(l.Gateway.MAC, l.udp(vm.IPv4, l.Gateway.IPv4, 68, 67, l.ask(layers.DHCPMsgTypeInform, vm.IPv4))))
 }

@@ -14,6 +14,7 @@ import (
 const (
 	typeIPv4 = 0x0800
 	typeARP  = 0x0806
+	typeRARP = 0x8035
 	typeIPv6 = 0x86dd
 )
 
@@ -32,6 +33,7 @@ const (
 	icmp6      = 58
 	dstOptions = 60
 	etherIP    = 97
+	sctp       = 132
 )
 
 var (

@@ -101,8 +101,22 @@ func Attacks(s Site) ([]Case, error) {
 	l.neighbours()
 	l.ipv6()
 	l.tunnels()
+	l.doors()
+	l.private()
+	l.sideDoors()
+	l.client()
+	l.sources()
+	l.probes()
 	l.inbound()
 	l.offload()
+	return l.cases, l.err
+}
+
+// Misdelivered lists what is for another's MAC address, and must not reach the VM under
+// the default policy though its device has taken that address, or takes every frame.
+func Misdelivered(s Site) ([]Case, error) {
+	l := &list{Site: s}
+	l.misdelivered()
 	return l.cases, l.err
 }
 
@@ -112,6 +126,8 @@ func Ordinary(s Site) ([]Case, error) {
 	l.leases()
 	l.resolution()
 	l.internet()
+	l.hearsay()
+	l.announcements()
 	l.offloads()
 	return l.cases, l.err
 }

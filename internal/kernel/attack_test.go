@@ -39,6 +39,8 @@ func site() attack.Site {
 
 func attacks(t testing.TB) []attack.Case { return cases(t, attack.Attacks) }
 
+func misdelivered(t testing.TB) []attack.Case { return cases(t, attack.Misdelivered) }
+
 func ordinary(t testing.TB) []attack.Case { return cases(t, attack.Ordinary) }
 
 func cases(t testing.TB, list func(attack.Site) ([]attack.Case, error)) []attack.Case {
@@ -163,11 +165,37 @@ func TestAttacks(t *testing.T) {
 		}
 		rows = append(rows, row{Case: c, without: arrived})
 	}
+	takes(t, n, tap, lanMAC)
+	others := len(rows)
+	for _, c := range misdelivered(t) {
+		arrived := arrivals(t, n, tap, c)
+		if arrived != len(c.Frames) {
+			t.Errorf("%s, %s, with no rules: %d of %d frames arrived", c.Name, c.Way, arrived, len(c.Frames))
+		}
+		rows = append(rows, row{Case: c, without: arrived})
+	}
+	takes(t, n, tap, vmMAC)
 	create(t, n.Hypervisor, tables(t, vm(vmUUID, tap.Name), ""))
 	for i, r := range rows {
+		if i == others {
+			takes(t, n, tap, lanMAC)
+		}
 		rows[i].with = dropped(t, n, tap, r.Case)
 	}
 	onPages(t, rows)
+}
+
+// takes gives the VM's device another MAC address, as its guest can have it done (libvirt's
+// trustGuestRxFilters).
+func takes(t *testing.T, n *lab.Network, tap *lab.Tap, mac net.HardwareAddr) {
+	t.Helper()
+	link, err := n.Hypervisor.Links().LinkByIndex(tap.Index)
+	if err == nil {
+		err = n.Hypervisor.Links().LinkSetHardwareAddr(link, mac)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // TestOrdinary sends what an ordinary VM sends and receives under the default

@@ -11,7 +11,7 @@ const (
 	limited    = `limited broadcast, no DHCP( in a denied host's frame)?, from the VM`
 	directed   = `directed broadcast( in a denied host's frame)?, from the VM`
 	mDNS       = `mDNS( over IPv6)?( in a denied host's frame)?, from the VM`
-	allOfIPv6  = `.*(DHCPv6|probe for its own|router (solicitation|adv)|neighbour|MLDv2|IPv6|NAT64|link-local|ping (of|from) the gateway).*`
+	allOfIPv6  = `.*(DHCPv6|probe for its own|router (solicitation|adv)|neighbour|MLDv2|IPv6|NAT64|6to4|link-local|ping (of|from) the gateway).*`
 	nameServer = `(ARP re(quest|ply) (for|to|of) the name server|DNS (query|answer)), (from|to) the VM`
 )
 
@@ -32,11 +32,12 @@ var keys = []struct {
 		`(router )?solicitation with (another's|a second) MAC address inside, from the VM`,
 		`solicitation in the gateway's name, from the VM`,
 		`neighbour advertisement (of another's MAC address|of the gateway|in the gateway's name) to an allowed host, from the VM`,
+		`from .* to the (gateway|name server|internet)(, IPv6)?, from the VM`, `ARP probe for the (gateway|name server)'s address, from the VM`,
 	}},
 	{policy: `neighbours = "pass"`, opens: []string{
 		`ARP .*[^e], from the VM`, `ARP .*(scan|probe|inside|reverse|inverse), from the VM`, `ARP .*, to the VM`,
 		`neighbour (scan|solicitation|advertisement of).*(link-local|global|nodes|host), (from|to) the VM`,
-		`(router )?solicitation (for|with|from|to) .*, from the VM`, `probe that takes the gateway's address, from the VM`,
+		`(router )?solicitation (for|with|from|to|in) .*, from the VM`, `neighbour advertisement to .*, from the VM`, `probe for its own address in a denied host's frame, from the VM`, `probe that takes the gateway's address, from the VM`,
 	}},
 	{policy: `routers = "pass"`, opens: []string{
 		`ICMP redirect to an allowed host, from the VM`,
@@ -63,7 +64,7 @@ var keys = []struct {
 		`(a|from a) denied host's address as (6to4|NAT64|Teredo).*`, `.* as (NAT64|6to4), from the VM`, `IP in IP by way of an internet host, to the VM`,
 		`option that a denied host answers, (to|in a ping of) the internet, from the VM`,
 	}},
-	{policy: `offload = "pass"`, opens: []string{`checksum stored over .*`, `DHCP cut into fragments .*`}},
+	{policy: `offload = "pass"`, opens: []string{`checksum stored over .*`, `DHCP cut into fragments .*, to the gateway, from the VM`, `UDP cut into fragments of four bytes.*`, `DHCP release cut into fragments, from the VM`}},
 	{policy: `ipv6 = "drop"`, closes: []string{allOfIPv6}},
 	{policy: "isolate = true\ngateway_macs = [\"02:00:00:00:02:01\"]", closes: []string{nameServer}},
 	{policy: `serve = ["tcp/443"]`, opens: []string{arpFromVM, arpToVM, linkScan, globalScan, ndFromVM, ndToVM}},

@@ -25,6 +25,9 @@ const (
 	stack     // r10: the end of the program's memory
 )
 
+// last is r0 where no function is called any more and nothing is answered yet.
+const last = r0
+
 // An instruction is one of the BPF machine's. to is the label that a jump goes to;
 // label is where others go to.
 type instruction struct {

@@ -4,7 +4,8 @@
 // "struct virtio_net_hdr"): to store a checksum, 16 bits anywhere in the frame that
 // the guest chooses, or to cut the frame up. The kernel, or the NIC, does so when
 // the frame leaves the parent, and nftables has judged it long before: a sum over
-// the destination address sends it to another host. nftables sees nothing of such
+// the destination address sends it to another host, and of a datagram that is cut into
+// fragments of four bytes the second is whole again. nftables sees nothing of such
 // requests. A program of traffic control does: on the way out the kernel runs
 // these right behind nftables' egress hook (net/core/dev.c, __dev_queue_xmit).
 //

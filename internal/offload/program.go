@@ -27,6 +27,7 @@ const counterName = "mvfilter_drops"
 // Offsets in a struct __sk_buff, and the kernel's functions that the program calls
 // (include/uapi/linux/bpf.h).
 const (
+	skbLength      = 0
 	skbProtocol    = 16
 	skbData        = 76
 	skbDataEnd     = 80
@@ -59,13 +60,22 @@ const (
 
 	tcpChecksum = 16
 	udpChecksum = 6
-	portsEnd    = 4 // SCTP's ports, and the type and code of ICMP
+	portsEnd    = 4
+
+	longest = 1<<16 - 1 // packet that IPv4 has a length for
 )
+
+const dhcpServer = 67 // its port
+
+// anywhere is behind all places of a frame.
+const anywhere = 1 << 20
 
 // Protocols above IP, extension headers of IPv6 among them (IANA's protocol
 // numbers).
 const (
 	hopByHop   = 0
+	icmp       = 1
+	igmp       = 2
 	tcp        = 6
 	udp        = 17
 	routing    = 43
@@ -73,15 +83,17 @@ const (
 	authentic  = 51
 	icmpv6     = 58
 	dstOptions = 60
+	sctp       = 132
 )
 
 // instructions are what runs for each frame that the rules let pass; counter is the
 // descriptor of the array in which it counts what it drops, and asks are the
 // instructions that leave in r1 where a struct sk_buff of the frame's is.
 //
-// A frame is dropped that is not what the rules took it for, or in which a sum is
-// still to be stored over, or before, anything that the rules have judged. No field
-// of __sk_buff, which programs are to go by, tells of that.
+// A frame is dropped that is not what the rules took it for, that is to be cut into
+// pieces which the rules have not judged, or in which a sum is still to be stored
+// over, or before, anything that they have. Of sums no field of __sk_buff tells, which
+// programs are to go by.
 func instructions(counter int, asks []instruction) []instruction {
 	return slices.Concat([]instruction{
 		// A tap has the whole Ethernet header where it can be read directly
@@ -101,18 +113,50 @@ func instructions(counter int, asks []instruction) []instruction {
 		load(size32, r5, ctx, skbProtocol),
 		jumpIf(unix.BPF_JNE, r5, etherType, "drop"),
 
-		// A fragment is nothing to be cut up: UFO writes the offset of each piece anew,
-		// and makes the first one of what the rules took for a later one
+		// Is it to be cut up? TCP's segments each have the header that the rules
+		// judged. A fragment is nothing to be cut up: UFO writes the offset of each
+		// piece anew, and makes the first one of what the rules took for a later one
 		// (net/ipv4/af_inet.c, inet_gso_segment).
 		load(size32, r5, ctx, skbSegmentSize),
 		jump(unix.BPF_JEQ, r5, 0, "whole"),
+		jump(unix.BPF_JEQ, etherType, inNetworkOrder(unix.ETH_P_IPV6), "cut6"),
 		jump(unix.BPF_JNE, etherType, inNetworkOrder(unix.ETH_P_IP), "whole"),
 		move(r4, frame),
-		calculate(unix.BPF_ADD, r4, ethernet+ipv4Header),
+		calculate(unix.BPF_ADD, r4, ethernet+ipv4Header+portsEnd),
 		jumpIf(unix.BPF_JGT, r4, end, "drop"),
 		load(size16, r4, frame, ethernet+6),
 		calculate(unix.BPF_AND, r4, inNetworkOrder(0x3fff)),
 		jump(unix.BPF_JNE, r4, 0, "drop"),
+		load(size8, r4, frame, ethernet+9), // protocol
+		jump(unix.BPF_JEQ, r4, tcp, "whole"),
+
+		// What the rules see of DHCP must be what the server reads: in datagrams only
+		// the first one is, and fragments can be mixed with others.
+		load(size8, r4, frame, ethernet), // version and header length, in four bytes
+		jump(unix.BPF_JNE, r4, 4<<4|ipv4Header/4, "drop"),
+		load(size16, r4, frame, ethernet+ipv4Header+2), // destination port
+		jump(unix.BPF_JEQ, r4, inNetworkOrder(dhcpServer), "drop"),
+		goTo("cut"),
+
+		// Behind an extension header only TCP: UFO repeats the header in each piece,
+		// and counts it into the offsets (net/ipv6/ip6_offload.c, ipv6_gso_segment).
+		at("cut6", move(r4, frame)),
+		calculate(unix.BPF_ADD, r4, ethernet+ipv6Header+2),
+		jumpIf(unix.BPF_JGT, r4, end, "drop"),
+		load(size8, r4, frame, ethernet+6), // next header
+		jump(unix.BPF_JEQ, r4, tcp, "whole"),
+		jump(unix.BPF_JEQ, r4, udp, "cut"),
+		load(size8, r4, frame, ethernet+ipv6Header), // the one behind it
+		jump(unix.BPF_JNE, r4, tcp, "drop"),
+		goTo("whole"),
+
+		// UDP, into fragments (UFO) or datagrams (USO). A second piece would have the
+		// offset 0, too, and ports that no rule has seen, if the first were shorter
+		// than the eight bytes that offsets count by; and so would one that begins
+		// where offsets start again from 0.
+		at("cut", jump(unix.BPF_JLT, r5, 8, "drop")),
+		load(size32, r4, ctx, skbLength),
+		jump(unix.BPF_JGT, r4, ethernet+longest, "drop"),
 
 		// The rest is asked of the kernel's own struct sk_buff. Is a sum to be stored
 		// (CHECKSUM_PARTIAL)?
@@ -126,10 +170,11 @@ func instructions(counter int, asks []instruction) []instruction {
 		exit(),
 
 		// It is. r2 becomes the first place where it may be: the sum's own of TCP
-		// and UDP, or behind, where it belongs to what they carry. A sum lies
-		// within the part that can be read directly, so a frame is dropped whose
-		// header is not.
-		at("partial", jump(unix.BPF_JEQ, etherType, inNetworkOrder(unix.ETH_P_IP), "ipv4")),
+		// and UDP, or behind, where it belongs to what they carry; and last the last
+		// one. A sum lies within the part that can be read directly, so a frame is
+		// dropped whose header is not.
+		at("partial", set(last, anywhere)),
+		jump(unix.BPF_JEQ, etherType, inNetworkOrder(unix.ETH_P_IP), "ipv4"),
 		jump(unix.BPF_JEQ, etherType, inNetworkOrder(unix.ETH_P_IPV6), "ipv6"),
 		jump(unix.BPF_JEQ, etherType, inNetworkOrder(unix.ETH_P_ARP), "drop"),
 		set(r2, ethernet), // passes unjudged, if at all
@@ -149,7 +194,23 @@ func instructions(counter int, asks []instruction) []instruction {
 		calculate(unix.BPF_LSH, r2, 2),
 		jump(unix.BPF_JLT, r2, ipv4Header, "drop"),
 		calculate(unix.BPF_ADD, r2, ethernet),
-		goTo("transport"),
+		// The types and groups of these the rules judge, and no guest leaves their sums
+		// to its host.
+		jump(unix.BPF_JEQ, r4, icmp, "drop"),
+		jump(unix.BPF_JEQ, r4, igmp, "drop"),
+		jump(unix.BPF_JEQ, r4, sctp, "drop"),
+		// What a DHCP client says they judge, too: UDP's sum and no other is to be stored.
+		jump(unix.BPF_JNE, r4, udp, "transport"),
+		move(r5, frame),
+		add(r5, r2),
+		move(r3, r5),
+		calculate(unix.BPF_ADD, r3, portsEnd),
+		jumpIf(unix.BPF_JGT, r3, end, "drop"),
+		load(size16, r5, r5, 2), // destination port
+		jump(unix.BPF_JNE, r5, inNetworkOrder(dhcpServer), "udp"),
+		calculate(unix.BPF_ADD, r2, udpChecksum),
+		move(last, r2),
+		goTo("ask"),
 
 		// One extension header can stand between: that of tunnels (RFC 2473, 5.1),
 		// or of a route. More, a fragment, or ICMPv6, whose targets the rules
@@ -190,6 +251,7 @@ func instructions(counter int, asks []instruction) []instruction {
 		add(r3, r4),
 		loadField(r4, macHeader),
 		subtract(r3, r4),
+		jumpIf(unix.BPF_JSGT, r3, last, "drop"),
 		jumpIf(unix.BPF_JSGE, r3, r2, "pass"),
 
 		at("drop", mapValue(r1, counter)),
