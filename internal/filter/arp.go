@@ -62,11 +62,11 @@ func (c *chain) claims() {
 	c.drop("arp-claim", "ARP sender MAC address not the VM's own",
 		ruleset.Compare{Field: ruleset.ARPSenderMAC, Op: ruleset.NotEqual, Value: c.mac})
 	if taken, any := c.taken(family4, ruleset.ARPSenderIP, false); any {
-		c.drop("arp-claim", "ARP claims the address of an allowed host", taken)
+		c.drop("arp-claim", "ARP claims the address of another host", taken)
 	}
 	if taken, any := c.taken(family4, ruleset.ARPTargetIP, false); any {
 		// Whoever has it takes the probe for a claim, too.
-		c.drop("arp-claim", "ARP probe for the address of an allowed host", is(ruleset.ARPSenderIP, noAddress4, false), taken)
+		c.drop("arp-claim", "ARP probe for the address of another host", is(ruleset.ARPSenderIP, noAddress4, false), taken)
 	}
 	c.drop("arp-claim", "ARP claims an address that no host has", among(ruleset.ARPSenderIP, family4.nobodys()))
 	if c.knowsOwn(family4) {

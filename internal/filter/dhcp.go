@@ -23,7 +23,7 @@ const dhcpClientEnd = 8 + 28 + 6
 // declines its lease, and answers to the relay's.
 func (c *chain) dhcpClient(f family) {
 	if f.name == family6.name {
-		c.accept(all(one(group), one(equals(ruleset.IP6Destination, "ff02::1:2")), one(c.linkLocalSource()), withPorts(f, ruleset.UDP), fromTo(546, 547))...)
+		c.accept(all(toGroup("ff02::1:2"), one(c.linkLocalSource()), withPorts(f, ruleset.UDP), fromTo(546, 547))...)
 		return
 	}
 	toServer := all(withPorts(f, ruleset.UDP), one(ruleset.Is(ruleset.DestinationPort, 67)))

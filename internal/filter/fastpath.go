@@ -38,6 +38,9 @@ func (c *chain) fastPath() {
 		families = append(families, family6)
 	}
 	for _, f := range families {
+		if c.out && c.nextHopIsRouter(f) && !c.has(routersSet) {
+			continue
+		}
 		if peers, any := c.fastOpen(f); any {
 			c.fast(f, "internet", all(peers, f.fastProtocol(), one(c.fastPorts(f)), c.fastSource(f), c.fastEthernet(f, c.out && c.nextHopIsRouter(f))))
 		}

@@ -209,7 +209,7 @@ func elements(ranges []netipx.IPRange) []ruleset.Element {
 func (c *chain) spoofedSources(f family) {
 	if !c.policy.PassSpoofing {
 		if taken, any := c.taken(f, f.source(), false); any {
-			c.drop("spoofed-ip", "source address of an allowed host", taken)
+			c.drop("spoofed-ip", "source address of another host", taken)
 		}
 		c.drop("spoofed-ip", "source address that no host has", among(f.source(), f.nobodys()))
 	}

@@ -50,8 +50,6 @@ const (
 var (
 	noAddress4        = netip.IPv4Unspecified()
 	noAddress6        = netip.IPv6Unspecified()
-	allNodes          = netip.IPv6LinkLocalAllNodes()
-	allRouters        = netip.IPv6LinkLocalAllRouters()
 	solicitedNode     = netip.MustParsePrefix("ff02::1:ff00:0/104") // RFC 4291, 2.7.1
 	linkScopeGroups   = netip.MustParsePrefix("ff02::/16")
 	multicastIPv6     = family6.multicast
@@ -59,6 +57,19 @@ var (
 	neighbourTypes    = []byte{neighbourSolicitation, neighbourAdvert}
 	discoveryHopLimit = ruleset.Byte(ruleset.IP6HopLimit, 255) // RFC 4861, 7.1: not from afar
 )
+
+// toSolicitedNode matches frames to the groups of solicited nodes, and toGroup datagrams
+// for a group in frames to it (RFC 2464, 7): a frame to all, or to one host, makes others
+// take notice.
+var toSolicitedNode = ruleset.Masked{
+	Field: ruleset.EtherDestination, Mask: []byte{0xff, 0xff, 0xff, 0, 0, 0}, Op: ruleset.Equal, Value: []byte{0x33, 0x33, 0xff, 0, 0, 0},
+}
+
+func toGroup(address string) []ruleset.Match {
+	a := netip.MustParseAddr(address)
+	mac := append([]byte{0x33, 0x33}, a.AsSlice()[12:]...)
+	return []ruleset.Match{ruleset.Compare{Field: ruleset.EtherDestination, Op: ruleset.Equal, Value: mac}, is(ruleset.IP6Destination, a, false)}
+}
 
 func icmpType(n byte) ruleset.Match { return ruleset.Byte(ruleset.ICMPv6Type, n) }
 
@@ -87,7 +98,7 @@ func (s side) icmpv6FromVM() {
 	}
 	if !s.policy.PassSpoofing {
 		if taken, any := s.taken(family6, ruleset.IP6Source, false); any {
-			c.drop("spoofed-ip", "source address of an allowed host", taken)
+			c.drop("spoofed-ip", "source address of another host", taken)
 		}
 		c.drop("spoofed-ip", "source address that no host has", among(ruleset.IP6Source, family6.nobodys()))
 	}
@@ -225,8 +236,14 @@ func (s side) icmpv6ToVM() {
 // ownND lets the VM hear who else probes for an address, and who has one of its own: so
 // it finds out whether it may take one, and keeps it (RFC 4862, 5.4).
 func (c *chain) ownND() {
-	c.accept(directly, discoveryHopLimit, icmpType(neighbourSolicitation), is(ruleset.IP6Source, noAddress6, false), within(ruleset.IP6Destination, solicitedNode, false))
+	probe := []ruleset.Match{directly, discoveryHopLimit, icmpType(neighbourSolicitation), is(ruleset.IP6Source, noAddress6, false), within(ruleset.IP6Destination, solicitedNode, false)}
+	if !c.knowsOwn(family6) {
+		c.accept(probe...)
+	}
 	for _, target := range c.ownTargets() {
+		if c.knowsOwn(family6) {
+			c.accept(all(probe, one(target))...)
+		}
 		c.accept(directly, discoveryHopLimit, icmpType(neighbourAdvert), target)
 	}
 }
@@ -263,7 +280,7 @@ func (s side) solicitations() {
 		return
 	}
 	c := s.newChain("ns")
-	probe := []ruleset.Match{directly, discoveryHopLimit, group, is(ruleset.IP6Source, noAddress6, false), within(ruleset.IP6Destination, solicitedNode, false)}
+	probe := []ruleset.Match{directly, discoveryHopLimit, toSolicitedNode, is(ruleset.IP6Source, noAddress6, false), within(ruleset.IP6Destination, solicitedNode, false)}
 	for _, target := range s.ownTargets() {
 		c.accept(all(probe, one(target))...)
 	}
@@ -312,7 +329,7 @@ func (s side) advertisements() {
 	}
 	c := s.newChain("na")
 	if taken := family6.only(s.policy.Claimed); len(taken) > 0 && !s.policy.PassSpoofing {
-		c.drop("nd-claim", "neighbour advertisement of an allowed host's address", targets(ndTarget, ofAddrs(taken)))
+		c.drop("nd-claim", "neighbour advertisement of another host's address", targets(ndTarget, ofAddrs(taken)))
 	}
 	if s.knowsOwn(family6) {
 		c.drop("nd-claim", "neighbour advertisement of an address not the VM's own", s.notOwn(family6, ndTarget))
@@ -339,12 +356,14 @@ func (s side) discoveryPeers() {
 		return
 	}
 	c := s.newChain("nd-peer")
-	c.accept(icmpType(neighbourSolicitation), group, within(ruleset.IP6Destination, solicitedNode, false))
-	c.accept(icmpType(routerSolicitation), group, equals(ruleset.IP6Destination, "ff02::2"))
+	c.accept(icmpType(neighbourSolicitation), toSolicitedNode, within(ruleset.IP6Destination, solicitedNode, false))
+	c.accept(all(one(icmpType(routerSolicitation)), toGroup("ff02::2"))...)
 	// Of an address of its own the VM tells all hosts, so that they find it after a move,
 	// and all routers (RFC 4861, 7.2.6; RFC 9131).
 	for _, target := range s.ownTargets() {
-		c.accept(icmpType(neighbourAdvert), group, target, ruleset.Among(ruleset.IP6Destination, false, single(allNodes), single(allRouters)))
+		for _, everybody := range []string{"ff02::1", "ff02::2"} {
+			c.accept(all([]ruleset.Match{icmpType(neighbourAdvert), target}, toGroup(everybody))...)
+		}
 	}
 	toPeer := func(when ...ruleset.Match) { c.accept(all(one(unicast), when)...) }
 	c.neighbours(family6, ruleset.IP6Destination, toPeer)

@@ -31,9 +31,13 @@ var (
 // linkLocal6 is on every link (RFC 4291, 2.5.6).
 var linkLocal6 = netip.MustParsePrefix("fe80::/10")
 
-// routers gives the set of the routers' MAC addresses.
+// routers gives the set of the routers' MAC addresses. To one to which no rule adds, none
+// can.
 func (b *builder) routers() ruleset.Set {
-	s := ruleset.Set{Name: routersSet, Key: []ruleset.Type{ruleset.TypeEtherAddr}, Dynamic: maxRouters}
+	s := ruleset.Set{Name: routersSet, Key: []ruleset.Type{ruleset.TypeEtherAddr}}
+	if b.learns(family4) || b.learns(family6) && !b.policy.DropIPv6 {
+		s.Dynamic = maxRouters
+	}
 	for _, mac := range b.policy.GatewayMACs {
 		s.Elements = append(s.Elements, ruleset.Element{From: [][]byte{mac}, To: [][]byte{mac}})
 	}
@@ -62,9 +66,15 @@ func (c *chain) nextHop(f family) {
 	if !c.nextHopIsRouter(f) {
 		return
 	}
-	if beyond, any := c.beyondLink(f); any {
-		c.drop("next-hop", f.label+" to another network, not to a router's MAC address", all(one(unicast), beyond, one(notToRouter))...)
+	beyond, any := c.beyondLink(f)
+	if !any {
+		return
 	}
+	when := all(one(unicast), beyond)
+	if c.has(routersSet) {
+		when = append(when, notToRouter)
+	}
+	c.drop("next-hop", f.label+" to another network, not to a router's MAC address", when...)
 }
 
 // beyondLink matches unicast addresses of other networks. Where the host knows none of
@@ -182,6 +192,12 @@ func (c *chain) learnND() {
 
 // unicastSender matches ARP whose sender has a MAC address that a host can have.
 var unicastSender = ruleset.Masked{Field: ruleset.ARPSenderMAC, Mask: groupBit, Op: ruleset.Equal, Value: make([]byte, 6)}
+
+// learns reports whether there is anybody of the family whose MAC address may be a
+// router's.
+func (b *builder) learns(f family) bool {
+	return len(f.merged(ofAddrs(b.policy.Hosts), b.policy.Ranges, b.mayRoute(f))) > 0
+}
 
 // learn adds, for each way in which a field can hold the address of a router, a rule
 // that adds a MAC address to the routers'.

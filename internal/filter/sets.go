@@ -66,7 +66,7 @@ func (b *builder) sets() []ruleset.Set {
 	p := b.policy
 	var out []ruleset.Set
 	add := func(s ruleset.Set) {
-		if len(s.Elements) > 0 {
+		if len(s.Elements) > 0 || s.Dynamic > 0 {
 			out = append(out, s)
 		}
 	}
@@ -80,7 +80,7 @@ func (b *builder) sets() []ruleset.Set {
 		}
 	}
 	if b.denies(family4) || b.denies(family6) {
-		out = append(out, b.routers())
+		add(b.routers())
 	}
 	for _, f := range []family{family4, family6} {
 		add(f.rangeSet(open, b.openRanges(f)))

@@ -29,8 +29,8 @@ type Policy struct {
 	Broadcasts []Service
 
 	// Claimed are the addresses that the VM can never have: single ones that
-	// are allowed, the gateways, and the name servers that are allowed in whatever
-	// way, less the VM's own.
+	// are allowed, the gateways, the name servers that are allowed in whatever way,
+	// and the link's broadcast addresses, less the VM's own.
 	Claimed []netip.Addr
 
 	Gateways []netip.Addr   // routers of the host's default routes, as far as it knows them
@@ -198,7 +198,7 @@ var limitedBroadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 // claimed gives the addresses that are others', whatever range or port they are allowed
 // by: who takes the gateway's has all the LAN's traffic.
 func claimed(all []peers, own []netip.Addr, f facts.Facts) []netip.Addr {
-	out := slices.Clone(f.Gateway)
+	out := slices.DeleteFunc(slices.Concat(f.Gateway, f.Broadcast), func(a netip.Addr) bool { return a == limitedBroadcast })
 	for _, p := range all {
 		if p.From() == p.To() && p.word != config.Broadcast && !p.From().IsMulticast() {
 			out = append(out, p.From())

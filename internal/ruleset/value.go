@@ -59,13 +59,13 @@ func (e Element) prefix(i int, t Type) (netip.Prefix, bool) {
 }
 
 // jsonValue is value as nft's JSON has it: numbers where nft writes digits, and
-// they fit.
+// they fit into the 63 bits that its JSON library has for them.
 func (t Type) jsonValue(b []byte) any {
 	s := t.value(b)
 	if t == TypeKind {
 		return string(bytes.TrimRight(b, "\x00"))
 	}
-	if n, err := strconv.ParseUint(s, 0, 64); err == nil {
+	if n, err := strconv.ParseInt(s, 0, 64); err == nil {
 		return n
 	}
 	return s
