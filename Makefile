@@ -20,6 +20,7 @@ HOOK    := $(DESTDIR)/etc/libvirt/hooks/qemu.d/macvtap-filter
 LINK    := $(DESTDIR)/usr/local/sbin/macvtap-filter
 CONFIG  := $(DESTDIR)/etc/macvtap-filter/config.toml
 UNIT    := $(DESTDIR)/usr/local/lib/systemd/system/macvtap-filter-watch.service
+SHARE   := $(DESTDIR)/usr/local/share
 
 LINTER    := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 # Counted, not timed: at the end of a time, "go test" now and then takes its own
@@ -37,16 +38,26 @@ export CGO_ENABLED = 0
 
 all: build
 
+# git says the version, for go asks it only where it trusts who owns the checkout: with
+# sudo, and in a container, it would fail.
+VERSION ?= $(shell sh internal/packaging/version.sh)
+
 build:
-	$(GO) build -trimpath -ldflags='-s -w' -o $(BIN) ./cmd/macvtap-filter
+	$(GO) build -trimpath -buildvcs=false -ldflags='-s -w -X main.release=$(VERSION)' -o $(BIN) ./cmd/macvtap-filter
 
-demo: build
-	$(GO) run ./cmd/demo --binary $(BIN)
+# What is missing is installed first, or named: go cannot even fetch modules without
+# certificates. DEMO=--rules prints the rules, too.
+demo:
+	@GO='$(GO)' .ci/packages demo
+	@$(MAKE) --no-print-directory build
+	@$(GO) run ./cmd/demo --binary $(BIN) $(DEMO)
 
-test: build
-	@command -v nft >/dev/null || echo "WARNING: nft is missing: no ruleset is checked by nft itself (apt install nftables)" >&2
-	@command -v strace >/dev/null || echo "WARNING: strace is missing: nobody counts a start's system calls (apt install strace)" >&2
-	@test "$$(id -u)" = 0 || echo "WARNING: not root: nothing is checked in the kernel" >&2
+# With CI set, a test that cannot run fails.
+test: export CI := true
+test:
+	@test "$$(id -u)" = 0 || { echo "make test needs root, for network namespaces and tap devices: sudo make test GO=\"$$(command -v $(GO))\"" >&2; exit 1; }
+	@GO='$(GO)' .ci/packages test
+	@$(MAKE) --no-print-directory build
 	$(GO) vet ./...
 	$(GO) vet -tags e2e,kernels ./...
 	$(MAKE) --no-print-directory fuzz
@@ -89,20 +100,30 @@ pictures: build
 	@GO='$(GO)' sh internal/doc/pictures.sh
 
 # VERSION, OUT and MAINTAINER of the command line are in the environment.
-packages: build
-	@GO='$(GO)' sh internal/packaging/build.sh
+packages:
+	@GO='$(GO)' MAKE='$(MAKE)' sh internal/packaging/build.sh
 
 # What the packages' maintainer scripts do, too. The parent of the first
 # configuration is PARENT, or the NIC of the default route.
-SETUP = . internal/packaging/setup.sh;
+SETUP = . internal/packaging/setup.sh; . internal/packaging/files.sh;
 
-install: build
+# With sudo, go is often not on PATH: then what was built before is installed. A parent
+# is looked for on this host, unless it is another's image that is installed.
+install:
+	@if command -v $(GO) >/dev/null; then \
+	  $(MAKE) --no-print-directory build; \
+	elif test -x $(BIN); then \
+	  echo "$(GO) is not on PATH: installing $(BIN) as it is"; \
+	else \
+	  echo "$(GO) is not on PATH, and $(BIN) is not there: run make first, as somebody who has Go, or: make install GO=/usr/local/go/bin/go" >&2; exit 1; \
+	fi
 	@set -e; $(SETUP) \
+	if test -n "$(PARENT)" && test -z "$(DESTDIR)"; then check_parent "$(PARENT)"; fi; \
 	if test -e "$(CONFIG)"; then \
 	  echo "kept the configuration $(CONFIG)$(if $(PARENT),: its parents count$(comma) not PARENT)"; \
 	else \
 	  parent="$(PARENT)"; \
-	  test -n "$$parent" || parent=$$(default_nic); \
+	  test -n "$$parent" || { parent=$$(default_nic); test -z "$$parent" || check_parent "$$parent"; }; \
 	  test -n "$$parent" || { echo "no default route: say which NIC the VMs are on, as in: make install PARENT=eth0" >&2; exit 1; }; \
 	  write_config internal/config/reference.toml "$(CONFIG)" "$$parent"; \
 	  echo "wrote the configuration $(CONFIG) for VMs on $$parent"; \
@@ -119,7 +140,8 @@ install: build
 	mv -f "$$new" "$(HOOK)"; \
 	ln -sfn /etc/libvirt/hooks/qemu.d/macvtap-filter "$(LINK)"; \
 	install -m 0644 cmd/macvtap-filter/macvtap-filter-watch.service "$(UNIT)"; \
-	echo "installed the hook $(HOOK), a link to it, $(LINK), and the service $(UNIT)"; \
+	put_shared "$(SHARE)" zsh/site-functions; \
+	echo "installed the hook $(HOOK), a link to it, $(LINK), the service $(UNIT), and manual pages and completions in $(SHARE)"; \
 	tell_restart "$$daemon" $$restart; \
 	echo "then keep hot-plugged and flushed interfaces closed, too: systemctl daemon-reload && systemctl enable --now macvtap-filter-watch"; \
 	echo "or at least put running VMs in step: macvtap-filter apply --all"
@@ -130,6 +152,8 @@ uninstall:
 	  echo "the service is running or enabled; first: systemctl disable --now macvtap-filter-watch" >&2; exit 1; \
 	fi
 	rm -f "$(HOOK)" "$(LINK)" "$(UNIT)"
+	@$(SETUP) remove_shared "$(SHARE)" zsh/site-functions
+	@echo "VMs start open to the local network from now on: nothing filters them any more"
 	@echo "left as they are: $(CONFIG) and the rules of running VMs; \"nft list tables netdev\" shows these"
 
 clean:

@@ -1,9 +1,8 @@
 // Command demo shows what macvtap-filter does to two VMs: what they reach
-// without the hook and with it, the rules, and what the rules counted.
+// without the hook and with it, and what the rules counted.
 //
 // Everything happens in network namespaces of its own, made for the moment. It
-// needs root, and no program but the binary it shows; nft prints the rules
-// where it is installed.
+// needs root, and no program but the binary it shows.
 package main
 
 import (
@@ -21,13 +20,14 @@ import (
 	"macvtap-filter/internal/lab"
 )
 
-const usage = `usage: demo [--binary FILE]
+const usage = `usage: demo [--binary FILE] [--rules]
 
 Builds a private network of a hypervisor, its LAN, an internet host and two
 VMs, and shows what the VMs reach without the hook and with it. Exits 1 if that
 is not what it should be. Needs root.
 
   --binary FILE  the macvtap-filter to show (default: bin/macvtap-filter)
+  --rules        print the rules of one VM, too
 
 The variable NO_COLOR, when set, switches colours off.
 `
@@ -46,6 +46,7 @@ func run(args []string, stdout *os.File, stderr io.Writer) int {
 	flags.SetOutput(stderr)
 	flags.Usage = func() { fmt.Fprint(stderr, usage) }
 	binary := flags.String("binary", "bin/macvtap-filter", "")
+	rules := flags.Bool("rules", false, "")
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
 		return 0
@@ -72,7 +73,7 @@ func run(args []string, stdout *os.File, stderr io.Writer) int {
 	defer stop()
 	ctx, cancel := context.WithTimeout(ctx, bound)
 	defer cancel()
-	err = show(ctx, path, lab.HasIPv6(), newPrinter(stdout))
+	err = show(ctx, showing{binary: path, ipv6: lab.HasIPv6(), rules: *rules}, newPrinter(stdout))
 	switch {
 	case errors.Is(ctx.Err(), context.Canceled):
 		fmt.Fprintln(stderr, "demo: interrupted; nothing is left behind")

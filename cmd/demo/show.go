@@ -7,17 +7,24 @@ import (
 	"time"
 )
 
-// show is the demonstration from beginning to end, without IPv6 where the kernel
-// has none. Its error says plainly what is not as it should be. It removes what
-// it made.
-func show(ctx context.Context, binary string, ipv6 bool, out *printer) (err error) {
+// A showing is what to demonstrate.
+type showing struct {
+	binary string
+	ipv6   bool // the kernel has it
+	rules  bool // print them, too
+}
+
+// show is the demonstration from beginning to end. Its error says plainly what is not
+// as it should be. What the reader came for, the table, is the end of the output: it
+// stays on the screen. show removes what it made.
+func show(ctx context.Context, what showing, out *printer) (err error) {
 	begin := time.Now()
-	s, err := newScene(ipv6)
+	s, err := newScene(what.ipv6)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
-	h, err := newHook(s, binary)
+	h, err := newHook(s, what.binary)
 	if err != nil {
 		return err
 	}
@@ -50,28 +57,42 @@ func show(ctx context.Context, binary string, ipv6 bool, out *printer) (err erro
 		}
 	}
 
-	out.title("With the hook")
 	start = time.Now()
 	with, err := s.askAll(ctx, questions, asMeant)
 	if err != nil {
 		return err
 	}
-	out.printf("Tried the same ways in %v: %s.\n\n", elapsed(start), summary(s.vms, with))
-	out.reachTable(s.vms, questions, without, with)
+	out.printf("Tried the same ways in %v.\n", elapsed(start))
 	if err := judge("with the hook", s.vms, questions, with, asMeant); err != nil {
+		out.reachTable(s.vms, questions, without, with)
 		return err
 	}
 
-	out.title("The rules")
-	if err := h.showRules(ctx, out, s.vms); err != nil {
-		return err
+	if what.rules {
+		out.title("The rules")
+		if err := h.showRules(ctx, out, s.vms); err != nil {
+			return err
+		}
 	}
-	out.title("What they counted")
+	out.title("What the rules counted")
 	if err := h.showStatus(ctx, out); err != nil {
 		return err
 	}
 
 	out.title("The VMs stop")
+	if err := s.stopAll(ctx, h, out, questions); err != nil {
+		return err
+	}
+
+	out.title("What the VMs reached")
+	out.reachTable(s.vms, questions, without, with)
+	out.good(verdict(questions, elapsed(begin)))
+	return nil
+}
+
+// stopAll has the hook told that the VMs stopped: nothing of it may be left, and every
+// way be as it was before.
+func (s *scene) stopAll(ctx context.Context, h *hook, out *printer, questions []question) error {
 	for _, vm := range s.vms {
 		if err := h.call(ctx, out, vm, "stopped", "end"); err != nil {
 			return err
@@ -81,20 +102,30 @@ func show(ctx context.Context, binary string, ipv6 bool, out *printer) (err erro
 	if err != nil {
 		return err
 	}
+	if len(left) > 0 {
+		return fmt.Errorf("NOT as it should be: tables left after the VMs stopped: %s", list(left))
+	}
 	after, err := s.askAll(ctx, questions, always)
 	if err != nil {
 		return err
 	}
-	out.printf("Tables left in the kernel: %s. Tried the ways again: %s.\n", list(left), summary(s.vms, after))
-
-	if len(left) > 0 {
-		return fmt.Errorf("NOT as it should be: tables left after the VMs stopped: %s", list(left))
-	}
 	if err := judge("after the VMs stopped", s.vms, questions, after, always); err != nil {
 		return err
 	}
-	out.good(fmt.Sprintf("The LAN is closed to the VMs and the internet is open, as it should be (%v in all).", elapsed(begin)))
+	out.println("No table is left in the kernel, and every way is as it was without the hook.")
 	return nil
+}
+
+// verdict ends a demonstration in which all was as it should be.
+func verdict(questions []question, took time.Duration) string {
+	open := 0
+	for _, q := range questions {
+		if q.open {
+			open++
+		}
+	}
+	return fmt.Sprintf("With the hook all %d ways between a VM and the LAN are closed, and all %d to the internet,\nthe name server and the gateway are open, as it should be (%v).",
+		len(questions)-open, open, took)
 }
 
 // judge says which ways are not what they should be.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"runtime"
 	"runtime/debug"
 )
 
@@ -69,14 +70,20 @@ func wantNone(args []string) error {
 	return nil
 }
 
+// release is the version that the Makefile and the packages build; "" leaves it to go.
+var release string
+
 func version(_ context.Context, std streams, _ options, args []string) error {
 	if err := wantNone(args); err != nil {
 		return err
 	}
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
+	name := release
+	if info, ok := debug.ReadBuildInfo(); ok && name == "" {
+		name = info.Main.Version
+	}
+	if name == "" {
 		return errors.New("the binary was built without its version")
 	}
-	fmt.Fprintf(std.out, "macvtap-filter %s (%s)\n", info.Main.Version, info.GoVersion)
+	fmt.Fprintf(std.out, "macvtap-filter %s (%s)\n", name, runtime.Version())
 	return nil
 }

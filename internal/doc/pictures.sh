@@ -17,11 +17,5 @@ draw() {
 NO_COLOR='' TERM=xterm-256color script --quiet --return --command \
 	"stty cols 110 rows 60; cd ../..; $GO run ./cmd/demo" "$work/typescript" </dev/null >/dev/null
 tr -d '\r' <"$work/typescript" | sed '/^Script \(started\|done\)/d' >"$work/demo"
-
-# The rules themselves are for a page that scrolls.
-awk '/^    table netdev/ { rules = 1 }
-	rules && /^    / { n++; next }
-	rules { printf "    … (%d lines)\n", n; rules = 0 }
-	{ print }' "$work/demo" | draw demo.svg
-
+draw demo.svg <"$work/demo"
 sed -n '/macvtap-filter status/,/macvtap interfaces:/p' "$work/demo" | draw status.svg

@@ -142,7 +142,7 @@ func testPackage(t *testing.T, p packager, first, second string) {
 	} else {
 		s.do(t, p.purge, "")
 	}
-	s.run(t, "sh", "-euc", `! test -e "$1"`, "sh", filepath.Dir(configPath))
+	s.run(t, "sh", "-euc", `for left in "$@"; do ! test -e "$left"; done`, "sh", filepath.Dir(configPath), filepath.Dir(hookPath), "/usr/share/macvtap-filter")
 
 	// Without a default route nobody knows the NIC, and the VMs wait for it.
 	s.run(t, "ip", "route", "del", "default")
@@ -164,7 +164,6 @@ func packagedSite(t *testing.T) *site {
 func buildPackages(t *testing.T, version string) map[string]string {
 	t.Helper()
 	root, out := moduleRoot(t), t.TempDir()
-	// nfpm itself is here since "make packages", which "make e2e" calls.
 	cmd := exec.CommandContext(t.Context(), "make", "-C", root, "packages", "VERSION="+version, "OUT="+out)
 	cmd.Env = append(os.Environ(), "GOPROXY=off")
 	if said, err := cmd.CombinedOutput(); err != nil {

@@ -145,7 +145,7 @@ func needs(t *testing.T, program string) {
 		return
 	}
 	if os.Getenv("CI") != "" {
-		t.Fatalf("%s is not installed: .ci/run names its package", program)
+		t.Fatalf("%s is not installed: .ci/packages names its package", program)
 	}
 	t.Skipf("NOT CHECKED: %s is not installed", program)
 }

@@ -1,54 +1,42 @@
 #!/bin/sh
-# Builds the packages into bin/packages, from the top of the checkout and with the
-# binary built: "make packages" calls it. The same commit gives the same packages.
+# Builds the packages into bin/packages, from the top of the checkout: "make packages"
+# calls it. A .deb needs dpkg-deb, an .rpm rpmbuild: what cannot be made here is said.
+# The same commit gives the same packages.
 #   VERSION     by default of the newest tag vN.N.N, and what was committed since
 #   MAINTAINER  who answers for the packages; by default who made the commit
 #   OUT         another folder
 #   GOARCH, GO  as for go
 set -eu
-nfpm=v2.44.0 # later ones need modules that the proxy does not have
 GO=${GO:-go}
 out=${OUT:-bin/packages}
 here=internal/packaging
+. "$here/files.sh"
 
-# An unreleased version sorts after the release before it; git's hyphens are not
-# allowed in rpm's.
-describe() {
-	if described=$(git describe --tags --match 'v[0-9]*' 2>/dev/null); then
-		echo "$described" | sed 's/^v//; s/-\([0-9]*\)-g/+\1.g/; s/-/~/'
-	else
-		git log -1 --date=format:%Y%m%d --format='0.0.0~%cd.%h'
-	fi
-}
-VERSION=${VERSION:-$(describe)}
+export VERSION="${VERSION:-$(sh $here/version.sh)}"
+test -n "$VERSION" || { echo "git says no version of this checkout: make packages VERSION=1.0.0 MAINTAINER='Name <name@example.org>'" >&2; exit 1; }
 MAINTAINER=${MAINTAINER:-$(git log -1 --format='%an <%ae>')}
-SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
+export SOURCE_DATE_EPOCH="${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || date +%s)}"
 ARCH=$($GO env GOARCH)
-stage=bin/stage
-rm -rf "$stage"
-mkdir -p "$stage/deb" "$stage/rpm"
-export VERSION MAINTAINER SOURCE_DATE_EPOCH ARCH
+stage=$(mktemp -d)
+trap 'rm -rf "$stage"' EXIT
+mkdir -p "$out"
+${MAKE:-make} --silent --no-print-directory build BIN="$stage/macvtap-filter" GO="$GO" VERSION="$VERSION"
 
-for page in macvtap-filter.8 macvtap-filter.toml.5; do
-	gzip -9nc "$here/man/$page" >"$stage/$page.gz"
-done
-sed 's|/usr/local/sbin/|/usr/sbin/|' cmd/macvtap-filter/macvtap-filter-watch.service >"$stage/macvtap-filter-watch.service"
-for script in deb/preinst deb/postinst deb/prerm deb/postrm rpm/post rpm/preun rpm/postun; do
-	# dpkg runs the file, rpm feeds it to /bin/sh.
-	{ echo '#!/bin/sh'; cat "$here/setup.sh" "$here/scripts.sh" "$here/$script"; } >"$stage/$script"
-done
+# fill writes a template's text with the version and so on in it.
+fill() {
+	sed "s|@VERSION@|$VERSION|; s|@ARCH@|$ARCH|; s|@SIZE@|${size-}|; s|@MAINTAINER@|$MAINTAINER|" "$1"
+}
 
-# What was committed since the release before, as the changelog of this version.
-since=$(git describe --tags --abbrev=0 --match 'v[0-9]*' HEAD^ 2>/dev/null || true)
-{
-	echo "- semver: \"$VERSION\""
-	echo "  date: $(date -u -d "@$SOURCE_DATE_EPOCH" +%Y-%m-%dT%H:%M:%SZ)"
-	echo "  packager: \"$MAINTAINER\""
-	echo "  deb: {urgency: medium, distributions: [unstable]}"
-	echo "  changes:"
-	git log --format='%<(74,trunc)%s' ${since:+"$since.."} | head -n 100 |
-		sed "s/ *$//; s/'/''/g; s/.*/    - {note: '&'}/"
-} >"$stage/changelog.yaml"
+# script prints a maintainer script.
+script() {
+	cat "$here/setup.sh" "$here/scripts.sh" "$here/$1"
+}
+
+# changes lists what was committed since the release before.
+changes() {
+	since=$(git describe --tags --abbrev=0 --match 'v[0-9]*' HEAD^ 2>/dev/null || true)
+	git log --format='%<(74,trunc)%s' ${since:+"$since.."} 2>/dev/null | head -n 100 | sed "s/ *$//"
+}
 
 # licence prints the licence of the module in a folder, and its notices.
 licence() {
@@ -72,15 +60,63 @@ licence() {
 	licence "$($GO env GOROOT)"
 } >"$stage/copyright"
 
-find "$stage" -exec touch -d "@$SOURCE_DATE_EPOCH" {} +
-# The package is for $ARCH, nfpm for this machine. It is kept: go asks the network
-# at each "go run" of a version.
-tool=bin/tools/nfpm-$nfpm
-if ! test -x "$tool"; then
-	env -u GOARCH GOBIN="$PWD/bin/tools" $GO install "github.com/goreleaser/nfpm/v2/cmd/nfpm@$nfpm"
-	mv bin/tools/nfpm "$tool"
-fi
-mkdir -p "$out"
-for kind in deb rpm; do
-	"$tool" package --config "$here/nfpm.yaml" --packager "$kind" --target "$out"
-done
+
+deb() {
+	root=$stage/deb
+	put_packaged "$root" "$stage/macvtap-filter" zsh/vendor-completions
+	doc=$root/usr/share/doc/macvtap-filter
+	install -d -m 0755 "$doc" "$root/usr/share/lintian/overrides" "$root/DEBIAN"
+	install -m 0644 "$stage/copyright" "$doc/copyright"
+	install -m 0644 "$here/deb/lintian-overrides" "$root/usr/share/lintian/overrides/macvtap-filter"
+	{
+		printf 'macvtap-filter (%s-1) unstable; urgency=medium\n\n' "$VERSION"
+		changes | sed 's/^/  * /'
+		printf '\n -- %s  %s\n' "$MAINTAINER" "$(LC_ALL=C date -u -d "@$SOURCE_DATE_EPOCH" '+%a, %d %b %Y %H:%M:%S +0000')"
+	} | gzip -9n >"$doc/changelog.Debian.gz"
+	chmod 0644 "$doc/changelog.Debian.gz"
+	size=$(du -sk --apparent-size "$root" | cut -f1)
+	{ fill "$here/deb/control"; sed 's/^/ /' "$here/description"; } >"$root/DEBIAN/control"
+	(cd "$root" && find usr -type f -exec md5sum {} +) | LC_ALL=C sort -k 2 >"$root/DEBIAN/md5sums"
+	for name in preinst postinst prerm postrm; do
+		{ echo '#!/bin/sh'; script "deb/$name"; } >"$root/DEBIAN/$name"
+		chmod 0755 "$root/DEBIAN/$name"
+	done
+	find "$root" -exec touch -hd "@$SOURCE_DATE_EPOCH" {} +
+	file=$out/macvtap-filter_$VERSION-1_$ARCH.deb
+	dpkg-deb --root-owner-group -Zxz --build "$root" "$file" >/dev/null
+	echo "made $file"
+}
+
+# Scripts are shell, not macros: each % in them is two.
+rpm() {
+	root=$stage/rpm
+	put_packaged "$root" "$stage/macvtap-filter" zsh/site-functions
+	install -D -m 0644 "$stage/copyright" "$root/usr/share/licenses/macvtap-filter/copyright"
+	find "$root" -exec touch -hd "@$SOURCE_DATE_EPOCH" {} +
+	{
+		fill "$here/rpm/macvtap-filter.spec"
+		printf '%%description\n'
+		cat "$here/description"
+		for name in post preun postun; do
+			printf '\n%%%s\n' "$name"
+			script "rpm/$name" | sed 's/%/%%/g'
+		done
+		printf '\n%%changelog\n* %s %s - %s-1\n' "$(LC_ALL=C date -u -d "@$SOURCE_DATE_EPOCH" '+%a %b %d %Y')" "$MAINTAINER" "$VERSION"
+		changes | sed 's/%/%%/g; s/^/- /'
+	} >"$stage/macvtap-filter.spec"
+	case $ARCH in amd64) arch=x86_64 ;; arm64) arch=aarch64 ;; 386) arch=i686 ;; *) arch=$ARCH ;; esac
+	rpmbuild -bb --quiet --target "$arch-linux" --buildroot "$root" \
+		--define "_topdir $stage/rpmbuild" --define "_rpmdir $stage" --define '_rpmfilename package.rpm' \
+		--define '_buildhost localhost' --define 'use_source_date_epoch_as_buildtime 1' --define 'clamp_mtime_to_source_date_epoch 1' \
+		--define '_build_id_links none' --define 'debug_package %{nil}' --define '__os_install_post %{nil}' \
+		--define '_binary_payload w9.xzdio' --define '_docdir /usr/share/doc' \
+		"$stage/macvtap-filter.spec" >"$stage/rpmbuild.log" 2>&1 || { cat "$stage/rpmbuild.log" >&2; exit 1; }
+	file=$out/macvtap-filter-$VERSION-1.$arch.rpm
+	mv "$stage/package.rpm" "$file"
+	echo "made $file"
+}
+
+made=
+if command -v dpkg-deb >/dev/null; then deb; made=yes; else echo "no .deb: dpkg-deb is missing (the package dpkg)" >&2; fi
+if command -v rpmbuild >/dev/null; then rpm; made=yes; else echo "no .rpm: rpmbuild is missing (Debian's package rpm, Fedora's rpm-build)" >&2; fi
+test -n "$made"

@@ -45,3 +45,28 @@ tell_restart() {
 		echo "libvirt runs hooks already: no restart is needed"
 	fi
 }
+
+# check_parent NIC says what keeps VMs off a NIC of this host, and fails. It may have an
+# alternative name, or be a glob, as in the configuration.
+check_parent() (
+	sys=${SYS:-/sys/class/net}
+	nic=$1
+	case $nic in
+	'' | *[!!-~]* | */* | *\"* | *\\*) echo "PARENT=$nic: not a name that a NIC can have" >&2; exit 1 ;;
+	*[*?[]*)
+		for dir in "$sys"/$nic; do if test -e "$dir"; then exit 0; fi; done ;;
+	esac
+	if ! test -e "$sys/$nic"; then
+		other=$(ip -oneline link show dev "$nic" 2>/dev/null | sed 's/^[0-9]*: *//; s/[@:].*//')
+		test -n "$other" || { echo "PARENT=$nic: this host has no such NIC; it has $(ls "$sys" | grep -vx -e lo -e bonding_masters | tr '\n' ' ')" >&2; exit 1; }
+		nic=$other
+	fi
+	# A port's frames belong to what it is a port of: the kernel takes no macvtap device.
+	if test -e "$sys/$nic/brport"; then
+		echo "PARENT=$nic: it is a port of the bridge $(basename "$(readlink "$sys/$nic/master")"), and carries no macvtap device: take it out of the bridge, or name another NIC" >&2; exit 1
+	elif test -e "$sys/$nic/bonding_slave" || test -e "$sys/$nic/team_port"; then
+		echo "PARENT=$nic: it is part of $(basename "$(readlink "$sys/$nic/master")"), and carries no macvtap device: name that" >&2; exit 1
+	elif test "$nic" = lo; then
+		echo "PARENT=lo: no VM can be on the loopback device: name the NIC that the VMs are on" >&2; exit 1
+	fi
+)
