@@ -156,6 +156,8 @@ func (s *site) facts() facts.Facts {
 		DNS:       []netip.Addr{dns4},
 		Broadcast: []netip.Addr{netip.MustParseAddr("192.168.2.255"), netip.MustParseAddr("255.255.255.255")},
 		OnLink:    []netip.Prefix{hypervisor4.Masked(), hypervisor6.Masked()},
+
+		GatewayMACs: []facts.MAC{facts.MAC(lanMAC)}, // the end of the wire has all addresses but the VMs'
 	}
 }
 

@@ -50,7 +50,7 @@ func (l *list) dhcp() {
 	l.fromVM("the same from another port", source, "dhcp-server", l.out(victim.MAC, l.udp(vm.IPv4, l.Web.IPv4, 1067, 68, given)))
 	l.fromVM("DHCP acknowledgement from another port, broadcast", source, "dhcp-server", l.out(allHosts, l.udp(vm.IPv4, broadcast4, 1067, 68, ack)))
 	l.fromVM("DHCP from no address, as a server", source, "dhcp-server", l.out(allHosts, l.udp(none4, broadcast4, 67, 68, offer)))
-	l.fromVM("DHCP as a relay, to the gateway", "RFC 1542, 4", "dhcp-server", l.out(l.Gateway.MAC, l.udp(vm.IPv4, l.Gateway.IPv4, 67, 67, offer)))
+	l.fromVM("DHCP as a relay, to the gateway", "RFC 1542, 4", "dhcp-client", l.out(l.Gateway.MAC, l.udp(vm.IPv4, l.Gateway.IPv4, 67, 67, offer)))
 	l.fromVM("DHCP with the gateway's address", source, "dhcp-server", l.out(allHosts, l.udp(l.Gateway.IPv4, broadcast4, 67, 68, ack)))
 	l.fromVM("DHCP request to a denied host", source, "denied-ipv4", l.out(victim.MAC, l.udp(vm.IPv4, victim.IPv4, 68, 67, l.ask(layers.DHCPMsgTypeDiscover, none4))))
 

@@ -23,11 +23,13 @@ func (l *list) doors() {
 	l.fromVM("ARP reply to a public address of a denied host", weak, "arp-target", l.out(victim.MAC, l.arpPacket(layers.ARPReply, vm.MAC, vm.IPv4, victim.MAC, web.IPv4)))
 	group := solicited(web.IPv6)
 	l.fromVM("neighbour solicitation for a public address of a denied host", weak, "nd", l.out(groupMAC(group), l.solicitation(vm.Link, group, web.IPv6, own)),
-		l.out(groupMAC(group), l.solicitation(none6, group, web.IPv6)), l.out(victim.MAC, l.solicitation(vm.Link, web.IPv6, web.IPv6, own)),
 		l.out(groupMAC(allNodes), l.solicitation(vm.Link, allNodes, web.IPv6, own)))
+	l.fromVM("probe for a public address of a denied host", weak, "nd", l.out(groupMAC(group), l.solicitation(none6, group, web.IPv6)))
+	l.fromVM("neighbour solicitation to a public address of a denied host", weak, "next-hop", l.out(victim.MAC, l.solicitation(vm.Link, web.IPv6, web.IPv6, own)))
 	// It rewrites the host's neighbour table.
+	l.fromVM("neighbour advertisement to a public address of a denied host, in its frame", "RFC 4861, 7.2.5", "next-hop",
+		l.out(victim.MAC, l.advertisement(vm.Link, web.IPv6, vm.Link, isSolicited|overrides, vm.MAC)))
 	l.fromVM("neighbour advertisement to a public address of a denied host", "RFC 4861, 7.2.5", "nd",
-		l.out(victim.MAC, l.advertisement(vm.Link, web.IPv6, vm.Link, isSolicited|overrides, vm.MAC)),
 		l.out(groupMAC(allNodes), l.advertisement(vm.Link, web.IPv6, vm.Link, overrides, vm.MAC)), l.out(allHosts, l.advertisement(vm.Link, web.IPv6, vm.Link, overrides, vm.MAC)))
 
 	for _, kind := range []struct {
@@ -82,10 +84,10 @@ func (l *list) sideDoors() {
 	ask := l.discovery(vm.Link, allRouters, routerSolicitation, make([]byte, 4), own)
 	l.fromVM("router solicitation in a denied host's frame", "RFC 4861, 6.3.7", "nd", l.out(victim.MAC, ask))
 	l.fromVM("router solicitation in a frame for all", "RFC 4861, 6.3.7", "nd", l.out(allHosts, ask), l.out(groupMAC(allNodes), ask))
-	l.fromVM("router solicitation to an internet address in a denied host's frame", "RFC 4861, 6.1.1", "nd", l.out(victim.MAC, l.discovery(vm.Link, l.Web.IPv6, routerSolicitation, make([]byte, 4), own)))
+	l.fromVM("router solicitation to an internet address in a denied host's frame", "RFC 4861, 6.1.1", "next-hop", l.out(victim.MAC, l.discovery(vm.Link, l.Web.IPv6, routerSolicitation, make([]byte, 4), own)))
 	l.fromVM("DHCPv6 solicit in a denied host's frame", "RFC 8415, 18.2.1", "multicast", l.out(victim.MAC, l.udp(vm.Link, agents, 546, 547, solicit6)))
 	l.fromVM("DHCPv6 solicit in a frame for all", "RFC 8415, 18.2.1", "multicast", l.out(allHosts, l.udp(vm.Link, agents, 546, 547, solicit6)), l.out(groupMAC(allNodes), l.udp(vm.Link, agents, 546, 547, solicit6)))
-	l.fromVM("DHCP discover in a denied host's frame", "RFC 2131, 4.1", "broadcast", l.out(victim.MAC, l.udp(none4, broadcast4, 68, 67, l.ask(layers.DHCPMsgTypeDiscover, none4))))
+	l.fromVM("DHCP discover in a denied host's frame", "RFC 2131, 4.1", "spoofed-ip", l.out(victim.MAC, l.udp(none4, broadcast4, 68, 67, l.ask(layers.DHCPMsgTypeDiscover, none4))))
 	group := solicited(gateway.Link)
 	l.fromVM("solicitation for the gateway in a denied host's frame", "RFC 4861, 7.2.2", "nd", l.out(victim.MAC, l.solicitation(vm.Link, group, gateway.Link, own)))
 	l.fromVM("solicitation for the gateway in a frame for all", "RFC 4861, 7.2.2", "nd", l.out(allHosts, l.solicitation(vm.Link, group, gateway.Link, own)), l.out(groupMAC(allNodes), l.solicitation(vm.Link, group, gateway.Link, own)))

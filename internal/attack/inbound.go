@@ -28,8 +28,9 @@ func (l *list) inbound() {
 	l.toVM("extension headers and fragments of a denied host", "RFC 8200, 4", "denied-ipv6",
 		wrap(hopByHop, optionsHeader(udp, 1), plain6[40:]), wrap(routing, changed(routingHeader(udp, 0, vm.Link), 3, 0), plain6[40:]),
 		wrap(fragmented, fragmentHeader(udp, 0, true), plain6[40:]), wrap(fragmented, fragmentHeader(udp, 8, false), plain6[48:]))
-	l.toVM("broadcast and multicast of a denied host", "RFC 919; RFC 6762", "denied-ipv4",
-		ether(allHosts, victim.MAC, typeIPv4, l.udp(victim.IPv4, broadcast4, 9, 9, "limited")), ether(allHosts, victim.MAC, typeIPv4, l.udp(victim.IPv4, last(l.LAN), 137, 137, "directed")),
+	l.toVM("broadcast of a denied host", "RFC 919", "denied-ipv4",
+		ether(allHosts, victim.MAC, typeIPv4, l.udp(victim.IPv4, broadcast4, 9, 9, "limited")), ether(allHosts, victim.MAC, typeIPv4, l.udp(victim.IPv4, last(l.LAN), 137, 137, "directed")))
+	l.toVM("IPv4 multicast of a denied host", "RFC 6762", "denied-ipv4",
 		ether(groupMAC(netip.MustParseAddr("224.0.0.251")), victim.MAC, typeIPv4, l.udp(victim.IPv4, netip.MustParseAddr("224.0.0.251"), 5353, 5353, "mdns")))
 	l.toVM("IPv6 multicast of a denied host", "RFC 6762", "denied-ipv6", ether(groupMAC(netip.MustParseAddr("ff02::fb")), victim.MAC, typeIPv6, l.udp(victim.Link, netip.MustParseAddr("ff02::fb"), 5353, 5353, "mdns")))
 	l.toVM("DHCP offer of a denied host", "RFC 7610", "denied-ipv4", l.in(victim.MAC, l.udp(victim.IPv4, vm.IPv4, 67, 68, "offer")), ether(allHosts, victim.MAC, typeIPv4, l.udp(victim.IPv4, broadcast4, 67, 68, "offer")))

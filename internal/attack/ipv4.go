@@ -39,16 +39,16 @@ func (l *list) ipv4() {
 		l.fromVM("strict source route to a denied host by "+via.name, "RFC 791, 3.1; RFC 6274, 3.13.2.4", "source-route", l.out(via.MAC, withOptions(packet, route(137, victim.IPv4)...)))
 	}
 
-	l.fromVM("to 0.0.0.0 from 0.0.0.0: the broadcast of old", "RFC 1122, 3.2.1.3", "denied-ipv4", l.out(victim.MAC, l.udp(none4, none4, 40000, 53, "old broadcast")))
-	for _, to := range []struct{ name, address, source string }{
-		{"this network", "0.1.2.3", "RFC 1122, 3.2.1.3"},
-		{"loopback", "127.0.0.1", "CVE-2020-8558"},
-		{"link-local", "169.254.7.7", "RFC 3927"},
-		{"class E", "240.0.0.1", "RFC 1112, 4"},
-		{"the first address of the denied prefix", "192.168.0.0", "RFC 1918"},
-		{"the last address of the denied prefix", "192.168.255.255", "RFC 1918"},
+	l.fromVM("to 0.0.0.0 from 0.0.0.0: the broadcast of old", "RFC 1122, 3.2.1.3", "spoofed-ip", l.out(victim.MAC, l.udp(none4, none4, 40000, 53, "old broadcast")))
+	for _, to := range []struct{ name, address, source, reason string }{
+		{"this network", "0.1.2.3", "RFC 1122, 3.2.1.3", "next-hop"},
+		{"loopback", "127.0.0.1", "CVE-2020-8558", "next-hop"},
+		{"link-local", "169.254.7.7", "RFC 3927", "next-hop"},
+		{"class E", "240.0.0.1", "RFC 1112, 4", "denied-ipv4"},
+		{"the first address of the denied prefix", "192.168.0.0", "RFC 1918", "next-hop"},
+		{"the last address of the denied prefix", "192.168.255.255", "RFC 1918", "next-hop"},
 	} {
-		l.fromVM("to "+to.name+" in a denied host's frame", to.source, "denied-ipv4", l.out(victim.MAC, l.udp(vm.IPv4, netip.MustParseAddr(to.address), 40000, 53, to.name)))
+		l.fromVM("to "+to.name+" in a denied host's frame", to.source, to.reason, l.out(victim.MAC, l.udp(vm.IPv4, netip.MustParseAddr(to.address), 40000, 53, to.name)))
 	}
 	l.fromVM("ICMP redirect to an allowed host", "RFC 792; RFC 1812, 5.2.7.2", "redirect", l.out(l.DNS.MAC, l.icmp(vm.IPv4, l.DNS.IPv4, 5, join(vm.IPv4.AsSlice(), plain[:28]))))
 	l.fromVM("ICMP router advertisement", "RFC 1256", "router-advertisement", l.out(groupMAC(netip.MustParseAddr("224.0.0.1")), l.icmp(vm.IPv4, netip.MustParseAddr("224.0.0.1"), 9, join([]byte{1, 2, 0, 60}, vm.IPv4.AsSlice(), make([]byte, 4)))))

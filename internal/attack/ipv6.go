@@ -24,9 +24,9 @@ func (l *list) ipv6() {
 	l.fromVM("a fragment of no protocol, and no next header", "RFC 8200, 4.7", "denied-ipv6", wrap(fragmented, fragmentHeader(59, 0, false)), wrap(59, plain[40:]))
 
 	for _, to := range []struct{ name, address, source, reason string }{
-		{"the unspecified address", "::", "RFC 4291, 2.5.2", "denied-ipv6"},
-		{"loopback", "::1", "RFC 4291, 2.5.3", "denied-ipv6"},
-		{"a unique local address", "fd00::77", "RFC 4193", "denied-ipv6"},
+		{"the unspecified address", "::", "RFC 4291, 2.5.2", "next-hop"},
+		{"loopback", "::1", "RFC 4291, 2.5.3", "next-hop"},
+		{"a unique local address", "fd00::77", "RFC 4193", "next-hop"},
 		{"the last link-local address", "febf:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "RFC 4291, 2.5.6", "denied-ipv6"},
 		{"an interface-local group", "ff01::77", "RFC 4291, 2.7", "multicast"},
 		{"a global group", "ff0e::77", "RFC 4291, 2.7", "multicast"},
@@ -75,8 +75,8 @@ func (l *list) unknownOptions() {
 	report := l.message(vm.Link, groups, 143, join([]byte{0, 0, 0, 1, 4, 0, 0, 0}, solicited(vm.Link).AsSlice()))
 	alert := []byte{icmp6, 0, 5, 2, 0, 0, 1, 0}
 	l.fromVM("router alert in a denied host's frame", "RFC 3810, 5.2", "source-route", l.out(l.Victim.MAC, l.hops(vm.Link, groups, hopByHop, 1, join(alert, report))))
-	l.fromVM("option that a denied host answers, to the internet", source, "source-route",
+	l.fromVM("option that a denied host answers, to the internet", source, "next-hop",
 		l.out(l.Victim.MAC, l.ip(vm.IPv6, l.Web.IPv6, hopByHop, join(options(udp), l.udp(vm.IPv6, l.Web.IPv6, 40000, 53, "any")[40:]))))
-	l.fromVM("option that a denied host answers, in a ping of the internet", source, "source-route",
+	l.fromVM("option that a denied host answers, in a ping of the internet", source, "next-hop",
 		l.out(l.Victim.MAC, l.ip(vm.IPv6, l.Web.IPv6, hopByHop, join(options(icmp6), l.icmp(vm.IPv6, l.Web.IPv6, 128, make([]byte, 8))[40:]))))
 }

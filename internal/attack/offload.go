@@ -69,14 +69,15 @@ func (l *list) offload() {
 	}
 	own4, gateway4 := vm.IPv4.As4(), gateway.IPv4.As4()
 	plain := l.toVictim("the checksum makes it so")
-	over("the IPv4 destination", plain, 30, 192, 0)
+	byGateway := func(frame []byte) []byte { return append(append([]byte(nil), gateway.MAC...), frame[6:]...) }
+	over("the IPv4 destination", byGateway(plain), 30, 192, 0)
 	over("the end of the IPv4 destination", plain, 32, gateway4[2:]...)
-	over("the middle of the IPv4 destination", plain, 31, 0, 2)
+	over("the middle of the IPv4 destination", byGateway(plain), 31, 0, 2)
 	over("the IPv4 source", l.out(dns.MAC, l.udp(gateway.IPv4, dns.IPv4, 40000, 53, "in another's name")), 28, own4[2:]...)
 	over("the IPv4 protocol", l.out(gateway.MAC, l.ip(vm.IPv4, gateway.IPv4, ipip, l.udp(vm.IPv4, victim.IPv4, 40000, 53, "inside"))), 22, 64, udp)
 	redirect := changed(l.icmp(vm.IPv4, gateway.IPv4, 5, make([]byte, 32)), 6, 0x40, 0) // do not fragment
 	over("the IPv4 fragment's offset", l.out(gateway.MAC, redirect), 20, 0, 1)
-	over("the IPv6 destination", l.out(victim.MAC, l.udp(vm.IPv6, victim.IPv6, 40000, 53, "the checksum makes it so")), 42, 0, 3)
+	over("the IPv6 destination", l.out(gateway.MAC, l.udp(vm.IPv6, victim.IPv6, 40000, 53, "the checksum makes it so")), 42, 0, 3)
 	over("the end of the IPv6 destination", l.toVictim6("the checksum makes it so"), 52, 0, 1)
 	advert := l.out(gateway.MAC, l.advert(vm.Link, gateway.Link))
 	over("the IPv6 next header", advert, 20, udp, 255)
@@ -88,7 +89,7 @@ func (l *list) offload() {
 	other := vm
 	other.MAC = append(append(net.HardwareAddr(nil), vm.MAC[:4]...), 0xde, 0xad)
 	over("the sender's MAC address in ARP", l.out(allHosts, l.request(other, vm.IPv4, gateway.IPv4)), 26, vm.MAC[4:]...)
-	over("the port of a DHCP server", l.out(gateway.MAC, l.udp(vm.IPv4, gateway.IPv4, 67, 67, l.answer(layers.DHCPMsgTypeOffer, vm, victim, victim.IPv4))), 34, 0x9c, 0x40)
+	over("the port of a DHCP server", l.out(gateway.MAC, l.udp(vm.IPv4, gateway.IPv4, 67, 4011, l.answer(layers.DHCPMsgTypeOffer, vm, victim, victim.IPv4))), 34, 0x9c, 0x40)
 
 	// Of a frame of EtherType 0 that is to be cut up the kernel takes the other's
 	// word for what it is: meta protocol says IPv4 of it.

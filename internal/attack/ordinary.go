@@ -181,6 +181,7 @@ func (l *list) hearsay() {
 func (l *list) announcements() {
 	vm := l.VM
 	l.fromVM("QEMU's announcement after migration", "QEMU, net/announce.c; RFC 903", "", ether(allHosts, vm.MAC, typeRARP, l.arpPacket(3, vm.MAC, none4, vm.MAC, none4)))
+	l.fromVM("neighbour advertisement of its own address to all nodes", "RFC 4861, 7.2.6", "", l.out(groupMAC(allNodes), l.advertisement(vm.Link, allNodes, vm.Link, overrides, vm.MAC)))
 	l.fromVM("DHCP release, decline and inform of its own", "RFC 2131, 4.4", "", l.out(l.Gateway.MAC, l.udp(vm.IPv4, l.Gateway.IPv4, 68, 67, l.ask(layers.DHCPMsgTypeRelease, vm.IPv4))),
 		l.out(allHosts, l.udp(none4, broadcast4, 68, 67, l.ask(layers.DHCPMsgTypeDecline, none4))), l.out(l.Gateway.MAC, l.udp(vm.IPv4, l.Gateway.IPv4, 68, 67, l.ask(layers.DHCPMsgTypeInform, vm.IPv4))))
 }

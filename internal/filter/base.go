@@ -92,8 +92,7 @@ func (c *chain) datagrams(f family, when ruleset.Match) {
 // be compared. No protocol has the number 255 (IANA's protocol numbers).
 var parsed = ruleset.Compare{Field: ruleset.L4Proto, Op: ruleset.NotEqual, Value: []byte{255}}
 
-// notGateway matches unicast frames to, and any frames from, a MAC address that is
-// no gateway's.
+// notGateway matches unicast frames to or from a MAC address that is no gateway's.
 func (s side) notGateway() []ruleset.Match {
 	field := ruleset.EtherSource
 	if s.out {
@@ -104,8 +103,5 @@ func (s side) notGateway() []ruleset.Match {
 		elements = append(elements, ruleset.Element{From: [][]byte{mac}, To: [][]byte{mac}})
 	}
 	gateways := ruleset.Among(field, true, elements...)
-	if s.out {
-		return []ruleset.Match{gateways, unicast}
-	}
-	return []ruleset.Match{gateways}
+	return []ruleset.Match{gateways, unicast}
 }

@@ -189,9 +189,6 @@ func (s side) notClosed(f family, field ruleset.Field) (matches []ruleset.Match,
 // among matches bytes that hold an address of some ranges, of which there is at
 // least one.
 func among(field ruleset.Field, ranges []netipx.IPRange) ruleset.Match {
-	if p, ok := ranges[0].Prefix(); ok && len(ranges) == 1 && p.Bits() > 0 {
-		return within(field, p, false)
-	}
 	return ruleset.Among(field, false, elements(ranges)...)
 }
 

@@ -118,13 +118,13 @@ func (s side) icmpv6FromVM() {
 		c.goTo("rs", icmpType(routerSolicitation))
 	}
 	c.goTo("mld", alerted()...)
-	if !c.policy.PassSpoofing {
-		c.drop("spoofed-ip", "no source address", is(ruleset.IP6Source, noAddress6, false))
-	}
 	if !c.policy.PassTunnels {
 		// As in sourceRoutes, but here it is known what comes last.
 		c.routed()
 		c.drop("source-route", "several IPv6 extension headers", isNot(ruleset.IP6NextHeader, ruleset.ICMPv6), isNot(secondHeader, ruleset.ICMPv6))
+	}
+	if !c.policy.PassSpoofing {
+		c.drop("spoofed-ip", "no source address", is(ruleset.IP6Source, noAddress6, false))
 	}
 	c.groups(family6)
 	c.open6()
@@ -188,6 +188,8 @@ var fragmented = []ruleset.Match{ruleset.Byte(ruleset.IP6NextHeader, fragmentHea
 
 // open6 lets pass the peers that are allowed whole or not denied.
 func (c *chain) open6() {
+	c.drop("nd", "neighbour discovery in fragments", ruleset.Byte(ruleset.IP6NextHeader, fragmentHeader),
+		ruleset.Between{Field: ruleset.ICMPv6Type, From: []byte{routerSolicitation}, To: []byte{redirect}})
 	for _, kind := range []string{hosts, ranges} {
 		if c.has(family6.set(kind)) {
 			peer := ruleset.Lookup{Fields: []ruleset.Field{c.ip6}, Set: family6.set(kind)}

@@ -24,7 +24,9 @@ func defaultTable(tb testing.TB, hosts int) ruleset.Table {
 		Gateway:   []netip.Addr{netip.MustParseAddr("192.168.2.1"), netip.MustParseAddr("fe80::1")},
 		DNS:       []netip.Addr{netip.MustParseAddr("192.168.2.53")},
 		Broadcast: []netip.Addr{netip.MustParseAddr("192.168.2.255")},
-		OnLink:    []netip.Prefix{netip.MustParsePrefix("192.168.2.0/24"), netip.MustParsePrefix("2001:db8:2::/64")},
+		OnLink:    []netip.Prefix{netip.MustParsePrefix("192.168.0.0/16"), netip.MustParsePrefix("2001:db8:2::/64")},
+
+		GatewayMACs: []facts.MAC{{0x02, 0, 0, 0, 0, 0x01}},
 	}}
 	allow := []string{"gateway", "dns", "broadcast"}
 	for i := range hosts {

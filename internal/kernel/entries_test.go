@@ -98,7 +98,8 @@ func entries(t *testing.T) []entry {
 			{"another's address, to the gateway", out, from(t, "192.168.2.101", "192.168.2.1"), "spoofed-ip"},
 			{"own IPv6 address", out, from(t, "2001:db8:2::100", "2001:db8:ffff::1"), ""},
 			{"another's IPv6 address", out, from(t, "2001:db8:2::101", "2001:db8:ffff::1"), "spoofed-ip"},
-			{"any link-local address, to the gateway", out, from(t, "fe80::77", "fe80::1"), ""},
+			{"the link-local address of its MAC address, to the gateway", out, from(t, "fe80::5054:ff:fe00:1", "fe80::1"), ""},
+			{"another link-local address, to the gateway", out, from(t, "fe80::77", "fe80::1"), "spoofed-ip"},
 			{"the gateway's address, to itself", out, from(t, "fe80::1", "fe80::1"), "spoofed-ip"},
 		}},
 		{"[[vm]]\nname = \"web-1\"\naddresses = [\"192.168.2.100\", \"fe80::100\"]", []judged{
@@ -107,13 +108,13 @@ func entries(t *testing.T) []entry {
 			{"a global address, of which none is its own", out, from(t, "2001:db8:2::100", "2001:db8:ffff::1"), "spoofed-ip"},
 		}},
 		{"[[vm]]\nname = \"web-1\"\naddresses = [\"2001:db8:2::100\"]", []judged{
-			{"IPv4, of which no address is its own", out, from(t, "192.168.2.100", "192.0.2.1"), "spoofed-ip"},
-			{"ARP, of which no address is its own", out, whoHas(t, "192.168.2.1"), "arp-claim"},
+			{"IPv4, of which no address is named", out, from(t, "192.168.2.100", "192.0.2.1"), ""},
+			{"ARP, of which no address is named", out, whoHas(t, "192.168.2.1"), ""},
 		}},
 		{"[policy.default]\nisolate = true\ngateway_macs = [\"" + gateway.String() + "\"]", []judged{
 			{"the internet by the gateway", out, to(out.udp(t, "192.0.2.1", 53), gateway), ""},
-			{"the internet by another host", out, out.udp(t, "192.0.2.1", 53), "isolated"},
-			{"the name server by itself", out, out.udp(t, "192.168.2.53", 53), "isolated"},
+			{"the internet by another host", out, to(out.udp(t, "192.0.2.1", 53), lanMAC), "isolated"},
+			{"the name server by itself", out, to(out.udp(t, "192.168.2.53", 53), lanMAC), "isolated"},
 			{"the name server by the gateway", out, to(out.udp(t, "192.168.2.53", 53), gateway), ""},
 			{"the internet by another host, to the VM", in, in.udp(t, "192.0.2.1", 53), "isolated"},
 			{"the gateway's address by another host", in, in.udp(t, "192.168.2.1", 53), "isolated"},

@@ -34,7 +34,7 @@ type way struct {
 }
 
 var (
-	out = way{"from the VM", vmMAC, lanMAC}
+	out = way{"from the VM", vmMAC, net.HardwareAddr(lan.GatewayMACs[0])}
 	in  = way{"to the VM", lanMAC, vmMAC}
 )
 

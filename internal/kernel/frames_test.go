@@ -126,7 +126,7 @@ func crosses(t *testing.T, n *lab.Network, tap *lab.Tap, w way, s sample) {
 func TestBetweenVMs(t *testing.T) {
 	n, first := network(t)
 	second := addTap(t, n, "macvtap1", lanMAC)
-	frame := out.udp(t, "192.168.2.77", 53)
+	frame := to(out.udp(t, "192.168.2.77", 53), second.MAC)
 	reaches := func(want bool, when string) {
 		t.Helper()
 		arrived, err := n.BetweenVMs(first, second, frame)

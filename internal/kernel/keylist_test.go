@@ -6,8 +6,11 @@ const (
 	arpToVM    = `ARP re(ply|quest) of a denied host, to the VM`
 	ndFromVM   = `(solicitation for the gateway, sent|neighbour advertisement of its own address|router solicitation) to a denied host, from the VM`
 	ndToVM     = `neighbour (solicitation|advertisement) of a denied host, to the VM`
-	linkScan   = `neighbour scan, (multicast|unicast|the group in a denied host's frame), link-local, from the VM`
-	globalScan = `neighbour scan, (multicast|unicast|the group in a denied host's frame), global, from the VM`
+	linkScan   = `neighbour scan, (multicast|unicast), link-local, from the VM`
+	globalScan = `neighbour scan, (multicast|unicast), global, from the VM`
+	// A probe for the VM's own address: the VM defends it.
+	arpProbeToVM = `ARP probe of a denied host, to the VM`
+
 	limited    = `limited broadcast, no DHCP( in a denied host's frame)?, from the VM`
 	directed   = `directed broadcast( in a denied host's frame)?, from the VM`
 	mDNS       = `mDNS( over IPv6)?( in a denied host's frame)?, from the VM`
@@ -25,19 +28,20 @@ var keys = []struct {
 	{policy: `ethertypes = ["lldp"]`, opens: []string{`LLDP, from the VM`}},
 	{policy: `ethertypes = ["vlan"]`, opens: []string{`(VLAN \d+|two VLAN 0) tags?.*`}},
 	{policy: `spoofing = "pass"`, opens: []string{
-		`ARP (reply|announcement|request) .*(gateway|name server).*(allowed host|internet host|inside|broadcast|gratuitous), from the VM`, `ARP announcement of the (gateway|name server), from the VM`,
+		`ARP (reply|announcement|request) .*(gateway|name server).*(allowed host|inside|broadcast|gratuitous), from the VM`, `ARP announcement of the (gateway|name server), from the VM`,
 		`ARP (with another sender's MAC address inside|from another's MAC address outside), from the VM`,
 		`(another's|the gateway's|a multicast) MAC address.*(internet|learn it|as source), from the VM`,
 		`the (gateway|name server)'s (IPv6 )?address, to .*, from the VM`,
 		`(router )?solicitation with (another's|a second) MAC address inside, from the VM`,
 		`solicitation in the gateway's name, from the VM`,
 		`neighbour advertisement (of another's MAC address|of the gateway|in the gateway's name) to an allowed host, from the VM`,
+		`neighbour advertisement of another's MAC address to all nodes, from the VM`,
 		`from .* to the (gateway|name server|internet)(, IPv6)?, from the VM`, `ARP probe for the (gateway|name server)'s address, from the VM`,
 	}},
 	{policy: `neighbours = "pass"`, opens: []string{
 		`ARP .*[^e], from the VM`, `ARP .*(scan|probe|inside|reverse|inverse), from the VM`, `ARP .*, to the VM`,
 		`neighbour (scan|solicitation|advertisement of).*(link-local|global|nodes|host), (from|to) the VM`,
-		`(router )?solicitation (for|with|from|to|in) .*, from the VM`, `neighbour advertisement to .*, from the VM`, `probe for its own address in a denied host's frame, from the VM`, `probe that takes the gateway's address, from the VM`,
+		`(router )?solicitation (for|with|from|in (a denied|a frame)) .*, from the VM`, `router solicitation to (all nodes|a denied host), from the VM`, `probe for a public address of a denied host, from the VM`, `neighbour advertisement to .*, from the VM`, `probe for its own address in a denied host's frame, from the VM`, `probe that takes the gateway's address, from the VM`,
 	}},
 	{policy: `routers = "pass"`, opens: []string{
 		`ICMP redirect to an allowed host, from the VM`,
@@ -52,27 +56,27 @@ var keys = []struct {
 		`node information query to all nodes, from the VM`,
 		// The first fragment is dropped, so nobody makes anything of it.
 		`router advertisement to all nodes, its second fragment, from the VM`,
+		`DHCPv6 solicit in .*, from the VM`, `IPv[46] multicast of a denied host, to the VM`,
 	}},
 	{policy: `dhcp = "server"`, opens: []string{
-		`DHCP offer, .*`, `DHCP acknowledgement(, broadcast|, unicast to the client| of an internet address, unicast to the client), from the VM`, `the same from another port, from the VM`,
-		`DHCP from no address, as a server, from the VM`, `DHCP as a relay, to the gateway, from the VM`,
-		`DHCPv6 (advertise|reply) to (a denied|an allowed) host, from the VM`, `DHCPv6 reply to an internet address, unicast to the client, from the VM`, `DHCPv6 reply to all nodes, from the VM`,
+		`DHCP offer, .*`, `DHCP acknowledgement(, broadcast|, unicast to the client), from the VM`,
+		`DHCP as a relay, to the gateway, from the VM`, `DHCP (discover|request|decline|release|inform) .*, from the VM`, // it may be a relay
+		`DHCPv6 (advertise|reply) to (a denied|an allowed) host, from the VM`, `DHCPv6 reply to all nodes, from the VM`,
 	}},
 	{policy: `tunnels = "pass"`, opens: []string{
 		`(loose|strict) source route.*`, `(routing header type .|segment routing) to .*`, `routing header (behind options|in a fragment), .*`, `routing header before ICMPv6, by an internet host, from the VM`,
 		`(IPv4 in IP|IPv6 in IP|GRE|minimal encapsulation|EtherIP|L2TPv3|MPLS in IP|Ethernet in IP) (to|in|by) .*`, `IPv6 in IPv6 (behind|in) .*`,
 		`(a|from a) denied host's address as (6to4|NAT64|Teredo).*`, `.* as (NAT64|6to4), from the VM`, `IP in IP by way of an internet host, to the VM`,
-		`option that a denied host answers, (to|in a ping of) the internet, from the VM`,
 	}},
 	{policy: `offload = "pass"`, opens: []string{`checksum stored over .*`, `DHCP cut into fragments .*, to the gateway, from the VM`, `UDP cut into fragments of four bytes.*`, `DHCP release cut into fragments, from the VM`}},
 	{policy: `ipv6 = "drop"`, closes: []string{allOfIPv6}},
 	{policy: "isolate = true\ngateway_macs = [\"02:00:00:00:02:01\"]", closes: []string{nameServer}},
 	{policy: `serve = ["tcp/443"]`, opens: []string{arpFromVM, arpToVM, linkScan, globalScan, ndFromVM, ndToVM}},
-	{policy: "[[vm]]\nname = \"web-1\"\naddresses = [\"192.168.2.100\", \"2001:db8:2:0:5054:ff:fe00:1\"]"},
-	{policy: "[[vm]]\nname = \"web-1\"\naddresses = [\"192.168.2.100\", \"192.168.2.101\", \"2001:db8:2:0:5054:ff:fe00:1\", \"fe80::5054:ff:fe00:1\"]"},
+	{policy: "[[vm]]\nname = \"web-1\"\naddresses = [\"192.168.2.100\", \"2001:db8:2:0:5054:ff:fe00:1\"]", opens: []string{arpProbeToVM}},
+	{policy: "[[vm]]\nname = \"web-1\"\naddresses = [\"192.168.2.100\", \"192.168.2.101\", \"2001:db8:2:0:5054:ff:fe00:1\", \"fe80::5054:ff:fe00:1\"]", opens: []string{arpProbeToVM}},
 	{policy: `allow = ["gateway", "dns", "broadcast udp/9"]`, opens: []string{limited, directed}},
-	{policy: `allow = ["gateway", "dns", "broadcast", "224.0.0.251 udp/5353", "ff02::fb udp/5353"]`, opens: []string{mDNS}},
+	{policy: `allow = ["gateway", "dns", "broadcast", "224.0.0.251 udp/5353", "ff02::fb udp/5353"]`, opens: []string{mDNS, `IPv[46] multicast of a denied host, to the VM`}},
 	{policy: `allow = ["gateway", "dns", "broadcast", "192.168.2.77 tcp/22", "fe80::77 tcp/22"]`, opens: []string{
-		`TCP (over IPv6 )?to a denied host(, link-local)?, from the VM`, `ARP (scan|for a denied|reply to a denied).*, from the VM`, arpToVM, linkScan, ndFromVM, ndToVM,
+		`TCP (over IPv6 )?to a denied host(, link-local)?, from the VM`, `ARP (scan|scan, each host by itself|for a denied.*|reply to a denied.*), from the VM`, arpToVM, linkScan, ndFromVM, ndToVM,
 	}},
 }

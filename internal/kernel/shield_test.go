@@ -27,6 +27,8 @@ var lan = facts.Facts{
 	DNS:       []netip.Addr{netip.MustParseAddr("192.168.2.53")},
 	Broadcast: []netip.Addr{netip.MustParseAddr("192.168.2.255"), netip.MustParseAddr("255.255.255.255")},
 	OnLink:    []netip.Prefix{netip.MustParsePrefix("192.168.2.0/24"), netip.MustParsePrefix("2001:db8:2::/64")},
+
+	GatewayMACs: []facts.MAC{{0x02, 0, 0, 0, 0x02, 0x01}},
 }
 
 // vm is a domain with direct interfaces on the given devices.

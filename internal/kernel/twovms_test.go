@@ -29,6 +29,9 @@ func TestTwoVMs(t *testing.T) {
 				create(t, n.Hypervisor, tables(t, other, ""))
 			}
 			for _, c := range between(t) {
+				if strings.Contains(c.Name, "probe") && !test.sender && test.receiver {
+					continue // it hears whoever probes for an address that may be its own
+				}
 				arrived := reached(t, n, sender, receiver, c)
 				if want := len(c.Frames); !test.sender && !test.receiver && arrived != want {
 					t.Errorf("%s: %d of %d frames arrived", c.Name, arrived, want)
