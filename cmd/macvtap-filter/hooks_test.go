@@ -106,7 +106,7 @@ func (s *site) all(call func(vm int)) {
 // others are closed.
 func TestHooksAtOnce(t *testing.T) {
 	needGuard(t)
-	s := newSite(t, "parents = [\"enp88s0\"]\nguard = true\n[policy.default]\ndeny = [\"192.168.0.0/16\"]\nallow = []\nipv6 = \"drop\"\n")
+	s := newSite(t, "parents = [\"enp88s0\"]\nguard = true\n[policy.default]\ngateway_macs = [\"02:00:00:00:00:77\"]\ndeny = [\"192.168.0.0/16\"]\nallow = []\nipv6 = \"drop\"\n")
 	s.all(func(vm int) { s.hook(vm, "start", "begin") })
 	s.run()
 	s.states(func(int) bool { return true })

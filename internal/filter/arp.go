@@ -68,7 +68,7 @@ func (c *chain) claims() {
 		// Whoever has it takes the probe for a claim, too.
 		c.drop("arp-claim", "ARP probe for the address of another host", is(ruleset.ARPSenderIP, noAddress4, false), taken)
 	}
-	c.drop("arp-claim", "ARP claims an address that no host has", among(ruleset.ARPSenderIP, family4.nobodys()))
+	c.dropRanges("arp-claim", "ARP claims an address that no host has", ruleset.ARPSenderIP, family4.nobodys())
 	if c.knowsOwn(family4) {
 		// A probe has no sender address yet.
 		probe := is(ruleset.ARPSenderIP, noAddress4, true)

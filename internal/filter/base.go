@@ -66,14 +66,13 @@ func (s side) base(device string) {
 func (c *chain) announcement() {
 	request := append([]byte{0, 1, 0x08, 0, 6, 4, 0, 3}, c.mac...)
 	about := append(append(make([]byte, 4), c.mac...), make([]byte, 4)...)
-	c.accept(ruleset.Is(ruleset.EtherType, etherTypeRARP),
-		ruleset.Compare{Field: ruleset.EtherDestination, Op: ruleset.Equal, Value: bytes.Repeat([]byte{0xff}, 6)},
-		ruleset.Compare{Field: ruleset.EtherSource, Op: ruleset.Equal, Value: c.mac},
+	header := append(append(bytes.Repeat([]byte{0xff}, 6), c.mac...), etherTypeRARP...)
+	c.accept(ruleset.Compare{Field: ruleset.Raw(ruleset.LinkHeader, 0, 14), Op: ruleset.Equal, Value: header},
 		ruleset.Compare{Field: network(0, 14), Op: ruleset.Equal, Value: request},
 		ruleset.Compare{Field: network(14, 14), Op: ruleset.Equal, Value: about})
 }
 
-const etherTypeRARP = 0x8035
+var etherTypeRARP = []byte{0x80, 0x35} // IEEE 802 numbers
 
 // datagrams hands a family's to its chain; of the VM's only those whose header the kernel
 // finds right (include/net/netfilter/nf_tables_ipv4.h, nft_set_pktinfo_ipv4_validate). Of

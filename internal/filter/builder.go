@@ -79,7 +79,9 @@ func (b *builder) own(f family) []netip.Addr {
 	}
 	address := append([]byte{0xfe, 0x80, 0, 0, 0, 0, 0, 0}, b.interfaceIdentifier()...)
 	made, _ := netip.AddrFromSlice(address) // 16 bytes are one
-	return append(slices.Clone(known), made)
+	all := append(slices.Clone(known), made)
+	slices.SortFunc(all, netip.Addr.Compare)
+	return all
 }
 
 // done adds the chain to the table.
@@ -88,6 +90,14 @@ func (c *chain) done() { c.table.Chains = append(c.table.Chains, c.Chain) }
 // accept adds a rule that lets pass.
 func (c *chain) accept(when ...ruleset.Match) {
 	c.Rules = append(c.Rules, ruleset.Rule{Matches: when, Verdict: ruleset.Accept})
+}
+
+// dropRanges adds a drop for each of some ranges that a field's address can lie in: a set
+// of ranges that is new is empty to frames for a while (see notClosed).
+func (c *chain) dropRanges(reason, words string, field ruleset.Field, ranges []netipx.IPRange) {
+	for _, r := range ranges {
+		c.drop(reason, words, among(field, []netipx.IPRange{r}))
+	}
 }
 
 // goTo adds a rule that goes on in another chain of the same direction.

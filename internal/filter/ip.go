@@ -208,7 +208,7 @@ func (c *chain) spoofedSources(f family) {
 		if taken, any := c.taken(f, f.source(), false); any {
 			c.drop("spoofed-ip", "source address of another host", taken)
 		}
-		c.drop("spoofed-ip", "source address that no host has", among(f.source(), f.nobodys()))
+		c.dropRanges("spoofed-ip", "source address that no host has", f.source(), f.nobodys())
 	}
 	c.dhcpClient(f)
 	if c.policy.PassSpoofing {

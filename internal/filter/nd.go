@@ -100,7 +100,7 @@ func (s side) icmpv6FromVM() {
 		if taken, any := s.taken(family6, ruleset.IP6Source, false); any {
 			c.drop("spoofed-ip", "source address of another host", taken)
 		}
-		c.drop("spoofed-ip", "source address that no host has", among(ruleset.IP6Source, family6.nobodys()))
+		c.dropRanges("spoofed-ip", "source address that no host has", ruleset.IP6Source, family6.nobodys())
 	}
 	if s.knowsOwn(family6) {
 		c.drop("spoofed-ip", "source address not the VM's own",

@@ -114,10 +114,10 @@ func (b *builder) knowsLink(f family) bool {
 }
 
 // openNeighbours gives the addresses of the family that are not closed and may be the
-// link's: those in its prefixes. Where nobody is denied, and where neither the link nor
-// any allowed peer is known, these are all that are not closed.
+// link's: those in its prefixes. Where nobody is denied, and where neither the host nor the
+// policy names anybody who could be the VM's router, these are all that are not closed.
 func (b *builder) openNeighbours(f family) []netipx.IPRange {
-	if !b.denies(f) || !b.knowsLink(f) && len(b.allowedRanges(f)) == 0 {
+	if !b.denies(f) || len(f.only(b.policy.Gateways)) == 0 && len(b.allowedRanges(f)) == 0 {
 		return b.openRanges(f)
 	}
 	var out netipx.IPSetBuilder

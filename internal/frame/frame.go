@@ -93,8 +93,8 @@ func (d Description) ipv6() []byte {
 	return append(h, body...)
 }
 
-// body is a transport header: the opening segment of a TCP connection, an empty
-// datagram, an echo request.
+// body is a transport header and what is behind it: the opening segment of a TCP
+// connection, an empty datagram, or to a DHCP server a client's request, an echo request.
 func (d Description) body() []byte {
 	ports := binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(nil, d.SourcePort), d.Port)
 	switch d.Proto {
@@ -106,7 +106,27 @@ func (d Description) body() []byte {
 	case icmpv6:
 		return []byte{128, 0, 0, 0, 0, 1, 0, 1}
 	}
-	return append(ports, 0, 8, 0, 0)
+	var data []byte
+	if d.Proto == udp && d.SourcePort == dhcpClient && d.Port == dhcpServer {
+		data = d.discover()
+	}
+	length := binary.BigEndian.AppendUint16(nil, uint16(8+len(data)))
+	return append(append(append(ports, length...), 0, 0), data...)
+}
+
+// The ports of DHCP (RFC 2131, 4.1).
+const (
+	dhcpServer = 67
+	dhcpClient = 68
+)
+
+// discover is the DHCPDISCOVER of the host whose MAC address the frame comes from (RFC 2131,
+// 2; RFC 2132, 9.6).
+func (d Description) discover() []byte {
+	m := make([]byte, 236)
+	copy(m, []byte{1, 1, 6})
+	copy(m[28:], d.SourceMAC)
+	return append(m, 0x63, 0x82, 0x53, 0x63, 53, 1, 1, 255)
 }
 
 // ParseHex reads a frame from hexadecimal digits, which may be parted by spaces,

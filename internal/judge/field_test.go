@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"macvtap-filter/internal/config"
 	"macvtap-filter/internal/domain"
@@ -182,8 +181,7 @@ var fieldMAC = []byte{0x52, 0x54, 0x00, 0xaa, 0xbb, 0x01}
 
 // afresh programs tables in the place of all others, with nothing learned.
 func afresh(made []ruleset.Table) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-	defer cancel()
+	ctx := context.Background()
 	if _, err := kernel.Remove(ctx, func(kernel.Standing) bool { return true }); err != nil {
 		return fmt.Errorf("remove the rules before: %w", err)
 	}

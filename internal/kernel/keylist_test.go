@@ -40,8 +40,8 @@ var keys = []struct {
 	}},
 	{policy: `neighbours = "pass"`, opens: []string{
 		`ARP .*[^e], from the VM`, `ARP .*(scan|probe|inside|reverse|inverse), from the VM`, `ARP .*, to the VM`,
-		`neighbour (scan|solicitation|advertisement of).*(link-local|global|nodes|host), (from|to) the VM`,
-		`(router )?solicitation (for|with|from|in (a denied|a frame)) .*, from the VM`, `router solicitation to (all nodes|a denied host), from the VM`, `probe for a public address of a denied host, from the VM`, `neighbour advertisement to .*, from the VM`, `probe for its own address in a denied host's frame, from the VM`, `probe that takes the gateway's address, from the VM`,
+		`neighbour (scan|solicitation (of|for)|advertisement of).*(link-local|global|nodes|host), (from|to) the VM`,
+		`(router )?solicitation (for|with|from|in (a denied|a frame)) .*, from the VM`, `router solicitation to (all nodes|a denied host), from the VM`, `probe for a public address of a denied host, from the VM`, `neighbour advertisement to (a public address of a denied host|the gateway in a frame for all), from the VM`, `probe for its own address in a denied host's frame, from the VM`, `probe that takes the gateway's address, from the VM`,
 	}},
 	{policy: `routers = "pass"`, opens: []string{
 		`ICMP redirect to an allowed host, from the VM`,
@@ -60,7 +60,7 @@ var keys = []struct {
 	}},
 	{policy: `dhcp = "server"`, opens: []string{
 		`DHCP offer, .*`, `DHCP acknowledgement(, broadcast|, unicast to the client), from the VM`,
-		`DHCP as a relay, to the gateway, from the VM`, `DHCP (discover|request|decline|release|inform) .*, from the VM`, // it may be a relay
+		`DHCP as a relay, to the gateway, from the VM`, `DHCP (discover|request|decline|release|inform) (for another|too short|by way|of a|of another|with a) .*, from the VM`, // it may be a relay
 		`DHCPv6 (advertise|reply) to (a denied|an allowed) host, from the VM`, `DHCPv6 reply to all nodes, from the VM`,
 	}},
 	{policy: `tunnels = "pass"`, opens: []string{
