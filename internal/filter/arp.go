@@ -4,13 +4,20 @@ import (
 	"macvtap-filter/internal/ruleset"
 )
 
-// ethernetIPv4 matches ARP for IPv4 on Ethernet, a request or a reply (RFC 826).
-var ethernetIPv4 = []ruleset.Match{
-	ruleset.Is(ruleset.ARPHardware, 1),
-	ruleset.Is(ruleset.ARPProtocol, ruleset.EtherTypeIPv4),
-	ruleset.Byte(ruleset.ARPHardLen, 6),
-	ruleset.Byte(ruleset.ARPProtoLen, 4),
-	ruleset.Between{Field: ruleset.ARPOperation, From: []byte{0, 1}, To: []byte{0, 2}},
+// ethernetIPv4 matches ARP for IPv4 on Ethernet, a request or a reply (RFC 826), and
+// ethernetIPv4Reply a reply.
+var (
+	ethernetIPv4      = append(arpHeader(), ruleset.Between{Field: ruleset.ARPOperation, From: []byte{0, 1}, To: []byte{0, 2}})
+	ethernetIPv4Reply = append(arpHeader(), ruleset.Is(ruleset.ARPOperation, 2))
+)
+
+func arpHeader() []ruleset.Match {
+	return []ruleset.Match{
+		ruleset.Is(ruleset.ARPHardware, 1),
+		ruleset.Is(ruleset.ARPProtocol, ruleset.EtherTypeIPv4),
+		ruleset.Byte(ruleset.ARPHardLen, 6),
+		ruleset.Byte(ruleset.ARPProtoLen, 4),
+	}
 }
 
 // arp judges ARP by the addresses inside it: the VM tells nothing but its own, and
@@ -46,15 +53,12 @@ func (s side) arp() {
 func (c *chain) ownARP(sender, target ruleset.Match) {
 	if c.out {
 		c.accept(all(ethernetIPv4, one(target))...)
-		c.accept(all(ethernetIPv4, one(ruleset.Is(ruleset.ARPOperation, arpReply)), one(is(ruleset.ARPTargetIP, noAddress4, false)))...)
+		c.accept(all(ethernetIPv4Reply, one(is(ruleset.ARPTargetIP, noAddress4, false)))...)
 	} else {
 		c.accept(all(ethernetIPv4, one(sender))...)
 		c.accept(all(ethernetIPv4, one(target), one(is(ruleset.ARPSenderIP, noAddress4, false)))...)
 	}
 }
-
-// arpReply is the operation of ARP replies (RFC 826).
-const arpReply = 2
 
 // claims drops ARP in which the VM gives itself a MAC or IP address that is not
 // its own.

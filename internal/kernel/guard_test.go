@@ -24,11 +24,11 @@ import (
 var guard = filter.Guard([]string{"macvtap"})
 
 // guarded are a device's tables as they are programmed beside a guard.
-func guarded(t testing.TB, uuid string, tap *lab.Tap) []ruleset.Table {
+func guarded(t testing.TB, uuid string, tap *lab.Tap, policy ...string) []ruleset.Table {
 	t.Helper()
 	d := vm(uuid, tap.Name)
 	d.Direct[0].MAC = tap.MAC
-	made := tables(t, d, "")
+	made := tables(t, d, strings.Join(policy, ""))
 	for i := range made {
 		made[i] = filter.Bind(filter.Mark(made[i]), tap.Index)
 	}

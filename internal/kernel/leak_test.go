@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"strconv"
 	"sync"
@@ -322,8 +321,9 @@ func testFlush(t *testing.T) {
 // rules accept does not open the receiver.
 func testBetween(t *testing.T) {
 	n, sender := network(t)
-	receiver := addTap(t, n, "macvtap1", net.HardwareAddr(lan.GatewayMACs[0])) // the sender takes it for the router
+	receiver := addTap(t, n, "macvtap1", otherMAC)
 	raise(t, n.Hypervisor, guard)
+	const anyNextHop = "[policy.default]\nnext_hop = \"any\"\n"                   // the receiver is no router
 	frame := way{"from the VM", sender.MAC, receiver.MAC}.udp(t, "192.0.2.1", 53) // the internet's, both say
 	crosses := func(want bool, when string) {
 		t.Helper()
@@ -332,10 +332,10 @@ func testBetween(t *testing.T) {
 		}
 	}
 	crosses(false, "no rules")
-	create(t, n.Hypervisor, guarded(t, vmUUID, sender))
+	create(t, n.Hypervisor, guarded(t, vmUUID, sender, anyNextHop))
 	filters(t, n, sender)
 	crosses(false, "the sender's rules")
-	create(t, n.Hypervisor, guarded(t, otherUUID, receiver))
+	create(t, n.Hypervisor, guarded(t, otherUUID, receiver, anyNextHop))
 	crosses(true, "both VMs' rules")
 	replace(t, n.Hypervisor, nil, owned(vmUUID))
 	crosses(false, "the receiver's rules")

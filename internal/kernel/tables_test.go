@@ -210,7 +210,7 @@ func TestNoGap(t *testing.T) {
 	}
 	for name, policy := range map[string]string{
 		"default":           "",
-		"many denied":       "[policy.default]\ndeny = [" + many.String() + `"192.168.0.0/16", "onlink", "fe80::/10", "fc00::/7"]`,
+		"many denied":       "[policy.default]\ndeny = [" + many.String() + `"private", "onlink"]`,
 		"own addresses":     "[[vm]]\nname = \"web-1\"\naddresses = [\"192.168.2.100\", \"192.168.2.101\", \"2001:db8:2:0:5054:ff:fe00:1\", \"2001:db8:2::101\"]",
 		"allowed prefixes":  "[policy.default]\nallow = [\"gateway\", \"dns\", \"192.168.3.0/24\", \"192.168.2.64/29 udp/5000-5010\", \"fd00:3::/64\"]",
 		"one entire family": "[policy.default]\nipv6 = \"drop\"",
