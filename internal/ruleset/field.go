@@ -57,7 +57,7 @@ var (
 // A Field is a place in a frame that a match reads.
 type Field struct {
 	Header string // nft's name of the header: "ip", "ip6", "ether", "meta", "th"
-	Name   string // nft's name within it: "saddr", "protocol"
+	Name   string // nft's name within it: "saddr", "protocol"; "" for bytes without one
 	Type   Type
 	Base   Base
 	Offset uint32 // in bytes from Base; unused for Meta
@@ -75,7 +75,7 @@ type Field struct {
 // String gives the field as nft writes it: "ip daddr".
 func (f Field) String() string {
 	if f.Type == TypeRaw {
-		return f.Header + "," + f.Name
+		return fmt.Sprintf("%s,%d,%d", f.Header, f.Offset*8, f.Size*8)
 	}
 	return f.Header + " " + f.Name
 }
@@ -148,8 +148,7 @@ var (
 // expression. nft adds nothing to a rule for it: what it needs, earlier matches
 // or the way to the chain must say.
 func Raw(base Base, offset, size uint32) Field {
-	name := fmt.Sprintf("%d,%d", offset*8, size*8)
-	return Field{Header: rawBases[base], Name: name, Type: TypeRaw, Base: base, Offset: offset, Size: size}
+	return Field{Header: rawBases[base], Type: TypeRaw, Base: base, Offset: offset, Size: size}
 }
 
 var rawBases = map[Base]string{LinkHeader: "@ll", NetworkHeader: "@nh", TransportHeader: "@th"}
