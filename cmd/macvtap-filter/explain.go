@@ -130,7 +130,7 @@ func explain(ctx context.Context, std streams, o options, args []string) error {
 	if err := assume(ctx, std, d, c, network); err != nil {
 		return err
 	}
-	network = plan.Remember(network)
+	network = plan.Remember(neighbourhood{network})
 	made, err := plan.Make(d, c, network)
 	if err != nil {
 		return badInput(err)

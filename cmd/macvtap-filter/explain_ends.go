@@ -41,6 +41,20 @@ func endsOf(c *config.Config, d *domain.Domain, i domain.Interface, n plan.Netwo
 	return e
 }
 
+// A neighbourhood is a network whose gateway has a MAC address: where the host does not
+// know it, the VM asks for it, and the rules know it as soon as the VM does.
+type neighbourhood struct{ plan.Network }
+
+// Facts gives the facts of a parent, with the MAC address that frames have at a gateway's
+// end where the facts know none.
+func (n neighbourhood) Facts(parent string) (facts.Facts, error) {
+	known, err := n.Network.Facts(parent)
+	if len(known.GatewayMACs) == 0 {
+		known.GatewayMACs = []facts.MAC{facts.MAC(anyMAC)}
+	}
+	return known, err
+}
+
 // address is the VM's own of a family.
 func (e ends) address(is6 bool) netip.Addr {
 	for _, a := range e.own {

@@ -75,6 +75,7 @@ func (s *site) secondMachine(t *testing.T) *machine {
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.knowsRouter(t, ns)
 	return s.newMachine(t, "uplink2", ns)
 }
 

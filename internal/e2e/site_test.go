@@ -69,8 +69,20 @@ func newSite(t *testing.T) *site {
 		}
 	})
 	s.populate(t)
+	s.knowsRouter(t, s.network.Hypervisor)
 	s.machine = s.newMachine(t, "uplink", s.network.Hypervisor)
 	return s
+}
+
+// knowsRouter has a hypervisor know its router's MAC address, as one does that has the
+// internet.
+func (s *site) knowsRouter(t *testing.T, ns *lab.Namespace) {
+	t.Helper()
+	for _, address := range gateways() {
+		if err := ns.SetNeighbour(s.network.Parent, address, mac(t, gatewayMAC)); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // populate puts the hosts on the network and has each answer.

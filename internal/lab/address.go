@@ -59,21 +59,25 @@ func (ns *Namespace) addDefaultRoute(device string, via netip.Addr) error {
 	return ns.addRoute(device, all, via)
 }
 
+// SetNeighbour tells the namespace for good which MAC an address has that it reaches over
+// a device, so that it need not ask.
+func (ns *Namespace) SetNeighbour(device string, address netip.Addr, mac net.HardwareAddr) error {
+	link, err := ns.links.LinkByName(device)
+	if err != nil {
+		return fmt.Errorf("find %s: %w", device, err)
+	}
+	entry := &netlink.Neigh{LinkIndex: link.Attrs().Index, State: netlink.NUD_PERMANENT, IP: address.AsSlice(), HardwareAddr: mac}
+	if err := ns.links.NeighSet(entry); err != nil {
+		return fmt.Errorf("neighbour %s at %s: %w", address, mac, err)
+	}
+	return nil
+}
+
 // SetNeighbour tells the host for good which MAC an address on its link has, so
 // that it need not ask.
 func (h *Host) SetNeighbour(address netip.Addr, mac net.HardwareAddr) error {
-	link, err := h.links.LinkByName(hostNIC)
-	if err != nil {
-		return fmt.Errorf("host %s: find %s: %w", h.Name, hostNIC, err)
-	}
-	err = h.links.NeighSet(&netlink.Neigh{
-		LinkIndex:    link.Attrs().Index,
-		State:        netlink.NUD_PERMANENT,
-		IP:           address.AsSlice(),
-		HardwareAddr: mac,
-	})
-	if err != nil {
-		return fmt.Errorf("host %s: neighbour %s at %s: %w", h.Name, address, mac, err)
+	if err := h.Namespace.SetNeighbour(hostNIC, address, mac); err != nil {
+		return fmt.Errorf("host %s: %w", h.Name, err)
 	}
 	return nil
 }

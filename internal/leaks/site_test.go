@@ -82,6 +82,7 @@ func newSite(t *testing.T, d defence) *site {
 		}
 	})
 	s.must(s.isolate())
+	s.must(n.Hypervisor.SetNeighbour(n.Parent, netip.MustParseAddr("192.168.2.1"), lanMAC))
 	s.configure(policies)
 	s.counter, err = openCounter(n)
 	s.must(err)

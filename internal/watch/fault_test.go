@@ -29,7 +29,7 @@ func (w *running) hold(table string) (release func()) {
 			w.t.Errorf("nft: %v", err)
 		}
 	}
-	if _, err := fmt.Fprintf(input, "delete table netdev %s\nadd table netdev %s { flags owner; }\n", table, table); err != nil {
+	if _, err := fmt.Fprintf(input, "delete table netdev %s; add table netdev %s { flags owner; }\n", table, table); err != nil {
 		w.t.Fatal(err)
 	}
 	w.until("nft owns the table", func() bool { return w.owned(table) })

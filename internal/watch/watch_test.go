@@ -29,7 +29,7 @@ const (
 parents = ["enp88s0"]
 
 [policy.dmz]
-deny = ["192.168.0.0/16", "10.0.0.0/8"]
+deny = ["192.168.0.0/16", "198.51.100.0/24"]
 
 [[vm]]
 name = "web-1"
@@ -57,19 +57,19 @@ func TestHotPlug(t *testing.T) {
 
 	other := plug(t, n, "macvtap1", net.HardwareAddr{0x52, 0x54, 0, 0, 0, 2})
 	w.until("the new interface is protected", func() bool { return !passes(t, n, other, "192.168.2.77") })
-	for to, want := range map[string]bool{"192.0.2.1": true, "192.168.2.1": true, "10.1.1.1": true} {
+	for to, want := range map[string]bool{"192.0.2.1": true, "192.168.2.1": true, "198.51.100.9": true} {
 		if passes(t, n, tap, to) != want {
 			t.Errorf("the default policy: a frame to %s passes: %v, want %v", to, !want, want)
 		}
 	}
 	w.libvirt.run(web)
-	w.until("the VM's own policy counts", func() bool { return !passes(t, n, tap, "10.1.1.1") })
-	if !passes(t, n, other, "10.1.1.1") {
+	w.until("the VM's own policy counts", func() bool { return !passes(t, n, tap, "198.51.100.9") })
+	if !passes(t, n, other, "198.51.100.9") {
 		t.Error("the other interface has the VM's policy, too")
 	}
 	w.libvirt.stop()
 	w.nft("flush ruleset")
-	w.until("the default policy counts again", func() bool { return len(w.tables()) == 2 && passes(t, n, tap, "10.1.1.1") })
+	w.until("the default policy counts again", func() bool { return len(w.tables()) == 2 && passes(t, n, tap, "198.51.100.9") })
 	if passes(t, n, tap, "192.168.2.77") {
 		t.Error("open to the LAN after its VM is gone")
 	}
@@ -81,7 +81,7 @@ func TestPutsBack(t *testing.T) {
 	tap := plug(t, n, "macvtap0", webMAC)
 	w := start(t, n, dmz)
 	w.libvirt.run(web)
-	w.until("protected", func() bool { return !passes(t, n, tap, "10.1.1.1") })
+	w.until("protected", func() bool { return !passes(t, n, tap, "198.51.100.9") })
 	for _, script := range []string{
 		"flush ruleset",
 		"delete table netdev macvtap-filter-macvtap0",
@@ -92,7 +92,7 @@ func TestPutsBack(t *testing.T) {
 	} {
 		w.nft(script)
 		w.until("put back after "+script, func() bool {
-			return !passes(t, n, tap, "10.1.1.1") && w.healed("macvtap-filter-macvtap0")
+			return !passes(t, n, tap, "198.51.100.9") && w.healed("macvtap-filter-macvtap0")
 		})
 	}
 	if !w.logged("VM \"web-1\": interface \"macvtap0\": rules were removed or changed by nft") {
@@ -119,7 +119,7 @@ func TestPutsBackUnknown(t *testing.T) {
 		"insert rule netdev macvtap-filter-macvtap0 from-vm accept",
 	} {
 		hook(t, n)
-		w.until("the VM's own policy counts", func() bool { return !passes(t, n, tap, "10.1.1.1") })
+		w.until("the VM's own policy counts", func() bool { return !passes(t, n, tap, "198.51.100.9") })
 		w.nft(script)
 		w.until("closed after "+script, func() bool { return !passes(t, n, tap, "192.168.2.77") && passes(t, n, tap, "192.0.2.1") })
 	}
@@ -179,9 +179,9 @@ func TestMistypedParent(t *testing.T) {
 	tap := plug(t, n, "macvtap0", webMAC)
 	const mistyped = "parents = [\"enp88so\"]\n[policy.default]\ndeny = [\"203.0.113.0/24\", \"192.168.0.0/16\"]\n"
 	w := start(t, n, dmz, web)
-	w.until("protected", func() bool { return !passes(t, n, tap, "10.1.1.1") })
+	w.until("protected", func() bool { return !passes(t, n, tap, "198.51.100.9") })
 	w.configure(mistyped)
-	w.until("the policy follows", func() bool { return passes(t, n, tap, "10.1.1.1") && !passes(t, n, tap, "203.0.113.7") })
+	w.until("the policy follows", func() bool { return passes(t, n, tap, "198.51.100.9") && !passes(t, n, tap, "203.0.113.7") })
 	w.nft("flush ruleset")
 	w.until("the rules are back", func() bool { return !passes(t, n, tap, "192.168.2.77") })
 	fresh := plug(t, n, "macvtap1", net.HardwareAddr{0x52, 0x54, 0, 0, 0, 2})
@@ -227,7 +227,7 @@ func TestRename(t *testing.T) {
 	tap := plug(t, n, "macvtap0", webMAC)
 	w := start(t, n, dmz)
 	w.libvirt.run(web)
-	w.until("protected", func() bool { return !passes(t, n, tap, "10.1.1.1") })
+	w.until("protected", func() bool { return !passes(t, n, tap, "198.51.100.9") })
 	links := n.Hypervisor.Links()
 	link, err := links.LinkByName("macvtap0")
 	if err != nil {
@@ -243,7 +243,7 @@ func TestRename(t *testing.T) {
 		}
 	}
 	w.until("the rules have the new name", func() bool {
-		return slices.Equal(w.tables(), []string{"macvtap-filter-renamed0"}) && !passes(t, n, tap, "10.1.1.1")
+		return slices.Equal(w.tables(), []string{"macvtap-filter-renamed0"}) && !passes(t, n, tap, "198.51.100.9")
 	})
 	if !passes(t, n, tap, "192.0.2.1") {
 		t.Error("no internet after the device was renamed")
@@ -281,7 +281,7 @@ func TestMACChanges(t *testing.T) {
 			tap := plug(t, n, "macvtap0", webMAC)
 			w := start(t, n, dmz)
 			w.libvirt.run(xml)
-			w.until("protected", func() bool { return !passes(t, n, tap, "10.1.1.1") })
+			w.until("protected", func() bool { return !passes(t, n, tap, "198.51.100.9") })
 			stays := func(when string) {
 				t.Helper()
 				if !passes(t, n, tap, "192.0.2.1") {
@@ -300,12 +300,12 @@ func TestMACChanges(t *testing.T) {
 			})
 			stays("changed")
 			w.nft("flush ruleset")
-			w.until("the rules are back", func() bool { return !passes(t, n, tap, "10.1.1.1") })
+			w.until("the rules are back", func() bool { return !passes(t, n, tap, "198.51.100.9") })
 			stays("flushed")
 			w.stop()
 			w.nft("flush ruleset")
 			w = start(t, n, dmz, xml)
-			w.until("protected by the next one", func() bool { return !passes(t, n, tap, "10.1.1.1") })
+			w.until("protected by the next one", func() bool { return !passes(t, n, tap, "198.51.100.9") })
 			stays("found")
 			if told := tells(t, n); told.Devices[0].Address == "" || told.Devices[0].State != watch.Right {
 				t.Errorf("watch tells %+v", told.Devices[0])
@@ -320,11 +320,11 @@ func TestMACChangesFollowed(t *testing.T) {
 	tap := plug(t, n, "macvtap0", webMAC)
 	w := start(t, n, strings.Replace(dmz, "[policy.dmz]", "[policy.dmz]\nmac_changes = \"follow\"", 1))
 	w.libvirt.run(trusting)
-	w.until("protected", func() bool { return !passes(t, n, tap, "10.1.1.1") })
+	w.until("protected", func() bool { return !passes(t, n, tap, "198.51.100.9") })
 	changeMAC(t, n, tap, guestMAC)
 	tap.MAC = guestMAC
 	w.until("the rules have the new MAC address", func() bool { return passes(t, n, tap, "192.0.2.1") })
-	if passes(t, n, tap, "10.1.1.1") {
+	if passes(t, n, tap, "198.51.100.9") {
 		t.Error("the VM's own policy does not count after its MAC address changed")
 	}
 	w.libvirt.run(web)
@@ -343,7 +343,7 @@ func TestAnothersDevice(t *testing.T) {
 	if told := tells(t, n).Devices[0]; told.State != watch.Left {
 		t.Errorf("watch tells %+v", told)
 	}
-	if passes(t, n, tap, "10.1.1.1") || !passes(t, n, tap, "192.0.2.1") {
+	if passes(t, n, tap, "198.51.100.9") || !passes(t, n, tap, "192.0.2.1") {
 		t.Error("the VM's own rules are gone")
 	}
 }
@@ -354,7 +354,7 @@ func TestForeign(t *testing.T) {
 	tap := plug(t, n, "kv0", webMAC)
 	w := start(t, n, dmz)
 	w.libvirt.run(strings.NewReplacer("'direct'", "'ethernet'", "<source dev='enp88s0'/>", "", "'macvtap0'", "'kv0' managed='no'").Replace(web))
-	w.until("the VM's own policy counts", func() bool { return !passes(t, n, tap, "10.1.1.1") })
+	w.until("the VM's own policy counts", func() bool { return !passes(t, n, tap, "198.51.100.9") })
 	if !passes(t, n, tap, "192.0.2.1") {
 		t.Error("no internet")
 	}
@@ -398,7 +398,7 @@ func TestForgets(t *testing.T) {
 	for range 20 {
 		tap := plug(t, n, "macvtap0", webMAC)
 		w.libvirt.run(web)
-		w.until("the VM's own policy counts", func() bool { return !passes(t, n, tap, "10.1.1.1") })
+		w.until("the VM's own policy counts", func() bool { return !passes(t, n, tap, "198.51.100.9") })
 		if err := tap.Delete(); err != nil {
 			t.Fatal(err)
 		}
@@ -422,7 +422,7 @@ func TestAdopts(t *testing.T) {
 	if got := handles(t, n)[first.Name]; got != before[first.Name] {
 		t.Errorf("the table that stood and was right has the handle %d, before %d: it was programmed again", got, before[first.Name])
 	}
-	if passes(t, n, first, "10.1.1.1") {
+	if passes(t, n, first, "198.51.100.9") {
 		t.Error("the VM's own policy does not count")
 	}
 }
@@ -486,21 +486,21 @@ func TestLibvirtsFaults(t *testing.T) {
 		return !passes(t, n, tap, "192.168.2.77") && w.logged("its interfaces get the default policy")
 	})
 	w.libvirt.run(web)
-	w.until("its own policy", func() bool { return !passes(t, n, tap, "10.1.1.1") })
+	w.until("its own policy", func() bool { return !passes(t, n, tap, "198.51.100.9") })
 	w.libvirt.hang(true)
 	w.until("the log tells that it hangs", func() bool { return w.logged("no answer in time") })
 	w.nft("flush ruleset")
-	w.until("what was known counts", func() bool { return !passes(t, n, tap, "10.1.1.1") })
+	w.until("what was known counts", func() bool { return !passes(t, n, tap, "198.51.100.9") })
 	w.libvirt.hang(false)
 	w.libvirt.leave()
 	w.until("the log tells of it", func() bool { return w.logged("the connection ended") })
 	w.nft("flush ruleset")
-	w.until("what was known counts", func() bool { return !passes(t, n, tap, "10.1.1.1") })
+	w.until("what was known counts", func() bool { return !passes(t, n, tap, "198.51.100.9") })
 	w.libvirt.stop() // nobody hears
 	w.libvirt.come()
 	w.until("the VM is known to be gone", func() bool {
 		w.nft("flush ruleset")
-		return passes(t, n, tap, "10.1.1.1")
+		return passes(t, n, tap, "198.51.100.9")
 	})
 	w.until("the default policy counts", func() bool { return len(w.tables()) == 1 })
 	if passes(t, n, tap, "192.168.2.77") {
@@ -571,6 +571,10 @@ func network(t *testing.T) *lab.Network {
 			t.Error(err)
 		}
 	})
+	// All frames of the tests' VMs go there.
+	if err := n.Hypervisor.SetNeighbour(n.Parent, netip.MustParseAddr("192.168.2.1"), net.HardwareAddr{2, 0, 0, 0, 0, 1}); err != nil {
+		t.Fatal(err)
+	}
 	return n
 }
 
@@ -622,7 +626,7 @@ func TestGuard(t *testing.T) {
 	first := plug(t, n, "macvtap0", webMAC)
 	w := start(t, n, guarded, web)
 	w.until("the guard stands", func() bool { return w.logged("the guard stands") })
-	if !passes(t, n, first, "192.0.2.1") || passes(t, n, first, "10.1.1.1") {
+	if !passes(t, n, first, "192.0.2.1") || passes(t, n, first, "198.51.100.9") {
 		t.Error("the VM's own policy does not count behind the guard")
 	}
 	w.nft("flush ruleset")
@@ -651,10 +655,10 @@ func TestGuard(t *testing.T) {
 	w.configure(dmz)
 	w.until("the guard is gone", func() bool { return w.logged("removed the guard") })
 	w.nft("flush ruleset")
-	w.until("the rules are back without it", func() bool { return passes(t, n, first, "192.0.2.1") && !passes(t, n, first, "10.1.1.1") })
+	w.until("the rules are back without it", func() bool { return passes(t, n, first, "192.0.2.1") && !passes(t, n, first, "198.51.100.9") })
 	w.configure(guarded)
 	w.until("it stands again", func() bool { return w.count("the guard stands") == 2 })
-	if !passes(t, n, first, "192.0.2.1") || passes(t, n, first, "10.1.1.1") {
+	if !passes(t, n, first, "192.0.2.1") || passes(t, n, first, "198.51.100.9") {
 		t.Error("the VM's own policy does not count behind the new guard")
 	}
 }
@@ -683,7 +687,7 @@ func TestRecycledName(t *testing.T) {
 	}
 	tap := plug(t, n, "macvtap0", net.HardwareAddr{0x52, 0x54, 0, 0, 0, 2})
 	w := start(t, n, dmz)
-	w.until("it has the default policy", func() bool { return passes(t, n, tap, "10.1.1.1") })
+	w.until("it has the default policy", func() bool { return passes(t, n, tap, "198.51.100.9") })
 	if passes(t, n, tap, "192.168.2.77") {
 		t.Error("open to the LAN")
 	}
