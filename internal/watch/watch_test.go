@@ -471,6 +471,12 @@ func TestNoRules(t *testing.T) {
 	if err := links.AddrAdd(parent, address); err != nil {
 		t.Fatal(err)
 	}
+	// The route and the neighbour went with the address, and the VM's frames go to that router.
+	route := &netlink.Route{LinkIndex: parent.Attrs().Index, Gw: net.IP{192, 168, 2, 1}}
+	if err := links.RouteAdd(route); err != nil {
+		t.Fatal(err)
+	}
+	knowsRouter(t, n)
 	w.until("mended", func() bool { return passes(t, n, other, "192.0.2.1") && !passes(t, n, other, "192.168.2.77") })
 }
 
@@ -571,11 +577,17 @@ func network(t *testing.T) *lab.Network {
 			t.Error(err)
 		}
 	})
-	// All frames of the tests' VMs go there.
+	knowsRouter(t, n)
+	return n
+}
+
+// knowsRouter has the host know the router's MAC address, to which all frames of the
+// tests' VMs go.
+func knowsRouter(t *testing.T, n *lab.Network) {
+	t.Helper()
 	if err := n.Hypervisor.SetNeighbour(n.Parent, netip.MustParseAddr("192.168.2.1"), net.HardwareAddr{2, 0, 0, 0, 0, 1}); err != nil {
 		t.Fatal(err)
 	}
-	return n
 }
 
 const guarded = "guard = true\n" + dmz
