@@ -15,7 +15,7 @@ func TestWarnings(t *testing.T) {
 	}{
 		{"nothing", web + "[[vm]]\nname = 'a'\npolicy = 'web'\n[[vm]]\nname = 'a*'\n[[vm]]\nname = 'b?'\n[[vm]]\nname = 'bx'\npolicy = 'web'\n",
 			[]string{`c:10: [[vm]]: no VM comes to this section, name = "bx": the one before with name = "b?" matches them all, and the first that matches counts: put the narrower one first`}},
-		{"a policy with a wrong letter", "[policy.defualt]\n", []string{`c:2: policy "defualt": no VM has it: did you mean [policy.default]?`}},
+		{"a policy with a wrong letter", "[policy.defauld]\n", []string{`c:2: policy "defauld": no VM has it: did you mean [policy.default]?`}},
 		{"a policy that nobody uses", web, []string{`c:2: policy "web": no VM has it: a [[vm]] section with policy = "web" gives it to some`}},
 		{"one that domains may choose", "metadata = 'honour'\n" + web, nil},
 		{"an empty list", "[policy.default]\ndeny = []\n", []string{`c:3: policy "default": deny = []: the whole LAN is open to its VMs, and they to it; without the key, deny has the default`}},

@@ -94,7 +94,10 @@ func nexthops() (map[uint32][]hop, error) {
 // nhMsg is the header of requests about nexthop objects, all zero: those of every kind.
 type nhMsg []byte
 
-func (m nhMsg) Len() int          { return len(m) }
+// Len is the length of the message in bytes.
+func (m nhMsg) Len() int { return len(m) }
+
+// Serialize gives the message as it is sent.
 func (m nhMsg) Serialize() []byte { return m }
 
 // dump lists what the library has no call for, on a socket of its own.

@@ -167,7 +167,7 @@ func partBroadcasts(all []peers, f facts.Facts) (rest, broadcasts []peers) {
 		if !known {
 			rest = append(rest, p)
 		}
-		if !known && !(single && mayBroadcast(p.From(), f)) {
+		if !known && (!single || !mayBroadcast(p.From(), f)) {
 			continue
 		}
 		switch {

@@ -74,6 +74,9 @@ func network(t testing.TB) *lab.Network {
 			t.Error(err)
 		}
 	})
+	if err := n.Hypervisor.SetNeighbour(n.Parent, netip.MustParseAddr("192.168.2.1"), lanMAC); err != nil {
+		t.Fatal(err)
+	}
 	return n
 }
 
