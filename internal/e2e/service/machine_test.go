@@ -80,6 +80,8 @@ func (m *machine) addNetwork() {
 		Gateways:  []netip.Addr{netip.MustParseAddr("192.168.2.1")},
 	})
 	m.check(err)
+	// The host has spoken to its router, to which all frames of the tests' VMs go.
+	m.check(m.network.Hypervisor.SetNeighbour(m.network.Parent, netip.MustParseAddr("192.168.2.1"), net.HardwareAddr{2, 0, 0, 0, 0, 1}))
 	m.t.Cleanup(func() {
 		if err := m.network.Close(); err != nil {
 			m.t.Error(err)
