@@ -53,4 +53,4 @@ var modules = []string{
 var merged = []string{"nft_objref"}
 
 // programs are what the tests call, besides what busybox has.
-var programs = []string{"nft"}
+var programs = []string{"ip", "nft"}
