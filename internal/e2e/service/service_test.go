@@ -378,7 +378,7 @@ func TestBoot(t *testing.T) {
 // TestJournal shows that a real journal finds what a hook call logged by the fields, and only there: a VM's name is
 // whatever it is, and no more.
 func TestJournal(t *testing.T) {
-	m := boot(t, "parents = [\"enp88s0\"]\n[policy.default]\ndeny = [\"192.168.0.0/16\"]\nallow = []\nipv6 = \"drop\"\n")
+	m := boot(t, "parents = [\"enp88s0\"]\n[policy.default]\ndeny = [\"192.168.0.0/16\"]\nallow = [\"gateway\"]\nipv6 = \"drop\"\n")
 	m.plug("macvtap0", 1)
 	m.write("/run/odd.xml", "<domain><name>a&#10;VM=web-1&#10;MESSAGE=forged</name><uuid>0d3f7c1e-5b2a-4c61-9e0f-000000000001</uuid><devices>"+
 		"<interface type='direct'><mac address='52:54:00:00:00:01'/><source dev='enp88s0'/><target dev='macvtap0'/></interface></devices></domain>")
