@@ -4,11 +4,12 @@ import (
 	"macvtap-filter/internal/ruleset"
 )
 
-// ethernetIPv4 matches ARP for IPv4 on Ethernet, a request or a reply (RFC 826), and
-// ethernetIPv4Reply a reply.
+// ethernetIPv4 matches ARP for IPv4 on Ethernet, a request or a reply (RFC 826), the other
+// two one of them.
 var (
-	ethernetIPv4      = append(arpHeader(), ruleset.Between{Field: ruleset.ARPOperation, From: []byte{0, 1}, To: []byte{0, 2}})
-	ethernetIPv4Reply = append(arpHeader(), ruleset.Is(ruleset.ARPOperation, 2))
+	ethernetIPv4        = append(arpHeader(), ruleset.Between{Field: ruleset.ARPOperation, From: []byte{0, 1}, To: []byte{0, 2}})
+	ethernetIPv4Request = append(arpHeader(), ruleset.Is(ruleset.ARPOperation, 1))
+	ethernetIPv4Reply   = append(arpHeader(), ruleset.Is(ruleset.ARPOperation, 2))
 )
 
 func arpHeader() []ruleset.Match {
@@ -43,6 +44,9 @@ func (s side) arp() {
 	if len(s.policy.Serve) > 0 {
 		accept(s.clients(family4, s.view.arp)...)
 	}
+	if c.has(routersSet) {
+		c.routersARP()
+	}
 	c.drop("arp-"+map[bool]string{true: "target", false: "sender"}[s.out], "ARP with a denied host")
 	c.done()
 }
@@ -58,6 +62,17 @@ func (c *chain) ownARP(sender, target ruleset.Match) {
 		c.accept(all(ethernetIPv4, one(sender))...)
 		c.accept(all(ethernetIPv4, one(target), one(is(ruleset.ARPSenderIP, noAddress4, false)))...)
 	}
+}
+
+// routersARP lets a router that asks for the VM by an address that is denied find it, as
+// one of a pair does, by its own address (RFC 5798, 8.1.2): the question and the answer.
+func (c *chain) routersARP() {
+	if c.out {
+		c.accept(all(ethernetIPv4Reply, one(toRouter))...)
+		return
+	}
+	sender := ruleset.Lookup{Fields: []ruleset.Field{ruleset.ARPSenderMAC}, Set: routersSet}
+	c.accept(all(ethernetIPv4Request, one(sender))...)
 }
 
 // claims drops ARP in which the VM gives itself a MAC or IP address that is not

@@ -5,14 +5,13 @@ import (
 )
 
 // The places of a DHCP message that say who asks (RFC 2131, 2), behind the UDP header:
-// what the message is, a request (1) of an Ethernet (1) address of six bytes, then, of
-// the relay's and the client's addresses, all of one and the first four and last two
-// bytes of the other. dhcpLength is the UDP header's.
+// what the message is, a request (1) of an Ethernet (1) address of six bytes, and, side by
+// side, the relay's IP address, giaddr, and the client's MAC address, chaddr. dhcpLength is
+// the UDP header's.
 var (
 	dhcpLength = ruleset.Raw(ruleset.TransportHeader, 4, 2)
 	dhcpKind   = ruleset.Raw(ruleset.TransportHeader, 8, 3)
-	dhcpRelay  = ruleset.Raw(ruleset.TransportHeader, 8+24, 4)
-	dhcpClient = ruleset.Raw(ruleset.TransportHeader, 8+28, 6)
+	dhcpClient = ruleset.Raw(ruleset.TransportHeader, 8+24, 4+6)
 )
 
 // dhcpClientEnd is where the client's address ends, from the UDP header on.
@@ -32,8 +31,7 @@ func (c *chain) dhcpClient(f family) {
 		c.drop(reason, "DHCP in fragments, or cut short", all(toServer, one(moreFragments))...)
 		c.drop(reason, "DHCP in fragments, or cut short", all(toServer, one(ruleset.Compare{Field: dhcpLength, Op: ruleset.Less, Value: port(dhcpClientEnd)}))...)
 		c.drop(reason, "DHCP of another kind than a client's request", all(toServer, one(isNot(dhcpKind, 1, 1, 6)))...)
-		c.drop(reason, "DHCP of a relay", all(toServer, one(isNot(dhcpRelay, 0, 0, 0, 0)))...)
-		c.drop(reason, "DHCP of another client", all(toServer, one(ruleset.Compare{Field: dhcpClient, Op: ruleset.NotEqual, Value: c.mac}))...)
+		c.drop(reason, "DHCP of another client, or a relay", all(toServer, one(isNot(dhcpClient, append(make([]byte, 4), c.mac...)...)))...)
 	}
 	c.accept(all(one(group), one(equals(ruleset.IPDestination, "255.255.255.255")), c.mayDiscover(), withPorts(f, ruleset.UDP), fromTo(68, 67))...)
 }

@@ -141,8 +141,11 @@ func (s side) fastNotTaken(f family) []ruleset.Match {
 // a frame to it goes to a router. any is false where they are too many for one compare.
 func (s side) fastLink(f family) (matches []ruleset.Match, any bool) {
 	link := s.link(f)
-	if !s.out || !s.nextHopIsRouter(f) || len(link) == 0 {
+	switch {
+	case !s.out || !s.nextHopIsRouter(f):
 		return nil, true
+	case len(link) == 0: // then all that are not closed are taken for another network's
+		return nil, !slices.ContainsFunc(f.only(s.policy.Hosts), func(a netip.Addr) bool { return !s.closedSet(f).Contains(a) })
 	}
 	for _, a := range f.only(s.policy.Hosts) {
 		switch {
@@ -259,7 +262,7 @@ func (s side) fastEthernet(f family, toARouter bool) []ruleset.Match {
 		return []ruleset.Match{ruleset.Compare{Field: field(first), Op: ruleset.Equal, Value: value[first:]}, toRouter}
 	case !s.out && !s.policy.PassSpoofing:
 		require(0, []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, s.mac...)
-	case len(s.single()) > 0:
+	case s.out:
 		require(0, groupBit)
 	default:
 		return one(ruleset.Compare{Field: field(first), Op: ruleset.Equal, Value: value[first:]})

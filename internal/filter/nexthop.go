@@ -63,11 +63,16 @@ func (b *builder) nextHopIsRouter(f family) bool {
 
 // nextHop drops the VM's datagrams to other networks in frames to no router.
 func (c *chain) nextHop(f family) {
-	if !c.nextHopIsRouter(f) {
+	beyond, any := c.beyondLink(f)
+	if !any || !c.denies(f) || c.policy.AnyNextHop {
 		return
 	}
-	beyond, any := c.beyondLink(f)
-	if !any {
+	// Hosts take a datagram of UDP or ICMP for any address of theirs from such a frame, too.
+	// Where the link is not known, an IPv4 address beyond it may be a broadcast one.
+	if c.policy.PassMulticast && (f.name == family6.name || c.knowsLink(f)) {
+		c.drop("broadcast", "datagram for one host in a frame for all", all(one(group), beyond)...)
+	}
+	if !c.nextHopIsRouter(f) {
 		return
 	}
 	when := all(one(unicast), beyond)
@@ -152,29 +157,32 @@ func (f family) merged(lists ...[]netipx.IPRange) []netipx.IPRange {
 // by port is none, for by another address the VM would reach all its ports; but it may be
 // one where it lies outside the link, or where neither link nor gateways are known.
 func (b *builder) mayRoute(f family) []netipx.IPRange {
-	var gateways, ported []netipx.IPRange
+	var gateways []netipx.IPRange
 	for _, r := range b.policy.ServicePeers() {
 		for _, a := range b.policy.Gateways {
 			if r.Contains(a) {
 				gateways = append(gateways, netipx.IPRangeFrom(a, a))
 			}
 		}
-		if f.is(r.From()) && !b.isNeighbour(f, r.From()) {
-			ported = append(ported, r)
-		}
 	}
-	return f.merged(gateways, ported, b.openNeighbours(f))
+	return f.merged(gateways, b.portedRouters(f), b.openNeighbours(f))
 }
 
-// isNeighbour reports whether an address is known to be a host's on the link that is no
-// router: where the link is not known, a gateway is.
-func (b *builder) isNeighbour(f family, a netip.Addr) bool {
-	for _, p := range b.link(f) {
-		if p.Contains(a) {
-			return true
-		}
+// portedRouters gives those of the peers that are allowed by port that may be routers. A
+// range may hold the link, and the addresses that no host has: a probe comes from such a
+// one, whoever probes.
+func (b *builder) portedRouters(f family) []netipx.IPRange {
+	if !b.knowsLink(f) && len(f.only(b.policy.Gateways)) > 0 {
+		return nil
 	}
-	return !b.knowsLink(f) && len(f.only(b.policy.Gateways)) > 0
+	var out netipx.IPSetBuilder
+	for _, r := range f.merged(b.policy.ServicePeers()) {
+		out.AddRange(r)
+	}
+	for _, p := range append(b.link(f), f.special...) {
+		out.RemovePrefix(p)
+	}
+	return built(&out).Ranges()
 }
 
 // learnARP adds to the routers' MAC addresses what ARP tells the VM of them.
@@ -194,15 +202,16 @@ func (c *chain) learnND() {
 var unicastSender = ruleset.Masked{Field: ruleset.ARPSenderMAC, Mask: groupBit, Op: ruleset.Equal, Value: make([]byte, 6)}
 
 // learns reports whether there is anybody of the family whose MAC address may be a
-// router's.
+// router's. Of a family of which nobody is denied, all neighbours may be, the hosts that
+// are denied by the other family among them: none is needed for it, and none is learned.
 func (b *builder) learns(f family) bool {
-	return len(f.merged(ofAddrs(b.policy.Hosts), b.policy.Ranges, b.mayRoute(f))) > 0
+	return b.denies(f) && len(f.merged(ofAddrs(b.policy.Hosts), b.policy.Ranges, b.mayRoute(f))) > 0
 }
 
 // learn adds, for each way in which a field can hold the address of a router, a rule
 // that adds a MAC address to the routers'.
 func (c *chain) learn(f family, address, mac ruleset.Field, when []ruleset.Match) {
-	if !c.has(routersSet) {
+	if !c.has(routersSet) || !c.denies(f) {
 		return
 	}
 	var peers []ruleset.Match

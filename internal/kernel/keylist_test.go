@@ -51,8 +51,8 @@ var keys = []struct {
 	}},
 	{policy: `multicast = "pass"`, opens: []string{
 		`(mDNS|LLMNR|SSDP|WS-Discovery|all hosts|all nodes|DHCP's group).*`, limited, `directed broadcast.*, from the VM`, `NetBIOS name query, from the VM`, `to (class E|an interface-local group|a global group) in a denied host's frame, from the VM`,
-		`ping of all (hosts|nodes).*`, `(IGMP|MLD) .*`, `(IPv6 )?datagram for (an internet host|the gateway) in a (broad|multi)cast frame, from the VM`,
-		`(IPv6 datagram for|ping of) an internet host in a frame for all nodes, from the VM`, `DHCPv6 solicit from no link-local address, from the VM`,
+		`ping of all (hosts|nodes).*`, `(IGMP|MLD) .*`, `(IPv6 )?datagram for the gateway in a (broad|multi)cast frame, from the VM`,
+		`DHCPv6 solicit from no link-local address, from the VM`,
 		`node information query to all nodes, from the VM`,
 		// The first fragment is dropped, so nobody makes anything of it.
 		`router advertisement to all nodes, its second fragment, from the VM`,

@@ -1,0 +1,69 @@
+package judge_test
+
+import (
+	"net"
+	"net/netip"
+	"testing"
+
+	"macvtap-filter/internal/judge"
+	"macvtap-filter/internal/ruleset"
+)
+
+// lanMAC is a denied host's.
+var lanMAC = net.HardwareAddr{2, 0, 0, 0, 2, 0x4d}
+
+// arpOf is ARP of the denied host: what it says of its address, or a probe.
+func arpOf(operation byte, sender string) []byte {
+	f := append(append(append([]byte{}, vmMAC...), lanMAC...), 8, 6, 0, 1, 8, 0, 6, 4, 0, operation)
+	f = append(append(f, lanMAC...), netip.MustParseAddr(sender).AsSlice()...)
+	return append(append(f, vmMAC...), 192, 168, 2, 100)
+}
+
+// discoveryOf is a message of neighbour discovery of the denied host.
+func discoveryOf(from, to string, kind byte, target string) []byte {
+	f := append(append(append([]byte{}, vmMAC...), lanMAC...), 0x86, 0xdd, 0x60, 0, 0, 0, 0, 24, 58, 255)
+	f = append(append(f, netip.MustParseAddr(from).AsSlice()...), netip.MustParseAddr(to).AsSlice()...)
+	return append(append(f, kind, 0, 0, 0, 0, 0, 0, 0), netip.MustParseAddr(target).AsSlice()...)
+}
+
+// door is a datagram of the VM's to another address of that host, in a frame to it.
+func door() []byte {
+	f := append(append(append([]byte{}, lanMAC...), vmMAC...), 8, 0, 0x45, 0, 0, 28, 0, 1, 0, 0, 64, 17, 0, 0)
+	f = append(append(f, 192, 168, 2, 100), 172, 17, 0, 1)
+	return append(f, 0x9c, 0x40, 0, 53, 0, 8, 0, 0)
+}
+
+// TestDeniedHostIsNoRouter has a denied host say what an innocent one says, and tries its
+// other door: of whom the policy allows some services, or the other family, no MAC
+// address becomes a router's.
+func TestDeniedHostIsNoRouter(t *testing.T) {
+	const lan = "[policy.default]\ndeny = [\"192.168.0.0/16\", \"fe80::/10\", \"2001:db8:2::/64\"]\n"
+	for _, test := range []struct {
+		about, policy string
+		says          []byte
+	}{
+		{"a service of a range that holds the link", lan + "allow = [\"gateway\", \"192.168.0.0/16 tcp/443\"]\n", arpOf(2, "192.168.2.77")},
+		{"a service of all, and a probe", lan + "allow = [\"gateway\", \"0.0.0.0/0 tcp/443\"]\n", arpOf(1, "0.0.0.0")},
+		{"a service of a range of IPv6 that holds the link", lan + "allow = [\"gateway\", \"2001:db8::/32 tcp/443\"]\n", discoveryOf("2001:db8:2::77", "fe80::5054:ff:fe00:1", 136, "2001:db8:2::77")},
+		{"a service of all IPv6, and a probe", lan + "allow = [\"gateway\", \"::/0 tcp/443\"]\n", discoveryOf("::", "ff02::1:ff00:1", 135, "fe80::5054:ff:fe00:1")},
+		{"a link-local address, where IPv6 is open", "[policy.default]\ndeny = [\"192.168.0.0/16\"]\n", discoveryOf("fe80::77", "fe80::5054:ff:fe00:1", 136, "fe80::77")},
+		{"an allowed link-local range, where IPv6 is open", "[policy.default]\ndeny = [\"192.168.0.0/16\"]\nallow = [\"gateway\", \"fe80::/64\"]\n", discoveryOf("fe80::77", "fe80::5054:ff:fe00:1", 136, "fe80::77")},
+	} {
+		t.Run(test.about, func(t *testing.T) {
+			made := table(t, test.policy)
+			n, tap := network(t)
+			create(t, n, made)
+			j := judge.New(made)
+			if _, err := j.Frame(ruleset.Ingress, test.says); err != nil {
+				t.Fatal(err)
+			}
+			if d, err := j.Frame(ruleset.Egress, door()); err != nil || d.Passes {
+				t.Errorf("judged: passes %v by %s, %v", d.Passes, d.Rule, err)
+			}
+			send(t, n, tap, ruleset.Ingress, [][]byte{test.says})
+			if send(t, n, tap, ruleset.Egress, [][]byte{door()})[string(door())] {
+				t.Error("a datagram to another address of a denied host arrived")
+			}
+		})
+	}
+}
