@@ -6,11 +6,17 @@ import (
 
 // ethernetIPv4 matches ARP for IPv4 on Ethernet, a request or a reply (RFC 826), the other
 // two one of them.
-var (
-	ethernetIPv4        = append(arpHeader(), ruleset.Between{Field: ruleset.ARPOperation, From: []byte{0, 1}, To: []byte{0, 2}})
-	ethernetIPv4Request = append(arpHeader(), ruleset.Is(ruleset.ARPOperation, 1))
-	ethernetIPv4Reply   = append(arpHeader(), ruleset.Is(ruleset.ARPOperation, 2))
-)
+func ethernetIPv4() []ruleset.Match {
+	return append(arpHeader(), ruleset.Between{Field: ruleset.ARPOperation, From: []byte{0, 1}, To: []byte{0, 2}})
+}
+
+func ethernetIPv4Request() []ruleset.Match {
+	return append(arpHeader(), ruleset.Is(ruleset.ARPOperation, 1))
+}
+
+func ethernetIPv4Reply() []ruleset.Match {
+	return append(arpHeader(), ruleset.Is(ruleset.ARPOperation, 2))
+}
 
 func arpHeader() []ruleset.Match {
 	return []ruleset.Match{
@@ -39,7 +45,7 @@ func (s side) arp() {
 	if known := s.own(family4); len(known) > 0 && !s.policy.PassSpoofing {
 		c.ownARP(family4.among(ruleset.ARPSenderIP, own, known, false), family4.among(ruleset.ARPTargetIP, own, known, false))
 	}
-	accept := func(when ...ruleset.Match) { c.accept(all(ethernetIPv4, when)...) }
+	accept := func(when ...ruleset.Match) { c.accept(all(ethernetIPv4(), when)...) }
 	c.neighbours(family4, s.view.arp, accept)
 	if len(s.policy.Serve) > 0 {
 		accept(s.clients(family4, s.view.arp)...)
@@ -56,11 +62,11 @@ func (s side) arp() {
 // others' probes; to the VM, whoever else has it or is about to.
 func (c *chain) ownARP(sender, target ruleset.Match) {
 	if c.out {
-		c.accept(all(ethernetIPv4, one(target))...)
-		c.accept(all(ethernetIPv4Reply, one(is(ruleset.ARPTargetIP, noAddress4, false)))...)
+		c.accept(all(ethernetIPv4(), one(target))...)
+		c.accept(all(ethernetIPv4Reply(), one(is(ruleset.ARPTargetIP, noAddress4, false)))...)
 	} else {
-		c.accept(all(ethernetIPv4, one(sender))...)
-		c.accept(all(ethernetIPv4, one(target), one(is(ruleset.ARPSenderIP, noAddress4, false)))...)
+		c.accept(all(ethernetIPv4(), one(sender))...)
+		c.accept(all(ethernetIPv4(), one(target), one(is(ruleset.ARPSenderIP, noAddress4, false)))...)
 	}
 }
 
@@ -68,11 +74,11 @@ func (c *chain) ownARP(sender, target ruleset.Match) {
 // one of a pair does, by its own address (RFC 5798, 8.1.2): the question and the answer.
 func (c *chain) routersARP() {
 	if c.out {
-		c.accept(all(ethernetIPv4Reply, one(toRouter))...)
+		c.accept(all(ethernetIPv4Reply(), one(toRouter))...)
 		return
 	}
 	sender := ruleset.Lookup{Fields: []ruleset.Field{ruleset.ARPSenderMAC}, Set: routersSet}
-	c.accept(all(ethernetIPv4Request, one(sender))...)
+	c.accept(all(ethernetIPv4Request(), one(sender))...)
 }
 
 // claims drops ARP in which the VM gives itself a MAC or IP address that is not

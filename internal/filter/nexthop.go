@@ -187,7 +187,7 @@ func (b *builder) portedRouters(f family) []netipx.IPRange {
 
 // learnARP adds to the routers' MAC addresses what ARP tells the VM of them.
 func (c *chain) learnARP() {
-	c.learn(family4, ruleset.ARPSenderIP, ruleset.ARPSenderMAC, all(ethernetIPv4, one(unicastSender)))
+	c.learn(family4, ruleset.ARPSenderIP, ruleset.ARPSenderMAC, all(ethernetIPv4(), one(unicastSender)))
 }
 
 // learnND adds to the routers' MAC addresses those from which router advertisements and
