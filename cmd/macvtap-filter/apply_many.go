@@ -112,7 +112,7 @@ func (a *applier) settle(ctx context.Context, domains []*domain.Domain, stood []
 			whole = append(whole, d)
 		}
 	}
-	if err := kernel.SettleSince(ctx, a.held, tables, ownedBefore(stood, whole...)); err != nil {
+	if err := kernel.Settle(ctx, tables, ownedBefore(stood, whole...)); err != nil {
 		return nil, nil, err
 	}
 	return vms, failures, nil

@@ -31,6 +31,7 @@ func arpHeader() []ruleset.Match {
 // only to and about peers that it may talk to; denied peers tell it nothing.
 func (s side) arp() {
 	c := s.newChain("arp")
+	c.isolated()
 	if !s.out {
 		c.learnARP()
 	}
@@ -85,7 +86,7 @@ func (c *chain) routersARP() {
 // its own.
 func (c *chain) claims() {
 	c.drop("arp-claim", "ARP sender MAC address not the VM's own",
-		ruleset.Compare{Field: ruleset.ARPSenderMAC, Op: ruleset.NotEqual, Value: c.mac})
+		c.isNotOwn(ownMACSet, ruleset.ARPSenderMAC))
 	if taken, any := c.taken(family4, ruleset.ARPSenderIP, false); any {
 		c.drop("arp-claim", "ARP claims the address of another host", taken)
 	}

@@ -11,7 +11,9 @@ import (
 var (
 	dhcpLength = ruleset.Raw(ruleset.TransportHeader, 4, 2)
 	dhcpKind   = ruleset.Raw(ruleset.TransportHeader, 8, 3)
-	dhcpClient = ruleset.Raw(ruleset.TransportHeader, 8+24, 4+6)
+	dhcpRelay  = ruleset.Raw(ruleset.TransportHeader, 8+24, 4)
+
+	dhcpHardware = ruleset.Raw(ruleset.TransportHeader, 8+28, 6)
 )
 
 // dhcpClientEnd is where the client's address ends, from the UDP header on.
@@ -31,7 +33,8 @@ func (c *chain) dhcpClient(f family) {
 		c.drop(reason, "DHCP in fragments, or cut short", all(toServer, one(moreFragments))...)
 		c.drop(reason, "DHCP in fragments, or cut short", all(toServer, one(ruleset.Compare{Field: dhcpLength, Op: ruleset.Less, Value: port(dhcpClientEnd)}))...)
 		c.drop(reason, "DHCP of another kind than a client's request", all(toServer, one(isNot(dhcpKind, 1, 1, 6)))...)
-		c.drop(reason, "DHCP of another client, or a relay", all(toServer, one(isNot(dhcpClient, append(make([]byte, 4), c.mac...)...)))...)
+		c.drop(reason, "DHCP of a relay", all(toServer, one(isNot(dhcpRelay, 0, 0, 0, 0)))...)
+		c.drop(reason, "DHCP of another client", all(toServer, one(c.isNotOwn(ownBitsSet, dhcpHardware)))...)
 	}
 	c.accept(all(one(group), one(equals(ruleset.IPDestination, "255.255.255.255")), c.mayDiscover(), withPorts(f, ruleset.UDP), fromTo(68, 67))...)
 }

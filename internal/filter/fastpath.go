@@ -8,7 +8,7 @@ import (
 	"macvtap-filter/internal/ruleset"
 )
 
-// fastPath adds the rules at the head of the base chain that let pass at once what
+// fastPath adds the rules at the head of a family's chain that let pass at once what
 // nearly all frames are: TCP and UDP in ordinary datagrams and frames, with peers
 // that are not denied, and with IPv4 hosts that are allowed.
 //
@@ -32,29 +32,21 @@ import (
 // So the Ethernet header is asked once and late, and all else as raw payload
 // expressions, before which nft asks nothing. A match beyond the frame's end does not
 // hold, so whatever is read is there.
-func (c *chain) fastPath() {
-	families := []family{family4}
-	if !c.policy.DropIPv6 {
-		families = append(families, family6)
+func (c *chain) fastPath(f family) {
+	toRouters := c.out && c.nextHopIsRouter(f)
+	if peers, any := c.fastOpen(f); any && !(toRouters && !c.has(routersSet)) {
+		c.fast("internet", all(peers, f.fastProtocol(), one(c.fastPorts(f)), c.fastSource(f), c.fastNextHop(toRouters)))
 	}
-	for _, f := range families {
-		if c.out && c.nextHopIsRouter(f) && !c.has(routersSet) {
-			continue
-		}
-		if peers, any := c.fastOpen(f); any {
-			c.fast(f, "internet", all(peers, f.fastProtocol(), one(c.fastPorts(f)), c.fastSource(f), c.fastEthernet(f, c.out && c.nextHopIsRouter(f))))
-		}
+	if f.name == family6.name {
+		return
 	}
 	if link, any := c.fastLink(family4); any && c.has(family4.set(hosts)) {
-		c.fast(family4, "allowed hosts", all(one(noOptions), link, family4.fastProtocol(), c.fastClient(), one(c.fastPorts(family4)), c.fastSource(family4), c.fastEthernet(family4, false), c.fastHosts()))
+		c.fast("allowed hosts", all(one(noOptions), link, family4.fastProtocol(), c.fastClient(), one(c.fastPorts(family4)), c.fastSource(family4), c.fastNextHop(false), c.fastHosts()))
 	}
 }
 
-func (c *chain) fast(f family, words string, when []ruleset.Match) {
-	c.Rules = append(c.Rules, ruleset.Rule{
-		Matches: when, Verdict: ruleset.Accept,
-		Comment: ruleset.Comment("fast path: " + f.label + ", " + words + ", VM " + c.vm),
-	})
+func (c *chain) fast(words string, when []ruleset.Match) {
+	c.Rules = append(c.Rules, ruleset.Rule{Matches: when, Verdict: ruleset.Accept, Comment: "fast path: " + words})
 }
 
 // network is a field of the network header, as raw bytes.
@@ -238,36 +230,17 @@ func isNot(field ruleset.Field, value ...byte) ruleset.Match {
 	return ruleset.Compare{Field: field, Op: ruleset.NotEqual, Value: value}
 }
 
-// fastEthernet matches the Ethernet header: the frame's own type, in which a VLAN tag
-// shows that the kernel has lifted off; from the VM its MAC address, and a router's or
-// one host's; to the VM its MAC address.
-func (s side) fastEthernet(f family, toARouter bool) []ruleset.Match {
-	value, mask := make([]byte, 14), make([]byte, 14)
-	require := func(at int, m []byte, v ...byte) { copy(mask[at:], m); copy(value[at:], v) }
-	kind := ruleset.EtherTypeIPv4
-	if f.name == family6.name {
-		kind = ruleset.EtherTypeIPv6
-	}
-	first := 12
-	require(first, []byte{0xff, 0xff}, byte(kind>>8), byte(kind))
-	if s.out && !s.policy.PassSpoofing {
-		first = 6
-		require(first, []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, s.mac...)
-	}
-	field := func(first int) ruleset.Field {
-		return ruleset.Raw(ruleset.LinkHeader, uint32(first), uint32(len(value)-first))
-	}
+// fastNextHop matches, from the VM, frames to a router or to one host. The base chain has
+// asked for the frame's own type, in which a VLAN tag shows that the kernel has lifted off,
+// and for the VM's MAC address.
+func (s side) fastNextHop(toARouter bool) []ruleset.Match {
 	switch {
 	case toARouter:
-		return []ruleset.Match{ruleset.Compare{Field: field(first), Op: ruleset.Equal, Value: value[first:]}, toRouter}
-	case !s.out && !s.policy.PassSpoofing:
-		require(0, []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, s.mac...)
+		return one(toRouter)
 	case s.out:
-		require(0, groupBit)
-	default:
-		return one(ruleset.Compare{Field: field(first), Op: ruleset.Equal, Value: value[first:]})
+		return one(ruleset.Masked{Field: ruleset.Raw(ruleset.LinkHeader, 0, 1), Mask: groupBit[:1], Op: ruleset.Equal, Value: []byte{0}})
 	}
-	return one(ruleset.Masked{Field: field(0), Mask: mask, Op: ruleset.Equal, Value: value})
+	return nil
 }
 
 // fewHosts is the number of addresses up to which comparing one after the other is

@@ -2,16 +2,17 @@
 // interface of a VM. It is pure; the same interface and policy give the same
 // table, byte for byte.
 //
-// In each direction a base chain judges a frame's Ethernet header and hands it to
-// the chain of its protocol. There, one rule lets pass what goes to or comes
-// from a peer that is not denied; the rules behind it judge the rest, each drop
-// under its reason. Nearly all frames come no further than the fast path, at the
-// head of the base chain.
+// In each direction the base chain of a NIC binds the policy to its device and MAC address
+// and hands each frame to the chain of its protocol. There, one rule lets pass what goes to
+// or comes from a peer that is not denied; the rules behind it judge the rest, each drop
+// under its reason. Nearly all frames come no further than the fast path, at the head of
+// that chain.
 package filter
 
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"macvtap-filter/internal/domain"
 	"macvtap-filter/internal/policy"
@@ -33,8 +34,9 @@ func Table(d *domain.Domain, i domain.Interface, p policy.Policy) (ruleset.Table
 		Comment: Owner{UUID: d.UUID, Name: d.Name}.Comment(),
 
 		CheckOffload: !p.PassOffload,
+		Interfaces:   map[uint32]string{0: i.Target},
 	}}
-	b.table.Sets = b.sets()
+	b.table.Sets = slices.Concat(b.ownSets(), b.sets())
 	for _, v := range []view{fromVM, toVM} {
 		s := side{view: v, builder: &b}
 		s.ip(family4)
@@ -44,6 +46,7 @@ func Table(d *domain.Domain, i domain.Interface, p policy.Policy) (ruleset.Table
 			s.translated()
 		}
 		s.arp()
+		s.other()
 		s.base(i.Target)
 	}
 	return b.table, nil
@@ -68,12 +71,12 @@ func Closed(d *domain.Domain, i domain.Interface) (ruleset.Table, error) {
 		return ruleset.Table{}, err
 	}
 	b := builder{vm: d.Name, device: i.Target, table: ruleset.Table{
-		Name:    ruleset.TableName(i.Target),
-		Comment: Owner{UUID: d.UUID, Name: d.Name}.Comment(),
+		Name:       ruleset.TableName(i.Target),
+		Comment:    Owner{UUID: d.UUID, Name: d.Name}.Comment(),
+		Interfaces: map[uint32]string{0: i.Target},
 	}}
 	for _, v := range []view{fromVM, toVM} {
-		c := side{view: v, builder: &b}.newChain("")
-		c.Hook = &ruleset.Hook{Type: v.hook, Device: i.Target}
+		c := side{view: v, builder: &b}.baseChain(i.Target)
 		c.drop("closed", "no rules could be made")
 		c.done()
 	}

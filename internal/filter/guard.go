@@ -48,20 +48,6 @@ func Guard(prefixes []string) ruleset.Table {
 	return t
 }
 
-// Bind makes a table the rules of the device of that interface index alone. Since
-// Linux 6.16 a chain outlives its device and binds itself to the next one of the
-// same name, and would judge another VM's frames.
-func Bind(t ruleset.Table, index int) ruleset.Table {
-	const stale = "-stale-device"
-	t.Counters = append(slices.Clone(t.Counters), fromVM.prefix+stale, toVM.prefix+stale)
-	return first(t, func(v view) ruleset.Rule {
-		return ruleset.Rule{
-			Matches: []ruleset.Match{ruleset.Number(v.index(), ruleset.NotEqual, uint32(index))},
-			Counter: v.prefix + stale, Verdict: ruleset.Drop, Comment: "not the device that these rules were made for",
-		}
-	})
-}
-
 // Mark has a table mark the frames that it accepts, so that the guard lets them
 // pass. What a table drops never comes to the guard, so all are marked, at once.
 func Mark(t ruleset.Table) ruleset.Table {
@@ -116,7 +102,7 @@ func Open(d *domain.Domain, i domain.Interface) (ruleset.Table, error) {
 	for _, v := range []view{fromVM, toVM} {
 		t.Chains = append(t.Chains, ruleset.Chain{
 			Name: v.prefix, Hook: &ruleset.Hook{Type: v.hook, Device: i.Target},
-			Rules: []ruleset.Rule{{Verdict: ruleset.Accept, Comment: ruleset.Comment("open: the parent " + i.Parent + " is not configured, VM " + d.Name)}},
+			Rules: []ruleset.Rule{{Verdict: ruleset.Accept, Comment: ruleset.Comment("open: the parent " + i.Parent + " is not configured")}},
 		})
 	}
 	return t, nil

@@ -12,6 +12,8 @@ import (
 // ip judges the datagrams of one family; ICMPv6 has a chain of its own.
 func (s side) ip(f family) {
 	c := s.newChain(f.name)
+	c.isolated()
+	c.fastPath(f)
 	if s.out {
 		c.leases(f)
 	}

@@ -224,6 +224,6 @@ func (c *chain) learn(f family, address, mac ruleset.Field, when []ruleset.Match
 		peers = append(peers, among(address, others))
 	}
 	for _, p := range peers {
-		c.Rules = append(c.Rules, ruleset.Rule{Matches: all(when, one(p)), Update: &ruleset.Update{Set: routersSet, Field: mac}})
+		c.Rules = append(c.Rules, ruleset.Rule{Matches: all(when, one(p)), Update: &ruleset.Update{Set: routersSet, Fields: []ruleset.Field{mac}}})
 	}
 }

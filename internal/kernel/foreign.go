@@ -3,12 +3,9 @@ package kernel
 import (
 	"context"
 	"slices"
-	"strings"
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
-
-	"macvtap-filter/internal/ruleset"
 )
 
 // A Binding is a base chain of somebody else's that sees the frames of a device.
@@ -19,15 +16,15 @@ type Binding struct {
 // Bindings lists the base chains of the family netdev that are not this program's,
 // one for each device that they are bound to.
 func Bindings(ctx context.Context) ([]Binding, error) {
-	readers, err := dialReaders(ctx, 1)
+	r, err := dialReader(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer readers[0].close()
+	defer r.close()
 	var all []Binding
 	err = retry(ctx, func() error {
 		all = nil
-		return readers[0].ask(unix.NFT_MSG_GETCHAIN, netlink.Dump, nil, func(b []byte) error {
+		return r.ask(unix.NFT_MSG_GETCHAIN, netlink.Dump, nil, func(b []byte) error {
 			all = append(all, foreign(b)...)
 			return nil
 		})
@@ -49,7 +46,7 @@ func foreign(b []byte) []Binding {
 			hook = value
 		}
 	}
-	if chain.Table == ruleset.GuardTable || strings.HasPrefix(chain.Table, ruleset.Prefix) {
+	if ours(chain.Table) {
 		return nil
 	}
 	var devices []string

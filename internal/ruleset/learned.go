@@ -30,7 +30,7 @@ func (t Table) Learns() bool {
 func (s Set) and(more []Element) []Element {
 	all := slices.Clone(s.Elements)
 	for _, e := range more {
-		has := contains(all, func(o Element) bool { return sameElement(o, e) })
+		has := contains(all, func(o Element) bool { return SameElement(o, e) })
 		if len(all) < s.Dynamic && !has {
 			all = append(all, e)
 		}

@@ -143,9 +143,12 @@ func unescape(s string) (string, bool) {
 // names are never touched.
 const Prefix = "macvtap-filter-"
 
-// GuardTable is the table that all devices have in common (see filter.Guard). It
-// does not begin with Prefix: it is nobody's device's.
-const GuardTable = "macvtap-filter"
+// RulesTable is the table of the rules of all devices (see Merge), and GuardTable that of
+// the guard (see filter.Guard).
+const (
+	RulesTable = "macvtap-filter"
+	GuardTable = "macvtap-filter-guard"
+)
 
 // TableName names the table of a device: one table a device, so that one
 // device's rules can be replaced or removed without a look at any other's.

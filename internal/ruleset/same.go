@@ -101,20 +101,22 @@ func setName(s Set) string     { return s.Name }
 func chainName(c Chain) string { return c.Name }
 
 func sameSet(a, b Set) bool {
-	return a.Name == b.Name && slices.Equal(a.Key, b.Key) && a.Interval == b.Interval && a.Dynamic == b.Dynamic && a.Unknown == "" && b.Unknown == "" &&
-		(a.Dynamic > 0 || slices.EqualFunc(ordered(a.Elements), ordered(b.Elements), sameElement))
+	return a.Name == b.Name && slices.Equal(a.Key, b.Key) && slices.Equal(a.Typeof, b.Typeof) && a.Interval == b.Interval && a.Dynamic == b.Dynamic && a.Unknown == "" && b.Unknown == "" &&
+		(a.Dynamic > 0 || slices.EqualFunc(ordered(a.Elements), ordered(b.Elements), SameElement))
 }
 
-func sameElement(a, b Element) bool {
+// SameElement reports whether two elements are the same.
+func SameElement(a, b Element) bool {
 	return slices.EqualFunc(a.From, b.From, bytes.Equal) && slices.EqualFunc(a.To, b.To, bytes.Equal)
 }
 
 func sameChain(a, b Chain) bool {
-	return a.Name == b.Name && a.Unknown == "" && b.Unknown == "" && sameHook(a.Hook, b.Hook) &&
+	return a.Name == b.Name && a.Unknown == "" && b.Unknown == "" && SameHook(a.Hook, b.Hook) &&
 		slices.EqualFunc(a.Rules, b.Rules, sameRule)
 }
 
-func sameHook(a, b *Hook) bool {
+// SameHook reports whether two hooks see the same frames.
+func SameHook(a, b *Hook) bool {
 	if a == nil || b == nil {
 		return a == b
 	}
@@ -133,7 +135,11 @@ func sameRule(a, b Rule) bool {
 func same[V comparable](a, b *V) bool { return a == b || a != nil && b != nil && *a == *b }
 
 func sameFields(a, b Rule) bool {
-	return same(a.Update, b.Update) && slices.EqualFunc(a.Matches, b.Matches, sameMatch)
+	return sameUpdate(a.Update, b.Update) && slices.EqualFunc(a.Matches, b.Matches, sameMatch)
+}
+
+func sameUpdate(a, b *Update) bool {
+	return a == b || a != nil && b != nil && a.Set == b.Set && a.Count == b.Count && slices.Equal(a.Fields, b.Fields)
 }
 
 func sameMatch(a, b Match) bool {
@@ -152,7 +158,7 @@ func sameMatch(a, b Match) bool {
 		return ok && a.Field == b.Field && bytes.Equal(a.From, b.From) && bytes.Equal(a.To, b.To)
 	case OneOf:
 		b, ok := b.(OneOf)
-		return ok && a.Field == b.Field && a.Not == b.Not && slices.EqualFunc(a.Elements, b.Elements, sameElement)
+		return ok && a.Field == b.Field && a.Not == b.Not && slices.EqualFunc(a.Elements, b.Elements, SameElement)
 	case Lookup:
 		b, ok := b.(Lookup)
 		return ok && a.Set == b.Set && a.Not == b.Not && slices.Equal(a.Fields, b.Fields)

@@ -1,0 +1,356 @@
+package kernel
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/binaryutil"
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+
+	"macvtap-filter/internal/ruleset"
+)
+
+// A transaction is what has to be changed in the one table.
+type transaction struct {
+	picture  *picture
+	table    ruleset.Table // what stands
+	standing []Held
+
+	parts map[string]ruleset.Part // the parts of policies that stand, and those that will, by name
+	used  map[string]string       // by the names of interfaces, the part that each will have
+	made  ruleset.Table           // what is made: sets, chains with their rules
+	fresh []string                // chains whose rules go first
+	gone  []string                // chains that go
+	add   map[string][]ruleset.Element
+	del   map[string][]ruleset.Element
+	sets  map[string]ruleset.Set // own ones that stand or will
+	old   []uint64               // handles of tables that go
+}
+
+func newTransaction(p *picture, held []Held) *transaction {
+	t := &transaction{
+		picture: p, table: p.table(), standing: held,
+		parts: map[string]ruleset.Part{}, used: map[string]string{},
+		made: ruleset.Table{Name: ruleset.RulesTable},
+		add:  map[string][]ruleset.Element{}, del: map[string][]ruleset.Element{}, sets: map[string]ruleset.Set{},
+	}
+	for _, s := range t.table.Sets {
+		if s.Own() {
+			t.sets[s.Name] = s
+		}
+	}
+	for _, h := range held {
+		if !h.old {
+			t.used[h.Name] = h.Table.Policy
+		}
+	}
+	return t
+}
+
+// want has the rules of an interface stand.
+func (t *transaction) want(should ruleset.Table, anew bool) {
+	i := slices.IndexFunc(t.standing, func(h Held) bool { return h.Name == should.Name && !h.old })
+	old := slices.IndexFunc(t.standing, func(h Held) bool { return h.Name == should.Name && h.old })
+	stands := i >= 0
+	if stands && old < 0 && !anew {
+		as := t.standing[i].Table
+		as.CheckOffload = should.CheckOffload // it is no part of the table
+		if ruleset.Same(should, as) {
+			return
+		}
+	}
+	name := t.part(should)
+	t.used[should.Name] = name
+	t.reasons(should.Counters)
+	index, _ := should.Index()
+	keep := false
+	if stands {
+		was, _ := t.standing[i].Table.Index()
+		keep = was == index && t.standing[i].Comment == should.Comment
+		if was != index {
+			t.dropElements(was, nil)
+		}
+	}
+	for _, c := range should.Bases(name) {
+		t.base(c, stands && keep)
+	}
+	t.elements(should, index, keep)
+	if old >= 0 {
+		t.old = append(t.old, t.standing[old].Handle)
+	}
+}
+
+// base has a base chain stand. One of the very device gets other rules; any other is made
+// anew, for it may not be bound to the device that has its name now.
+func (t *transaction) base(c ruleset.Chain, sameDevice bool) {
+	if now := t.picture.chains[c.Name]; now != nil {
+		t.fresh = append(t.fresh, c.Name)
+		if !sameDevice || !ruleset.SameHook(now.Hook, c.Hook) || now.Unknown != "" {
+			t.gone = append(t.gone, c.Name)
+		}
+	}
+	t.made.Chains = append(t.made.Chains, c)
+}
+
+// part gives the name of the part that the interface's rules will have: one that stands and
+// is the same, or a new one.
+func (t *transaction) part(should ruleset.Table) string {
+	part := should.Part()
+	if len(part.Chains) == 0 {
+		return ""
+	}
+	for name := range should.Names {
+		known, ok := t.parts[name]
+		if !ok {
+			known = ruleset.PartOf(t.table, name)
+		}
+		if len(known.Chains) > 0 && known.Same(part) {
+			t.parts[name] = known
+			return name
+		}
+		if len(known.Chains) > 0 || t.taken(name) {
+			continue
+		}
+		t.parts[name] = part
+		named := should.Named(name)
+		t.made.Chains, t.made.Sets = append(t.made.Chains, named.Chains...), append(t.made.Sets, named.Sets...)
+		return name
+	}
+	return ""
+}
+
+// taken reports whether something stands that has a name of a part, though it is none.
+func (t *transaction) taken(part string) bool {
+	return slices.ContainsFunc(t.table.Sets, func(s ruleset.Set) bool { return strings.HasPrefix(s.Name, part+"-") }) ||
+		slices.ContainsFunc(t.table.Chains, func(c ruleset.Chain) bool { return strings.HasPrefix(c.Name, part+"-") })
+}
+
+// reasons has the chains stand that drop and count, as they should be.
+func (t *transaction) reasons(counters []string) {
+	for _, c := range counters {
+		should := ruleset.ReasonChain(c)
+		if slices.ContainsFunc(t.made.Chains, func(m ruleset.Chain) bool { return m.Name == should.Name }) {
+			continue
+		}
+		if now := t.picture.chains[should.Name]; now != nil {
+			if _, right := ruleset.IsReason(now.Chain); right {
+				continue
+			}
+			t.fresh = append(t.fresh, should.Name)
+		}
+		t.made.Chains = append(t.made.Chains, should)
+		t.own(ruleset.DropSet(c))
+	}
+}
+
+// own has a set of what is interfaces' own stand.
+func (t *transaction) own(s ruleset.Set) {
+	if _, stands := t.sets[s.Name]; stands {
+		return
+	}
+	s.Elements = nil
+	t.sets[s.Name] = s
+	t.made.Sets = append(t.made.Sets, s)
+}
+
+// elements has the elements of an interface stand, and no others of its index: but those
+// that rules added, if they are of this very interface and VM.
+func (t *transaction) elements(should ruleset.Table, index uint32, keep bool) {
+	for _, s := range should.Sets {
+		if !s.Own() {
+			continue
+		}
+		t.own(s)
+		t.add[s.Name] = append(t.add[s.Name], s.Elements...)
+	}
+	t.dropElements(index, func(s ruleset.Set, e ruleset.Element) bool {
+		if keep && s.Dynamic > 0 {
+			return true
+		}
+		return slices.ContainsFunc(t.add[s.Name], func(a ruleset.Element) bool { return ruleset.SameElement(a, e) })
+	})
+}
+
+// dropElements takes away the elements of an index, but what is kept.
+func (t *transaction) dropElements(index uint32, keep func(ruleset.Set, ruleset.Element) bool) {
+	for _, s := range t.table.Sets {
+		if !s.Own() {
+			continue
+		}
+		for _, e := range s.Elements {
+			if e.ElementOf(index) && (keep == nil || !keep(s, e)) {
+				t.del[s.Name] = append(t.del[s.Name], e)
+			}
+		}
+	}
+}
+
+// remove takes away what stands of an interface.
+func (t *transaction) remove(h Held) {
+	if h.old {
+		t.old = append(t.old, h.Handle)
+		return
+	}
+	delete(t.used, h.Name)
+	device, _ := ruleset.TableDevice(h.Name)
+	for _, d := range []string{"from-vm", "to-vm"} {
+		name := ruleset.BaseName(d, device)
+		if t.picture.chains[name] != nil {
+			t.fresh, t.gone = append(t.fresh, name), append(t.gone, name)
+		}
+	}
+	if index, ok := h.Table.Index(); ok {
+		t.dropElements(index, nil)
+	}
+}
+
+// messages gives the transaction. With sweep, all of the table was read, and the parts that
+// no interface will have any more go with it.
+func (t *transaction) messages(sweep bool) ([]netlink.Message, error) {
+	var unused ruleset.Part
+	if sweep {
+		unused = t.unused()
+		for _, c := range unused.Chains {
+			t.fresh = append(t.fresh, c.Name)
+			t.gone = append(t.gone, c.Name)
+		}
+	}
+	if len(t.made.Chains)+len(t.fresh)+len(t.old) == 0 {
+		return nil, nil
+	}
+	if t.picture.stands && sweep && len(t.used) == 0 {
+		out := []netlink.Message{deleteHandle(t.picture.handle)}
+		for _, handle := range t.old {
+			out = append(out, deleteHandle(handle))
+		}
+		return out, nil
+	}
+	created, added, err := t.compile()
+	if err != nil {
+		return nil, err
+	}
+	var out []netlink.Message
+	inTable := attribute(unix.NFTA_RULE_TABLE, cString(ruleset.RulesTable))
+	for _, c := range t.fresh {
+		out = append(out, request(unix.NFT_MSG_DELRULE, 0, slices.Concat(inTable, attribute(unix.NFTA_RULE_CHAIN, cString(c)))))
+	}
+	for _, c := range t.gone {
+		out = append(out, request(unix.NFT_MSG_DELCHAIN, 0, slices.Concat(inTable, attribute(unix.NFTA_CHAIN_NAME, cString(c)))))
+	}
+	for _, s := range unused.Sets {
+		out = append(out, request(unix.NFT_MSG_DELSET, 0, slices.Concat(inTable, attribute(unix.NFTA_SET_NAME, cString(s.Name)))))
+	}
+	for _, handle := range t.old {
+		out = append(out, deleteHandle(handle))
+	}
+	out = append(out, created...)
+	return append(out, added...), nil
+}
+
+// unused gives the chains and sets of parts that no interface will have.
+func (t *transaction) unused() ruleset.Part {
+	var out ruleset.Part
+	its := func(name string) bool {
+		for _, part := range t.used {
+			if part != "" && strings.HasPrefix(name, part+"-") {
+				return true
+			}
+		}
+		return false
+	}
+	for _, c := range t.table.Chains {
+		if c.Hook == nil && !strings.HasPrefix(c.Name, "drop-") && !its(c.Name) {
+			out.Chains = append(out.Chains, c)
+		}
+	}
+	for _, s := range t.table.Sets {
+		if !s.Own() && !its(s.Name) {
+			out.Sets = append(out.Sets, s)
+		}
+	}
+	return out
+}
+
+// compile gives the messages that make what is made, and those that change elements.
+func (t *transaction) compile() (created, added []netlink.Message, err error) {
+	known := map[string]ruleset.Set{}
+	for _, s := range t.table.Sets {
+		known[s.Name] = s
+	}
+	return compileInto(t.made, known, t.del, t.add)
+}
+
+// compileInto gives the messages that make sets, chains and rules in a table where others
+// stand, the table's own first, and those that delete and add elements.
+func compileInto(made ruleset.Table, known map[string]ruleset.Set, del, add map[string][]ruleset.Element) (created, changed []netlink.Message, err error) {
+	var batch []netlink.Message
+	conn, err := nftables.New(nftables.WithTestDial(func(req []netlink.Message) ([]netlink.Message, error) {
+		batch = append(batch, req...)
+		return nil, nil
+	}))
+	if err != nil {
+		return nil, nil, err
+	}
+	table := &nftables.Table{Family: nftables.TableFamilyNetdev, Name: made.Name}
+	all := map[string]*nftables.Set{}
+	for name, s := range known {
+		all[name] = &nftables.Set{Table: table, Name: s.Name, KeyByteOrder: binaryutil.BigEndian}
+	}
+	rules, typeofs, err := addTable(conn, made, all)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := conn.Flush(); err != nil {
+		return nil, nil, err
+	}
+	created = plain(batch)
+	if err := setTypeofs(created, typeofs); err != nil {
+		return nil, nil, err
+	}
+	if err := setDevices(created, made.Chains); err != nil {
+		return nil, nil, err
+	}
+	created = append(created, rules...)
+	for _, name := range slices.Sorted(maps.Keys(del)) {
+		changed = append(changed, elementMessages(unix.NFT_MSG_DELSETELEM, made.Name, name, del[name])...)
+	}
+	for _, name := range slices.Sorted(maps.Keys(add)) {
+		changed = append(changed, elementMessages(unix.NFT_MSG_NEWSETELEM, made.Name, name, add[name])...)
+	}
+	return created, changed, nil
+}
+
+// elementMessages are those that add elements to a set of single values, or delete them, as
+// many at a time as one attribute has room for.
+func elementMessages(kind int, table, set string, elements []ruleset.Element) []netlink.Message {
+	const most = 512
+	var out []netlink.Message
+	for some := range slices.Chunk(elements, most) {
+		var list []byte
+		for _, e := range some {
+			key := attribute(netlink.Nested|unix.NFTA_SET_ELEM_KEY, attribute(unix.NFTA_DATA_VALUE, join(e.From)))
+			list = append(list, attribute(netlink.Nested|unix.NFTA_LIST_ELEM, key)...)
+		}
+		flags := netlink.HeaderFlags(0)
+		if kind == unix.NFT_MSG_NEWSETELEM {
+			flags = netlink.Create
+		}
+		out = append(out, request(kind, flags, slices.Concat(
+			attribute(unix.NFTA_SET_ELEM_LIST_TABLE, cString(table)), attribute(unix.NFTA_SET_ELEM_LIST_SET, cString(set)),
+			attribute(netlink.Nested|unix.NFTA_SET_ELEM_LIST_ELEMENTS, list),
+		)))
+	}
+	return out
+}
+
+var (
+	_ = binary.BigEndian
+	_ = errors.New
+	_ = fmt.Errorf
+)

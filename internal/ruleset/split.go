@@ -1,0 +1,230 @@
+package ruleset
+
+import (
+	"bytes"
+	"encoding/binary"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// Split gives the rules of each interface that a table holds, in the order of their base
+// chains: with what its base chains come to, each as it would have to be for Merge to make
+// it. What somebody else changed is told as it stands. The names of the parts are Policy.
+func Split(t Table) []Table {
+	s := newSplitter(t)
+	bases := map[string][]Chain{}
+	var devices []string
+	for _, c := range t.Chains {
+		direction, device, ok := baseOf(c)
+		if !ok {
+			continue
+		}
+		if bases[device] == nil {
+			devices = append(devices, device)
+		}
+		c.Name = direction
+		bases[device] = append(bases[device], c)
+	}
+	s.own = t.byInterface()
+	var out []Table
+	for _, device := range devices {
+		out = append(out, s.one(device, bases[device]))
+	}
+	return out
+}
+
+// baseOf gives the direction and the device that a base chain of an interface is named after.
+func baseOf(c Chain) (direction, device string, ok bool) {
+	if c.Hook == nil {
+		return "", "", false
+	}
+	direction, _ = cutDirection(c.Name)
+	device, ok = BaseDevice(c.Name)
+	return direction, device, ok
+}
+
+// BaseDevice gives the device that a chain's name is of, as BaseName gives it.
+func BaseDevice(name string) (device string, ok bool) {
+	direction, escaped := cutDirection(name)
+	device, ok = unescape(escaped)
+	return device, ok && direction != "" && device != "" && escape(device) == escaped
+}
+
+func newSplitter(t Table) *splitter {
+	s := &splitter{table: t, chains: map[string]Chain{}, sets: map[string]Set{}, parts: map[string]Table{}}
+	for _, c := range t.Chains {
+		s.chains[c.Name] = c
+	}
+	for _, set := range t.Sets {
+		s.sets[set.Name] = set
+	}
+	return s
+}
+
+type splitter struct {
+	table  Table
+	chains map[string]Chain
+	sets   map[string]Set
+	own    map[uint32][]Set // sets of what is interfaces' own, with the elements of one
+	parts  map[string]Table // what was taken out, by its name
+}
+
+// byInterface gives, for each interface index, the sets of what is interfaces' own with its
+// elements alone.
+func (t Table) byInterface() map[uint32][]Set {
+	out := map[uint32][]Set{}
+	for _, s := range t.Sets {
+		if !s.Own() || strings.HasSuffix(s.Name, drops) {
+			continue
+		}
+		elements := map[uint32][]Element{}
+		for _, e := range s.Elements {
+			index := binary.NativeEndian.Uint32(e.From[0])
+			elements[index] = append(elements[index], e)
+		}
+		for index, own := range elements {
+			s.Elements = own
+			out[index] = append(out[index], s)
+		}
+	}
+	return out
+}
+
+// one gives the rules of a device.
+func (s *splitter) one(device string, bases []Chain) Table {
+	out := Table{Name: TableName(device), Unknown: s.table.Unknown, Interfaces: map[uint32]string{}}
+	index, bound := uint32(0), false
+	for _, c := range bases {
+		for _, r := range c.Rules {
+			if asksDevice(r) {
+				index, bound = binary.NativeEndian.Uint32(r.Matches[0].(Compare).Value), true
+				out.Comment = r.Comment
+			}
+		}
+	}
+	if bound {
+		out.Interfaces[index] = device
+		out.Sets = slices.Clone(s.own[index])
+	}
+	name := partOf(bases)
+	part := s.part(name)
+	counters := slices.Clone(part.Counters)
+	for _, c := range bases {
+		c.Rules = s.short(name, c.Rules, &counters)
+		for n, r := range c.Rules {
+			if asksDevice(r) && r.Comment == out.Comment {
+				c.Rules[n].Comment = StaleComment
+			}
+		}
+		out.Chains = append(out.Chains, c)
+	}
+	out.Policy, out.Counters = name, counters
+	out.Chains, out.Sets = append(out.Chains, part.Chains...), append(out.Sets, part.Sets...)
+	return out
+}
+
+// StaleComment is the comment of the rule that drops the frames of other devices than that
+// which an interface's rules were made for; in the one table it says whose the rules are.
+const StaleComment = "not the device that these rules were made for"
+
+// partOf gives the name of the part that base chains go to.
+func partOf(bases []Chain) string {
+	for _, c := range bases {
+		for _, r := range c.Rules {
+			for _, d := range directions {
+				if name, _, ok := strings.Cut(r.Verdict.chain, "-"+d+"-"); ok {
+					return name
+				}
+			}
+		}
+	}
+	return ""
+}
+
+// part gives the chains that a part of that name has and that its own chains go to, and the
+// sets that they look into, with their short names; and the reasons for which they drop.
+func (s *splitter) part(name string) Table {
+	if known, ok := s.parts[name]; ok || name == "" {
+		return known
+	}
+	var out Table
+	sets := map[string]bool{}
+	for _, c := range s.table.Chains {
+		short, ok := strings.CutPrefix(c.Name, name+"-")
+		direction, _ := cutDirection(short)
+		if !ok || direction == "" || c.Hook != nil {
+			continue
+		}
+		for _, r := range c.Rules {
+			r.eachSet(func(set string) { sets[set] = true })
+		}
+		c.Name, c.Rules = short, s.short(name, c.Rules, &out.Counters)
+		out.Chains = append(out.Chains, c)
+	}
+	for _, set := range slices.Sorted(maps.Keys(sets)) {
+		found, ok := s.sets[set]
+		if short, its := strings.CutPrefix(set, name+"-"); ok && its && !found.Own() {
+			found.Name = short
+			out.Sets = append(out.Sets, found)
+		}
+	}
+	s.parts[name] = out
+	return out
+}
+
+// PartOf gives what stands in the one table as a part of that name.
+func PartOf(t Table, name string) Part {
+	s := newSplitter(t)
+	return s.part(name).Part()
+}
+
+// eachSet tells the sets that a rule names.
+func (r Rule) eachSet(tell func(string)) {
+	if r.Update != nil {
+		tell(r.Update.Set)
+	}
+	for _, m := range r.Matches {
+		if l, ok := m.(Lookup); ok {
+			tell(l.Set)
+		}
+	}
+}
+
+// short gives rules with the short names, and adds the reasons for which they drop.
+func (s *splitter) short(part string, rules []Rule, counters *[]string) []Rule {
+	out := renamed(rules, func(name string) string {
+		if known, ok := s.sets[name]; ok && known.Own() {
+			return name
+		}
+		return strings.TrimPrefix(name, part+"-")
+	})
+	for i, r := range out {
+		to := r.Verdict.chain
+		if to == "" {
+			continue
+		}
+		if counter, ok := IsReason(s.chains[to]); ok {
+			out[i].Counter, out[i].Verdict = counter, Drop
+			if !slices.Contains(*counters, counter) {
+				*counters = append(*counters, counter)
+			}
+			continue
+		}
+		out[i].Verdict = Goto(strings.TrimPrefix(to, part+"-"))
+	}
+	return out
+}
+
+// Index gives the index of the interface whose rules these are; false where they name none.
+func (t Table) Index() (uint32, bool) {
+	for index := range t.Interfaces {
+		return index, index != 0
+	}
+	return 0, false
+}
+
+// ElementOf reports whether an element of a set of what is interfaces' own is that one's.
+func (e Element) ElementOf(index uint32) bool {
+	return bytes.Equal(e.From[0], binary.NativeEndian.AppendUint32(nil, index))
+}
