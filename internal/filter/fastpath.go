@@ -38,7 +38,7 @@ func (c *chain) fastPath() {
 		families = append(families, family6)
 	}
 	for _, f := range families {
-		if c.out && c.nextHopIsRouter(f) && !c.has(routersSet) {
+		if c.out && c.nextHopIsRouter(f) && !c.has(f.set(routers)) {
 			continue
 		}
 		if peers, any := c.fastOpen(f); any {
@@ -259,7 +259,7 @@ func (s side) fastEthernet(f family, toARouter bool) []ruleset.Match {
 	}
 	switch {
 	case toARouter:
-		return []ruleset.Match{ruleset.Compare{Field: field(first), Op: ruleset.Equal, Value: value[first:]}, toRouter}
+		return []ruleset.Match{ruleset.Compare{Field: field(first), Op: ruleset.Equal, Value: value[first:]}, f.router(ruleset.EtherDestination, false)}
 	case !s.out && !s.policy.PassSpoofing:
 		require(0, []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, s.mac...)
 	case s.out:

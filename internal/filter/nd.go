@@ -215,9 +215,9 @@ func (s side) icmpv6ToVM() {
 	c.drop("redirect", "redirect of no gateway", icmpType(redirect))
 	c.accept(all(alerted(), one(within(ruleset.IP6Source, linkLocal6, false)), one(ruleset.Byte(afterHopByHop, mldQuery)))...)
 	c.ownND()
-	if c.has(routersSet) {
+	if c.has(family6.set(routers)) {
 		// A router may ask by an address that is denied, its global one.
-		c.accept(directly, discoveryHopLimit, icmpTypes(neighbourTypes), fromRouter)
+		c.accept(directly, discoveryHopLimit, icmpTypes(neighbourTypes), family6.router(ruleset.EtherSource, false))
 	}
 	switch {
 	case s.policy.PassNeighbours, len(s.policy.Serve) > 0:
@@ -372,8 +372,8 @@ func (s side) discoveryPeers() {
 	if len(s.policy.Serve) > 0 {
 		toPeer(s.clients(family6, ruleset.IP6Destination)...)
 	}
-	if c.has(routersSet) {
-		c.accept(icmpTypes(neighbourTypes), toRouter) // whichever of its addresses it asked by
+	if c.has(family6.set(routers)) {
+		c.accept(icmpTypes(neighbourTypes), family6.router(ruleset.EtherDestination, false)) // whichever of its addresses it asked by
 	}
 	c.drop("nd", "neighbour discovery with a denied host")
 	c.done()

@@ -13,12 +13,18 @@ func (t Table) Inherit(from Table) Table {
 	t.Sets = slices.Clone(t.Sets)
 	for i, s := range t.Sets {
 		for _, old := range from.Sets {
-			if s.Dynamic > 0 && old.Dynamic > 0 && s.Name == old.Name && slices.Equal(s.Key, old.Key) {
-				t.Sets[i].Elements = s.and(old.Elements)
+			if s.Dynamic > 0 && old.Dynamic > 0 && s.follows(old) && slices.Equal(s.Key, old.Key) {
+				t.Sets[i].Elements = t.Sets[i].and(old.Elements)
 			}
 		}
 	}
 	return t
+}
+
+// follows reports whether a set is another's successor: it has the same name, or that with
+// a family, "routers-ipv4" for "routers". The builds before had one set for both.
+func (s Set) follows(old Set) bool {
+	return s.Name == old.Name || s.Name == old.Name+"-ipv4" || s.Name == old.Name+"-ipv6"
 }
 
 // Learns reports whether rules add to sets of the table.

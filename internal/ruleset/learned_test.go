@@ -123,6 +123,16 @@ func TestInherit(t *testing.T) {
 			t.Errorf("%s: the table itself was changed", test.about)
 		}
 	}
+	// What one set held of both families, each of the two holds.
+	both, one := learning(1), learning(3)
+	both.Sets[1].Name = "routers-ipv4"
+	both.Sets = append(both.Sets, both.Sets[1])
+	both.Sets[2].Name = "routers-ipv6"
+	for _, s := range both.Inherit(one).Sets[1:] {
+		if len(s.Elements) != 2 {
+			t.Errorf("%s holds %d elements of two", s.Name, len(s.Elements))
+		}
+	}
 	// Two tables that do not say whose they are.
 	fresh, old := learning(), learning(3)
 	unbound(&fresh)
