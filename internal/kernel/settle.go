@@ -71,7 +71,7 @@ func rightOnes(tables []ruleset.Table, held []Held) map[string]uint64 {
 	right := map[string]uint64{}
 	for _, t := range tables {
 		// Another process's table goes with it: that it cannot be replaced is an error.
-		if h, ok := stands[t.Name]; ok && h.Owner == 0 && ruleset.Same(t, h.Table) {
+		if h, ok := stands[t.Name]; ok && h.Owner == 0 && ruleset.Stands(t, h.Table) {
 			right[t.Name] = h.Handle
 		}
 	}

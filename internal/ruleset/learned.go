@@ -36,12 +36,15 @@ func (t Table) Learns() bool {
 func (s Set) and(more []Element) []Element {
 	all := slices.Clone(s.Elements)
 	for _, e := range more {
-		has := contains(all, func(o Element) bool { return sameElement(o, e) })
-		if len(all) < s.Dynamic && !has {
+		if len(all) < s.Dynamic && !hasElement(all, e) {
 			all = append(all, e)
 		}
 	}
 	return all
+}
+
+func hasElement(all []Element, e Element) bool {
+	return contains(all, func(o Element) bool { return sameElement(o, e) })
 }
 
 // sameDevice reports whether a base chain of each of two tables asks first for the same

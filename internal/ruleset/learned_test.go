@@ -79,6 +79,14 @@ func TestDynamicSetsAreTheSame(t *testing.T) {
 	if diff := Diff("should", should, "stands", stands); diff != "" || !Same(should, stands) {
 		t.Errorf("other elements:\n%s", diff)
 	}
+	for _, test := range []struct {
+		holds  []byte
+		stands bool
+	}{{[]byte{1}, true}, {[]byte{3, 1}, true}, {nil, false}, {[]byte{3, 2}, false}} {
+		if got := Stands(should, learning(test.holds...)); got != test.stands {
+			t.Errorf("a table that should begin with 1 and holds %v stands: %v", test.holds, got)
+		}
+	}
 	stands.Counters = append(stands.Counters, "more")
 	if diff := Diff("should", should, "stands", stands); diff == "" || strings.Contains(diff, "02:00:00:00:00:0") {
 		t.Errorf("the difference names what was learned:\n%s", diff)
