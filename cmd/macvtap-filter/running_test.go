@@ -13,8 +13,7 @@ import (
 
 // TestRunningGuestKeepsItsRouter has libvirtd come back to a VM that runs and whose rules
 // have not heard of its router, on a host that has not sent anything to it: that is asked
-// for. While it does not answer a warning says what to write, and the VM's start never
-// asks. A MAC address that is written is in the rules at once.
+// for. The VM's start never asks. A MAC address that is written is in the rules at once.
 func TestRunningGuestKeepsItsRouter(t *testing.T) {
 	needRootAndNFT(t)
 	s := newCostSite(t)
