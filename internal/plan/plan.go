@@ -384,12 +384,13 @@ func (p *planner) ask(i domain.Interface, configured config.Policy, known facts.
 	if policy.NeedsMACs(configured) {
 		return p.network.Ask(i.Parent)
 	}
-	if !policy.UsesMACs(configured) || len(known.Gateway) == 0 || !p.network.CutsOff(i, known.Gateway) {
+	gateways := policy.ByMAC(configured, known.Gateway)
+	if len(gateways) == 0 || !p.network.CutsOff(i, gateways) {
 		return known, nil
 	}
 	answered, err := p.network.Ask(i.Parent)
 	if err == nil && len(answered.GatewayMACs) == 0 {
-		p.warn(i, fmt.Sprintf("policy %q: nobody knows yet the MAC address of a router (%v), and the VM is kept to its link until it hears from one by ARP or neighbour discovery; write gateway_macs = [\"…\"]", configured.Name, known.Gateway))
+		p.warn(i, fmt.Sprintf("policy %q: nobody knows yet the MAC address of a router (%v), and the VM is kept to its link until it hears from one by ARP or neighbour discovery; write gateway_macs = [\"…\"]", configured.Name, gateways))
 		p.plan.Warnings[len(p.plan.Warnings)-1].Unanswered = true
 	}
 	return answered, err

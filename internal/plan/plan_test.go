@@ -262,6 +262,8 @@ func TestMakeAsks(t *testing.T) {
 	const macs = "gateway_macs = [\"02:00:00:00:00:01\"]\n"
 	idle := lan().facts["eth0"]
 	idle.Gateway = []netip.Addr{netip.MustParseAddr("192.0.2.1")}
+	open := idle
+	open.Gateway = []netip.Addr{netip.MustParseAddr("fe80::1")}
 	known := idle
 	known.GatewayMACs = []facts.MAC{{2, 0, 0, 0, 0, 1}}
 	for _, test := range []struct {
@@ -281,6 +283,7 @@ func TestMakeAsks(t *testing.T) {
 		{"a guest that runs, known", wordless, known, facts.Facts{}, true, false, false, false},
 		{"a guest that runs, written", wordless + macs, idle, facts.Facts{}, true, false, false, false},
 		{"a guest that runs, no gateway", wordless, facts.Facts{}, facts.Facts{}, true, false, false, false},
+		{"a guest that runs, a family of which nobody is denied", wordless, open, facts.Facts{}, true, false, false, false},
 		{"a guest that runs, any next hop", wordless + "next_hop = \"any\"\n", idle, facts.Facts{}, true, false, false, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
