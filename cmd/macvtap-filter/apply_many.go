@@ -14,7 +14,7 @@ import (
 // transaction waits once for what it deletes, and lists once what stands. With more,
 // the kernel's search for each rule's sets among the transaction's changes costs as
 // much again, and the hooks of other VMs wait longer.
-const transactionVMs = 16
+const transactionVMs = 4096
 
 // A plannedVM is one whose rules are to be programmed.
 type plannedVM struct {

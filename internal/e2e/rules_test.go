@@ -12,7 +12,7 @@ import (
 )
 
 // learned is what a table holds of the routers' MAC addresses: rules add to it.
-var learned = regexp.MustCompile(`(?s)(set routers \{[^}]*?)elements = \{[^}]*\}`)
+var learned = regexp.MustCompile(`(?s)(set routers-ipv[46] \{[^}]*?)elements = \{[^}]*\}`)
 
 // rules returns the text of each device's table by name: without counts, which every frame changes, and with handles,
 // which tell a rule from one that was put in its place. The kernel is asked for the names: nft 1.0.6 never ends to list

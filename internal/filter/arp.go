@@ -51,7 +51,7 @@ func (s side) arp() {
 	if len(s.policy.Serve) > 0 {
 		accept(s.clients(family4, s.view.arp)...)
 	}
-	if c.has(routersSet) {
+	if c.has(routerSet(family4)) {
 		c.routersARP()
 	}
 	c.drop("arp-"+map[bool]string{true: "target", false: "sender"}[s.out], "ARP with a denied host")
@@ -75,11 +75,10 @@ func (c *chain) ownARP(sender, target ruleset.Match) {
 // one of a pair does, by its own address (RFC 5798, 8.1.2): the question and the answer.
 func (c *chain) routersARP() {
 	if c.out {
-		c.accept(all(ethernetIPv4Reply(), one(toRouter))...)
+		c.accept(all(ethernetIPv4Reply(), one(c.router(family4, ruleset.EtherDestination, false)))...)
 		return
 	}
-	sender := ruleset.Lookup{Fields: []ruleset.Field{ruleset.ARPSenderMAC}, Set: routersSet}
-	c.accept(all(ethernetIPv4Request(), one(sender))...)
+	c.accept(all(ethernetIPv4Request(), one(c.router(family4, ruleset.ARPSenderMAC, false)))...)
 }
 
 // claims drops ARP in which the VM gives itself a MAC or IP address that is not

@@ -34,14 +34,14 @@ import (
 // hold, so whatever is read is there.
 func (c *chain) fastPath(f family) {
 	toRouters := c.out && c.nextHopIsRouter(f)
-	if peers, any := c.fastOpen(f); any && !(toRouters && !c.has(routersSet)) {
-		c.fast("internet", all(peers, f.fastProtocol(), one(c.fastPorts(f)), c.fastSource(f), c.fastNextHop(toRouters)))
+	if peers, any := c.fastOpen(f); any && !(toRouters && !c.has(routerSet(f))) {
+		c.fast("internet", all(peers, f.fastProtocol(), one(c.fastPorts(f)), c.fastSource(f), c.fastNextHop(f, toRouters)))
 	}
 	if f.name == family6.name {
 		return
 	}
 	if link, any := c.fastLink(family4); any && c.has(family4.set(hosts)) {
-		c.fast("allowed hosts", all(one(noOptions), link, family4.fastProtocol(), c.fastClient(), one(c.fastPorts(family4)), c.fastSource(family4), c.fastNextHop(false), c.fastHosts()))
+		c.fast("allowed hosts", all(one(noOptions), link, family4.fastProtocol(), c.fastClient(), one(c.fastPorts(family4)), c.fastSource(family4), c.fastNextHop(family4, false), c.fastHosts()))
 	}
 }
 
@@ -233,10 +233,10 @@ func isNot(field ruleset.Field, value ...byte) ruleset.Match {
 // fastNextHop matches, from the VM, frames to a router or to one host. The base chain has
 // asked for the frame's own type, in which a VLAN tag shows that the kernel has lifted off,
 // and for the VM's MAC address.
-func (s side) fastNextHop(toARouter bool) []ruleset.Match {
+func (s side) fastNextHop(f family, toARouter bool) []ruleset.Match {
 	switch {
 	case toARouter:
-		return one(toRouter)
+		return one(s.router(f, ruleset.EtherDestination, false))
 	case s.out:
 		return one(ruleset.Masked{Field: ruleset.Raw(ruleset.LinkHeader, 0, 1), Mask: groupBit[:1], Op: ruleset.Equal, Value: []byte{0}})
 	}

@@ -141,6 +141,27 @@ func TestManyDenied(t *testing.T) {
 	}
 }
 
+// A set of routers has room for all that may be one, within bounds, and for those of its own
+// family.
+func TestRoomForRouters(t *testing.T) {
+	for allowed, want := range map[string]int{"192.0.2.0/24": 256, "192.0.2.0/23": 512, "192.0.0.0/16": 1024} {
+		p := policy.Policy{
+			Deny:   append(prefixes(1), netip.MustParsePrefix("fe80::/10")),
+			Hosts:  []netip.Addr{netip.MustParseAddr("fe80::1")},
+			Ranges: []netipx.IPRange{netipx.RangeOfPrefix(netip.MustParsePrefix(allowed).Masked())},
+		}
+		got := map[string]int{}
+		for _, s := range mustTable(t, web, nic, p).Sets {
+			if s.Dynamic > 0 {
+				got[s.Name] = s.Dynamic
+			}
+		}
+		if diff := cmp.Diff(map[string]int{"routers-ipv4": want, "routers-ipv6": 256}, got); diff != "" {
+			t.Errorf("%s: -want +got:\n%s", allowed, diff)
+		}
+	}
+}
+
 // With everything denied, no rule passes an address that no set holds.
 func TestEverythingDenied(t *testing.T) {
 	p := policy.Policy{Deny: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}}

@@ -218,9 +218,9 @@ func (s side) icmpv6ToVM() {
 	c.drop("redirect", "redirect of no gateway", icmpType(redirect))
 	c.accept(all(alerted(), one(within(ruleset.IP6Source, linkLocal6, false)), one(ruleset.Byte(afterHopByHop, mldQuery)))...)
 	c.ownND()
-	if c.has(routersSet) {
+	if c.has(routerSet(family6)) {
 		// A router may ask by an address that is denied, its global one.
-		c.accept(directly, discoveryHopLimit, icmpTypes(neighbourTypes), fromRouter)
+		c.accept(directly, discoveryHopLimit, icmpTypes(neighbourTypes), c.router(family6, ruleset.EtherSource, false))
 	}
 	switch {
 	case s.policy.PassNeighbours, len(s.policy.Serve) > 0:
@@ -375,8 +375,8 @@ func (s side) discoveryPeers() {
 	if len(s.policy.Serve) > 0 {
 		toPeer(s.clients(family6, ruleset.IP6Destination)...)
 	}
-	if c.has(routersSet) {
-		c.accept(icmpTypes(neighbourTypes), toRouter) // whichever of its addresses it asked by
+	if c.has(routerSet(family6)) {
+		c.accept(icmpTypes(neighbourTypes), c.router(family6, ruleset.EtherDestination, false)) // whichever of its addresses it asked by
 	}
 	c.drop("nd", "neighbour discovery with a denied host")
 	c.done()

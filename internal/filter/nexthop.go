@@ -2,44 +2,66 @@ package filter
 
 import (
 	"net/netip"
+	"slices"
 
 	"go4.org/netipx"
 
 	"macvtap-filter/internal/ruleset"
 )
 
-// routersSet names the set of the routers' MAC addresses. Most hosts take a datagram
+// routers is the kind of the sets of the routers' MAC addresses. Most hosts take a datagram
 // for any address that they have, on whatever NIC it comes (weak host model, RFC 1122,
 // 3.3.4.2): so a denied host could be reached by its address of another network, in a
 // frame to it. The VM's frames to other networks therefore go to routers only.
 //
-// The set holds at first what the host or the configuration knows. Rules add to it,
-// from the ARP and neighbour discovery that the VM hears of its routers: so a router
-// that takes over from another is known as soon as the VM knows it.
-const routersSet = "routers"
+// A set holds at first what the host or the configuration knows, whatever the family by
+// which it does: most routers are of both, with one MAC address. Rules add to it, from the
+// ARP or the neighbour discovery that the VM hears of its routers: so a router that takes
+// over from another is known as soon as the VM knows it. What one family tells is nothing
+// to the other: whoever is no denied host by its IPv6 address may be one by its IPv4 ones.
+const routers = "routers"
 
-// maxRouters bounds the set. A pair of routers has three addresses; the rest is room for
-// hosts that are allowed whole, of which any may be a router.
-const maxRouters = 256
+// maxRouters is the room for the routers of all NICs. No VM can fill it: rules add to it only
+// from frames to a VM, of peers that it may talk to. When it is full, nobody else becomes
+// a router, and nothing else changes: those rules have no verdict, and what the host or the
+// configuration knows is in the set from the beginning.
+const maxRouters = 65535
 
-var (
-	toRouter    = ruleset.Lookup{Fields: []ruleset.Field{ruleset.EtherDestination}, Set: routersSet}
-	notToRouter = ruleset.Lookup{Fields: []ruleset.Field{ruleset.EtherDestination}, Not: true, Set: routersSet}
-	fromRouter  = ruleset.Lookup{Fields: []ruleset.Field{ruleset.EtherSource}, Set: routersSet}
-)
+// router matches a MAC address of a router of the family, as the NIC knows it or, with not,
+// any other.
+func (s side) router(f family, mac ruleset.Field, not bool) ruleset.Match {
+	return ruleset.Lookup{Fields: []ruleset.Field{s.index(), mac}, Not: not, Set: routerSet(f)}
+}
+
+func routerSet(f family) string { return ruleset.OwnPrefix + f.set(routers) }
+
+// KnowsRouters reports whether rules know a router of each family that some gateways are
+// of. The builds before had one set for both families.
+func KnowsRouters(t ruleset.Table, gateways []netip.Addr) bool {
+	for _, f := range []family{family4, family6} {
+		known := slices.ContainsFunc(t.Sets, func(s ruleset.Set) bool {
+			return (s.Name == routerSet(f) || s.Name == f.set(routers) || s.Name == routers) && len(s.Elements) > 0
+		})
+		if !known && len(f.only(gateways)) > 0 {
+			return false
+		}
+	}
+	return true
+}
 
 // linkLocal6 is on every link (RFC 4291, 2.5.6).
 var linkLocal6 = netip.MustParsePrefix("fe80::/10")
 
-// routers gives the set of the routers' MAC addresses. To one to which no rule adds, none
-// can.
-func (b *builder) routers() ruleset.Set {
-	s := ruleset.Set{Name: routersSet, Key: []ruleset.Type{ruleset.TypeEtherAddr}}
-	if b.learns(family4) || b.learns(family6) && !b.policy.DropIPv6 {
-		s.Dynamic = maxRouters
+// routers gives the set of the MAC addresses of the family's routers. It is nothing where
+// there can be none.
+func (b *builder) routers(f family) ruleset.Set {
+	if len(b.policy.GatewayMACs) == 0 && len(b.possibleRouters(f)) == 0 {
+		return ruleset.Set{}
 	}
+	s := ruleset.Set{Name: routerSet(f), Key: []ruleset.Type{ruleset.TypeInterface, ruleset.TypeEtherAddr}, Dynamic: maxRouters}
 	for _, mac := range b.policy.GatewayMACs {
-		s.Elements = append(s.Elements, ruleset.Element{From: [][]byte{mac}, To: [][]byte{mac}})
+		key := [][]byte{unknownIndex, mac}
+		s.Elements = append(s.Elements, ruleset.Element{From: key, To: key})
 	}
 	return s
 }
@@ -76,8 +98,8 @@ func (c *chain) nextHop(f family) {
 		return
 	}
 	when := all(one(unicast), beyond)
-	if c.has(routersSet) {
-		when = append(when, notToRouter)
+	if c.has(routerSet(f)) {
+		when = append(when, c.router(f, ruleset.EtherDestination, true))
 	}
 	c.drop("next-hop", f.label+" to another network, not to a router's MAC address", when...)
 }
@@ -201,17 +223,15 @@ func (c *chain) learnND() {
 // unicastSender matches ARP whose sender has a MAC address that a host can have.
 var unicastSender = ruleset.Masked{Field: ruleset.ARPSenderMAC, Mask: groupBit, Op: ruleset.Equal, Value: make([]byte, 6)}
 
-// learns reports whether there is anybody of the family whose MAC address may be a
-// router's. Of a family of which nobody is denied, all neighbours may be, the hosts that
-// are denied by the other family among them: none is needed for it, and none is learned.
-func (b *builder) learns(f family) bool {
-	return b.denies(f) && len(f.merged(ofAddrs(b.policy.Hosts), b.policy.Ranges, b.mayRoute(f))) > 0
+// possibleRouters gives those whose MAC addresses may be routers'.
+func (b *builder) possibleRouters(f family) []netipx.IPRange {
+	return f.merged(ofAddrs(b.policy.Hosts), b.policy.Ranges, b.mayRoute(f))
 }
 
 // learn adds, for each way in which a field can hold the address of a router, a rule
-// that adds a MAC address to the routers'.
+// that adds a MAC address to the family's routers'.
 func (c *chain) learn(f family, address, mac ruleset.Field, when []ruleset.Match) {
-	if !c.has(routersSet) || !c.denies(f) {
+	if !c.has(routerSet(f)) {
 		return
 	}
 	var peers []ruleset.Match
@@ -224,6 +244,6 @@ func (c *chain) learn(f family, address, mac ruleset.Field, when []ruleset.Match
 		peers = append(peers, among(address, others))
 	}
 	for _, p := range peers {
-		c.Rules = append(c.Rules, ruleset.Rule{Matches: all(when, one(p)), Update: &ruleset.Update{Set: routersSet, Fields: []ruleset.Field{mac}}})
+		c.Rules = append(c.Rules, ruleset.Rule{Matches: all(when, one(p)), Update: &ruleset.Update{Set: routerSet(f), Fields: []ruleset.Field{c.index(), mac}}})
 	}
 }

@@ -79,10 +79,10 @@ func (b *builder) sets() []ruleset.Set {
 			add(family6.servicesOf(relayedServicesSet, b.relayedServices()))
 		}
 	}
-	if b.denies(family4) || b.denies(family6) {
-		add(b.routers())
-	}
 	for _, f := range []family{family4, family6} {
+		if b.denies(f) && !(f.name == family6.name && p.DropIPv6) {
+			add(b.routers(f))
+		}
 		add(f.rangeSet(open, b.openRanges(f)))
 		add(f.hostSet(hosts, p.Hosts))
 		add(f.rangeSet(ranges, p.Ranges))

@@ -16,12 +16,12 @@ func TestAskGateways(t *testing.T) {
 	for _, gateway := range []string{"192.168.2.1", "2001:db8:2::1", "fe80::1"} {
 		t.Run(gateway, func(t *testing.T) {
 			n := network(t, lab.Options{Addresses: prefixes("192.168.2.10/24", "2001:db8:2::10/64", "fe80::10/64"), Gateways: addrs(gateway)})
-			ask := func(wait time.Duration) (f facts.Facts) {
+			ask := func(wait, again time.Duration) (f facts.Facts) {
 				t.Helper()
 				err := on(t, n.Hypervisor, func(h *host.Host) error {
 					nic, err := h.NIC(n.Parent)
 					if err == nil {
-						f, err = h.AskGateways(nic, wait)
+						f, err = h.AskGateways(nic, wait, again)
 					}
 					return err
 				})
@@ -30,14 +30,17 @@ func TestAskGateways(t *testing.T) {
 				}
 				return f
 			}
-			if f := ask(10 * time.Millisecond); len(f.GatewayMACs) > 0 || len(f.Gateway) != 1 {
+			if f := ask(10*time.Millisecond, bound); len(f.GatewayMACs) > 0 || len(f.Gateway) != 1 {
 				t.Errorf("gateways %v with the MAC addresses %v, where nobody answers", f.Gateway, f.GatewayMACs)
+			}
+			if begun := time.Now(); len(ask(time.Hour, 10*time.Millisecond).GatewayMACs) > 0 || time.Since(begun) > time.Hour/2 {
+				t.Error("who comes after somebody that asked in vain waits again")
 			}
 			router := net.HardwareAddr{2, 0, 0, 0, 2, 1}
 			if _, err := n.AddHost("router", router, prefixes("192.168.2.1/24", "2001:db8:2::1/64", "fe80::1/64")...); err != nil {
 				t.Fatal(err)
 			}
-			f := ask(bound)
+			f := ask(bound, bound)
 			if len(f.GatewayMACs) != 1 || net.HardwareAddr(f.GatewayMACs[0]).String() != router.String() {
 				t.Errorf("the MAC addresses %v, want %s", f.GatewayMACs, router)
 			}

@@ -3,6 +3,7 @@ package judge_test
 import (
 	"net"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"macvtap-filter/internal/judge"
@@ -31,6 +32,46 @@ func door() []byte {
 	f := append(append(append([]byte{}, lanMAC...), vmMAC...), 8, 0, 0x45, 0, 0, 28, 0, 1, 0, 0, 64, 17, 0, 0)
 	f = append(append(f, 192, 168, 2, 100), 172, 17, 0, 1)
 	return append(f, 0x9c, 0x40, 0, 53, 0, 8, 0, 0)
+}
+
+// door6 is the same to a public IPv6 address.
+func door6() []byte {
+	f := append(append(append([]byte{}, lanMAC...), vmMAC...), 0x86, 0xdd, 0x60, 0, 0, 0, 0, 8, 17, 64)
+	f = append(append(f, netip.MustParseAddr("2001:db8:2::100").AsSlice()...), netip.MustParseAddr("2001:db8:ffff::1").AsSlice()...)
+	return append(f, 0x9c, 0x40, 0, 53, 0, 8, 0, 0)
+}
+
+// TestOneFamilyMakesNoRouterOfTheOther has a host of the LAN be heard by an address that
+// is not denied, of a family of which the host knows no prefix of the link: its addresses
+// of the other family stay closed.
+func TestOneFamilyMakesNoRouterOfTheOther(t *testing.T) {
+	const policy = "[policy.default]\ndeny = [\"192.168.0.0/16\", \"fe80::/10\", \"2001:db8:2::/64\"]\n"
+	for _, test := range []struct {
+		about        string
+		knows        func(netip.Addr) bool // the family of which the host knows the link
+		says         []byte
+		own, another []byte
+	}{
+		{"a public IPv6 address", netip.Addr.Is4, discoveryOf("2001:db8:9::77", "fe80::5054:ff:fe00:1", 136, "2001:db8:9::77"), door6(), door()},
+		{"a public IPv4 address", netip.Addr.Is6, arpOf(2, "203.0.113.77"), door(), door6()},
+	} {
+		t.Run(test.about, func(t *testing.T) {
+			known := lan()
+			known.Gateway = slices.DeleteFunc(known.Gateway, func(a netip.Addr) bool { return !test.knows(a) })
+			known.OnLink = slices.DeleteFunc(known.OnLink, func(p netip.Prefix) bool { return !test.knows(p.Addr()) })
+			made := tableOf(t, policy+"allow = [\"gateway\"]\n", known)
+			n, tap := network(t)
+			create(t, n, made)
+			send(t, n, tap, ruleset.Ingress, [][]byte{test.says})
+			arrived := send(t, n, tap, ruleset.Egress, [][]byte{test.own, test.another})
+			if !arrived[string(test.own)] {
+				t.Error("of the family by which it was heard it is no router, and the test shows nothing")
+			}
+			if arrived[string(test.another)] {
+				t.Error("a datagram of the other family to another address of the host arrived")
+			}
+		})
+	}
 }
 
 // TestDeniedHostIsNoRouter has a denied host say what an innocent one says, and tries its

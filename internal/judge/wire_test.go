@@ -51,11 +51,12 @@ log = true
 
 func table(t *testing.T, policy string) ruleset.Table {
 	t.Helper()
-	c, err := config.Parse("config.toml", []byte("parents = [\"enp88s0\"]\n"+policy))
-	if err != nil {
-		t.Fatal(err)
-	}
-	known := facts.Facts{
+	return tableOf(t, policy, lan())
+}
+
+// lan is what the host knows of its network.
+func lan() facts.Facts {
+	return facts.Facts{
 		Parent:    "enp88s0",
 		Gateway:   []netip.Addr{netip.MustParseAddr("192.168.2.1"), netip.MustParseAddr("fe80::1")},
 		DNS:       []netip.Addr{netip.MustParseAddr("192.168.2.53"), netip.MustParseAddr("2001:db8:2::53")},
@@ -63,6 +64,14 @@ func table(t *testing.T, policy string) ruleset.Table {
 		OnLink:    []netip.Prefix{netip.MustParsePrefix("192.168.2.0/24"), netip.MustParsePrefix("2001:db8:2::/64")},
 
 		GatewayMACs: []facts.MAC{{2, 0, 0, 0, 2, 1}},
+	}
+}
+
+func tableOf(t *testing.T, policy string, known facts.Facts) ruleset.Table {
+	t.Helper()
+	c, err := config.Parse("config.toml", []byte("parents = [\"enp88s0\"]\n"+policy))
+	if err != nil {
+		t.Fatal(err)
 	}
 	d := &domain.Domain{Name: "web-1", Direct: []domain.Interface{{Number: 1, Target: "macvtap0", Parent: "enp88s0", MAC: vmMAC}}}
 	d.Complete()

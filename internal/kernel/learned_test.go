@@ -140,6 +140,14 @@ func TestLearnedIsKept(t *testing.T) {
 	known(t, n, tap, "put right", seedMAC, lanMAC)
 
 	learn(lanMAC)
+	family := learning(tap, web, 64, seedMAC)
+	family.Sets[0].Name = "routers-ipv4"
+	family.Chains[0].Rules[1].Update.Set = family.Sets[0].Name
+	family.Chains[1].Rules[1].Matches = []ruleset.Match{ruleset.Lookup{Fields: []ruleset.Field{ruleset.EtherDestination}, Set: family.Sets[0].Name}}
+	put(family)
+	known(t, n, tap, "by the build before, in one set for both families", seedMAC, lanMAC)
+
+	learn(lanMAC)
 	put(learning(tap, "vm=other", 64, seedMAC))
 	known(t, n, tap, "another VM's", seedMAC)
 

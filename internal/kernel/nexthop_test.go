@@ -65,24 +65,32 @@ func hearings(t *testing.T) []hearing {
 
 // TestRouterIsHeard sends datagrams to the internet in a newcomer's frames before and
 // after the VM has heard from it: a router that changes its MAC address, or a second one
-// of a pair, is followed, and nobody else becomes one.
+// of a pair, is followed, by each family of its own, and nobody else becomes one.
 func TestRouterIsHeard(t *testing.T) {
 	for _, h := range hearings(t) {
 		t.Run(h.name, func(t *testing.T) {
 			n, tap := network(t)
 			create(t, n.Hypervisor, tables(t, vm(vmUUID, tap.Name), ""))
-			byNewcomer(t, n, tap, "before", false)
+			byNewcomer(t, n, tap, "before", 0)
 			if _, err := n.ToVM(tap, h.frame); err != nil {
 				t.Fatal(err)
 			}
-			byNewcomer(t, n, tap, "after", h.router)
+			family := layers.EthernetType(0)
+			if h.router {
+				family = layers.EthernetTypeIPv6
+				if h.frame[13] == 0x06 { // ARP
+					family = layers.EthernetTypeIPv4
+				}
+			}
+			byNewcomer(t, n, tap, "after", family)
 		})
 	}
 }
 
-func byNewcomer(t *testing.T, n *lab.Network, tap *lab.Tap, when string, passes bool) {
+// byNewcomer sends datagrams of both families, of which one passes, or none.
+func byNewcomer(t *testing.T, n *lab.Network, tap *lab.Tap, when string, passes layers.EthernetType) {
 	t.Helper()
-	for _, peer := range []string{"192.0.2.1", "2001:db8:ffff::1"} {
-		crosses(t, n, tap, out, sample{"datagram to " + peer + " " + when, to(out.udp(t, peer, 53), newcomer), passes})
+	for peer, family := range map[string]layers.EthernetType{"192.0.2.1": layers.EthernetTypeIPv4, "2001:db8:ffff::1": layers.EthernetTypeIPv6} {
+		crosses(t, n, tap, out, sample{"datagram to " + peer + " " + when, to(out.udp(t, peer, 53), newcomer), family == passes})
 	}
 }

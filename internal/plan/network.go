@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -64,7 +65,20 @@ func (l Live) Ask(parent string) (facts.Facts, error) {
 	if err != nil {
 		return facts.Facts{}, err
 	}
-	return l.Host.AskGateways(nic, l.Patience)
+	again := l.Patience
+	if l.Running {
+		again /= 20 // a host may have hundreds of VMs, whose hooks come one after the other
+	}
+	return l.Host.AskGateways(nic, l.Patience, again)
+}
+
+// CutsOff looks at what stands for the very device. What cannot be read hands nothing on.
+func (l Live) CutsOff(i domain.Interface, gateways []netip.Addr) bool {
+	if !l.Running || l.Rules == nil {
+		return false
+	}
+	rules, stand, err := l.Rules(ruleset.TableName(i.Target))
+	return err != nil || !stand || !filter.Bound(rules, i.Index) || !filter.KnowsRouters(rules, gateways)
 }
 
 // Patience is how long the gateways may take to answer where a VM waits for it: as long
@@ -159,6 +173,9 @@ func (o Offline) Facts(parent string) (facts.Facts, error) {
 // Ask asks nobody but the host: rules that are printed concern no gateway.
 func (o Offline) Ask(parent string) (facts.Facts, error) { return o.Facts(parent) }
 
+// CutsOff knows of no guest.
+func (o Offline) CutsOff(domain.Interface, []netip.Addr) bool { return false }
+
 // Check finds nothing wrong: there are no devices to look at.
 func (o Offline) Check(i domain.Interface) (domain.Interface, error) { return i, nil }
 
@@ -205,6 +222,9 @@ func (r Recorded) find(parent string) (facts.Facts, bool) {
 	}
 	return r[i], true
 }
+
+// CutsOff knows of no guest.
+func (r Recorded) CutsOff(domain.Interface, []netip.Addr) bool { return false }
 
 // Check finds nothing wrong: there are no devices to look at.
 func (r Recorded) Check(i domain.Interface) (domain.Interface, error) { return i, nil }

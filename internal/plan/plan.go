@@ -8,6 +8,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -30,6 +31,9 @@ type Network interface {
 	// Ask gives the facts of a parent that has gateways whose MAC addresses nobody
 	// knows, after they were asked for.
 	Ask(parent string) (facts.Facts, error)
+	// CutsOff reports whether the guest of an interface runs, and new rules that know no
+	// router would keep it from its gateways: those that stand know none to hand on.
+	CutsOff(i domain.Interface, gateways []netip.Addr) bool
 	// Check reports what is wrong with the device of an interface, and gives
 	// the interface with its device's index and MAC address.
 	Check(domain.Interface) (domain.Interface, error)
@@ -70,6 +74,9 @@ type Plan struct {
 type Warning struct {
 	Device string // "" when it is about no one interface
 	Text   string // names the VM and the interface
+
+	// Unanswered says that it is of gateways that were asked and have not answered yet.
+	Unanswered bool
 
 	// OtherMAC is the interface, where its device's MAC address is not the one that its
 	// rules are made for.
@@ -357,8 +364,8 @@ func (p *planner) policy(i domain.Interface) (policy.Policy, error) {
 func (p *planner) facts(i domain.Interface, configured config.Policy) (facts.Facts, error) {
 	known, err := p.network.Facts(i.Parent)
 	switch {
-	case err == nil && policy.NeedsMACs(configured) && len(known.GatewayMACs) == 0:
-		return p.network.Ask(i.Parent)
+	case err == nil && len(known.GatewayMACs) == 0:
+		return p.ask(i, configured, known)
 	case err == nil:
 		return known, nil
 	case policy.NeedsFacts(configured):
@@ -367,4 +374,24 @@ func (p *planner) facts(i domain.Interface, configured config.Policy) (facts.Fac
 	p.plan.Blind = true
 	p.warn(i, fmt.Sprintf("policy %q: its rules do not know the gateway and the name servers, whose addresses the VM could take: %v", configured.Name, err))
 	return facts.Facts{Parent: i.Parent}, nil
+}
+
+// ask has gateways asked whose MAC addresses nobody knows, where the rules need one: with
+// isolate, and for a guest that runs. That guest knows its router and may ask for it no
+// more for minutes, and until then new rules would not hear of it. A guest that starts
+// asks first of all.
+func (p *planner) ask(i domain.Interface, configured config.Policy, known facts.Facts) (facts.Facts, error) {
+	if policy.NeedsMACs(configured) {
+		return p.network.Ask(i.Parent)
+	}
+	gateways := policy.ByMAC(configured, known.Gateway)
+	if len(gateways) == 0 || !p.network.CutsOff(i, gateways) {
+		return known, nil
+	}
+	answered, err := p.network.Ask(i.Parent)
+	if err == nil && len(answered.GatewayMACs) == 0 {
+		p.warn(i, fmt.Sprintf("policy %q: nobody knows yet the MAC address of a router (%v), and the VM is kept to its link until it hears from one by ARP or neighbour discovery; write gateway_macs = [\"…\"]", configured.Name, gateways))
+		p.plan.Warnings[len(p.plan.Warnings)-1].Unanswered = true
+	}
+	return answered, err
 }

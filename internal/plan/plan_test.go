@@ -35,6 +35,7 @@ type fake struct {
 	index   int // every device's
 	mac     net.HardwareAddr
 	guarded bool
+	cutsOff bool // new rules would cut off a guest that runs
 }
 
 func (f *fake) Names(parent string) ([]string, error) {
@@ -59,6 +60,8 @@ func (f *fake) Ask(parent string) (facts.Facts, error) {
 	f.asked = append(f.asked, "ask "+parent)
 	return f.answers[parent], nil
 }
+
+func (f *fake) CutsOff(domain.Interface, []netip.Addr) bool { return f.cutsOff }
 
 func (f *fake) Check(i domain.Interface) (domain.Interface, error) {
 	f.asked = append(f.asked, "check "+i.Target)
@@ -252,27 +255,46 @@ func TestMakeWithoutWords(t *testing.T) {
 	}
 }
 
-// The gateways are asked where a policy needs a MAC address and none is known: once, since
-// somebody waits for it.
+// The gateways are asked where a policy needs a MAC address and none is known, or a guest that
+// runs would be cut off: once, since somebody waits for it.
 func TestMakeAsks(t *testing.T) {
 	const isolated = "parents = [\"lan0\"]\n[policy.default]\ndeny = [\"10.0.0.0/8\"]\nallow = []\nisolate = true\n"
-	known := lan().facts["eth0"]
+	const macs = "gateway_macs = [\"02:00:00:00:00:01\"]\n"
+	idle := lan().facts["eth0"]
+	idle.Gateway = []netip.Addr{netip.MustParseAddr("192.0.2.1")}
+	open := idle
+	open.Gateway = []netip.Addr{netip.MustParseAddr("fe80::1")}
+	known := idle
 	known.GatewayMACs = []facts.MAC{{2, 0, 0, 0, 0, 1}}
 	for _, test := range []struct {
 		name, config   string
 		before, answer facts.Facts
-		asks, fails    bool
+		cutsOff        bool
+
+		asks, warns, fails bool
 	}{
-		{"unknown", isolated, facts.Facts{}, known, true, false},
-		{"no answer", isolated, facts.Facts{}, facts.Facts{}, true, true},
-		{"known", isolated, known, facts.Facts{}, false, false},
-		{"written", isolated + "gateway_macs = [\"02:00:00:00:00:01\"]\n", facts.Facts{}, facts.Facts{}, false, false},
-		{"not needed", wordless, facts.Facts{}, facts.Facts{}, false, false},
+		{"unknown", isolated, facts.Facts{}, known, false, true, false, false},
+		{"no answer", isolated, facts.Facts{}, facts.Facts{}, false, true, false, true},
+		{"known", isolated, known, facts.Facts{}, false, false, false, false},
+		{"written", isolated + macs, facts.Facts{}, facts.Facts{}, false, false, false, false},
+		{"a start", wordless, idle, known, false, false, false, false},
+		{"a guest that runs", wordless, idle, known, true, true, false, false},
+		{"a guest that runs, no answer", wordless, idle, idle, true, true, true, false},
+		{"a guest that runs, known", wordless, known, facts.Facts{}, true, false, false, false},
+		{"a guest that runs, written", wordless + macs, idle, facts.Facts{}, true, false, false, false},
+		{"a guest that runs, no gateway", wordless, facts.Facts{}, facts.Facts{}, true, false, false, false},
+		{"a guest that runs, a family of which nobody is denied", wordless, open, facts.Facts{}, true, false, false, false},
+		{"a guest that runs, any next hop", wordless + "next_hop = \"any\"\n", idle, facts.Facts{}, true, false, false, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			n := lan()
 			n.facts["eth0"], n.answers = test.before, map[string]facts.Facts{"eth0": test.answer}
+			n.cutsOff = test.cutsOff
 			made := Each(vm(nic(1, "a", "eth0"), nic(2, "b", "eth0")), mustParse(t, test.config), n)
+			warns := slices.ContainsFunc(made.Warnings, func(w Warning) bool { return strings.Contains(w.Text, "write gateway_macs") })
+			if warns != test.warns {
+				t.Errorf("warnings %q, want one of gateway_macs: %v", made.Warnings, test.warns)
+			}
 			if failed := len(made.Failed) == 2; failed != test.fails || len(made.Tables) == 2 == test.fails {
 				t.Errorf("error %v, want one: %v", made.Err(), test.fails)
 			}

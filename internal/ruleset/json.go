@@ -10,11 +10,11 @@ import (
 // object is one JSON object of nft's schema (libnftables-json(5)).
 type object map[string]any
 
-// JSON writes tables in nft's JSON, which "nft -j -f" loads
+// JSON writes tables as Text does in nft's JSON, which "nft -j -f" loads
 // (libnftables-json(5), schema version 1), ending in a newline.
 func JSON(tables []Table) ([]byte, error) {
 	list := []any{object{"metainfo": object{"json_schema_version": 1}}}
-	for _, t := range tables {
+	for _, t := range printed(tables) {
 		list = append(list, t.json()...)
 	}
 	var out bytes.Buffer

@@ -20,6 +20,26 @@ func Same(a, b Table) bool {
 		slices.EqualFunc(byName(a.Chains, chainName), byName(b.Chains, chainName), sameChain)
 }
 
+// Stands reports whether a table stands as it should: whether it is the same, and its
+// dynamic sets hold what they should begin with. Same does not ask for that: a host that has
+// learned something since has not made rules wrong.
+func Stands(should, stands Table) bool {
+	if !Same(should, stands) {
+		return false
+	}
+	for _, s := range should.Sets {
+		for _, other := range stands.Sets {
+			lacks := func(e Element) bool {
+				return !contains(other.Elements, func(o Element) bool { return SameElement(o, e) })
+			}
+			if s.Dynamic > 0 && s.Name == other.Name && slices.ContainsFunc(s.Elements, lacks) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
 // Diff gives what differs in the table that stands from the one that should, as a
 // unified diff of their text: lines that begin with "-" are missing, with "+" too
 // many. What is the same is told in the words of the table that should stand,

@@ -6,14 +6,31 @@ import (
 	"strings"
 )
 
-// Text writes tables as nft text that "nft -f" loads, one after the other. It
-// expects tables that Validate finds right.
+// Text writes the rules of interfaces as nft text that "nft -f" loads: the one table that
+// holds them (Merge), and other tables as they are. It expects what Validate finds right.
 func Text(tables []Table) string {
+	tables = printed(tables)
 	texts := make([]string, len(tables))
 	for i, t := range tables {
 		texts[i] = t.String()
 	}
 	return strings.Join(texts, "\n")
+}
+
+// printed gives the tables that hold rules.
+func printed(tables []Table) []Table {
+	var interfaces, others []Table
+	for _, t := range tables {
+		if len(t.Interfaces) > 0 {
+			interfaces = append(interfaces, t)
+		} else {
+			others = append(others, t)
+		}
+	}
+	if len(interfaces) > 0 {
+		others = append([]Table{Merge(interfaces)}, others...)
+	}
+	return others
 }
 
 // String writes the table as nft text, as nft(8) lists one: sets and chains in

@@ -315,6 +315,9 @@ func (w *watcher) want(ctx context.Context, d *device, owner *domain.Domain, sta
 				w.noteAddress(d, warning.Text)
 				continue
 			}
+			if warning.Unanswered {
+				continue // nobody waited, and the kernel tells of the answer
+			}
 			w.say(slog.LevelWarn, warning.Text, warning.Text, d.fields(journal.Advice))
 		}
 		w.well(d.Name)

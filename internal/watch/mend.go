@@ -124,7 +124,7 @@ func (w *watcher) still(ctx context.Context, devices []*device) ([]*device, erro
 			d.leave(Left) // its hook was quicker
 			return true
 		}
-		if !ruleset.Same(*d.want, actual[i].Table) {
+		if !ruleset.Stands(*d.want, actual[i].Table) {
 			return false
 		}
 		d.settle()

@@ -55,6 +55,27 @@ func TestFollowsARouterThatTakesOver(t *testing.T) {
 	}
 }
 
+// TestAsksForTheRouterOfAGuestThatRuns shows a VM that runs, and a host that has not spoken to
+// its router: new rules, which know no router either, keep the VM's network.
+func TestAsksForTheRouterOfAGuestThatRuns(t *testing.T) {
+	n, err := lab.New(lab.Options{
+		Addresses: []netip.Prefix{netip.MustParsePrefix("192.168.2.2/24")},
+		Gateways:  []netip.Addr{netip.MustParseAddr("192.168.2.1")},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = n.Close() })
+	router := net.HardwareAddr{2, 0, 0, 0, 2, 1}
+	if _, err := n.AddHost("router", router, netip.MustParsePrefix("192.168.2.1/24")); err != nil {
+		t.Fatal(err)
+	}
+	tap := plug(t, n, "macvtap0", webMAC)
+	w := start(t, n, "parents = [\"enp88s0\"]\n")
+	w.until("it has rules", func() bool { return !passesBy(t, n, tap, net.HardwareAddr{2, 0, 0, 0, 2, 2}) })
+	w.until("its router is reached", func() bool { return passesBy(t, n, tap, router) })
+}
+
 // passesBy reports whether a datagram to the internet arrives on the wire in a frame for
 // a MAC address.
 func passesBy(t *testing.T, n *lab.Network, tap *lab.Tap, mac net.HardwareAddr) bool {
