@@ -29,13 +29,9 @@ func Table(d *domain.Domain, i domain.Interface, p policy.Policy) (ruleset.Table
 	if len(i.MAC) != 6 {
 		return ruleset.Table{}, errors.New("the domain XML has no <mac address='…'/>")
 	}
-	b := builder{vm: d.Name, device: i.Target, mac: i.MAC, policy: p, table: ruleset.Table{
-		Name:    ruleset.TableName(i.Target),
-		Comment: Owner{UUID: d.UUID, Name: d.Name}.Comment(),
-
-		CheckOffload: !p.PassOffload,
-		Interfaces:   map[uint32]string{0: i.Target},
-	}}
+	b := builder{vm: d.Name, device: i.Target, mac: i.MAC, policy: p, table: interfaceTable(d, i)}
+	b.table.Policy, b.table.Parent = p.Name, i.Parent
+	b.table.CheckOffload = !p.PassOffload
 	b.table.Sets = slices.Concat(b.ownSets(), b.sets())
 	for _, v := range []view{fromVM, toVM} {
 		s := side{view: v, builder: &b}
@@ -50,6 +46,15 @@ func Table(d *domain.Domain, i domain.Interface, p policy.Policy) (ruleset.Table
 		s.base(i.Target)
 	}
 	return b.table, nil
+}
+
+// interfaceTable gives the rules of an interface without any, for a device that nobody looked
+// at (see Bind).
+func interfaceTable(d *domain.Domain, i domain.Interface) ruleset.Table {
+	return ruleset.Table{
+		Name: ruleset.TableName(i.Target), Comment: Owner{UUID: d.UUID, Name: d.Name}.Comment(),
+		Interfaces: map[uint32]string{0: i.Target},
+	}
 }
 
 // identified reports what keeps the table of an interface from being told from all
@@ -70,11 +75,7 @@ func Closed(d *domain.Domain, i domain.Interface) (ruleset.Table, error) {
 	if err := identified(d, i); err != nil {
 		return ruleset.Table{}, err
 	}
-	b := builder{vm: d.Name, device: i.Target, table: ruleset.Table{
-		Name:       ruleset.TableName(i.Target),
-		Comment:    Owner{UUID: d.UUID, Name: d.Name}.Comment(),
-		Interfaces: map[uint32]string{0: i.Target},
-	}}
+	b := builder{vm: d.Name, device: i.Target, table: interfaceTable(d, i)}
 	for _, v := range []view{fromVM, toVM} {
 		c := side{view: v, builder: &b}.baseChain(i.Target)
 		c.drop("closed", "no rules could be made")

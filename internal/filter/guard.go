@@ -51,11 +51,6 @@ func Guard(prefixes []string) ruleset.Table {
 // Mark has a table mark the frames that it accepts, so that the guard lets them
 // pass. What a table drops never comes to the guard, so all are marked, at once.
 func Mark(t ruleset.Table) ruleset.Table {
-	return first(t, func(v view) ruleset.Rule { return ruleset.Rule{Mark: new(v.mark())} })
-}
-
-// first puts a rule before all others of each direction.
-func first(t ruleset.Table, rule func(view) ruleset.Rule) ruleset.Table {
 	t.Chains = slices.Clone(t.Chains)
 	for i, c := range t.Chains {
 		if c.Hook == nil {
@@ -65,7 +60,7 @@ func first(t ruleset.Table, rule func(view) ruleset.Rule) ruleset.Table {
 		if c.Hook.Type == fromVM.hook {
 			v = fromVM
 		}
-		t.Chains[i].Rules = append([]ruleset.Rule{rule(v)}, c.Rules...)
+		t.Chains[i].Rules = slices.Insert(slices.Clone(c.Rules), 1, ruleset.Rule{Mark: new(v.mark())})
 	}
 	return t
 }
@@ -98,14 +93,13 @@ func Open(d *domain.Domain, i domain.Interface) (ruleset.Table, error) {
 	if err := identified(d, i); err != nil {
 		return ruleset.Table{}, err
 	}
-	t := ruleset.Table{Name: ruleset.TableName(i.Target), Comment: Owner{UUID: d.UUID, Name: d.Name}.Comment()}
+	b := builder{vm: d.Name, device: i.Target, table: interfaceTable(d, i)}
 	for _, v := range []view{fromVM, toVM} {
-		t.Chains = append(t.Chains, ruleset.Chain{
-			Name: v.prefix, Hook: &ruleset.Hook{Type: v.hook, Device: i.Target},
-			Rules: []ruleset.Rule{{Verdict: ruleset.Accept, Comment: ruleset.Comment("open: the parent " + i.Parent + " is not configured")}},
-		})
+		c := side{view: v, builder: &b}.baseChain(i.Target)
+		c.Rules = append(c.Rules, ruleset.Rule{Verdict: ruleset.Accept, Comment: ruleset.Comment("open: the parent " + i.Parent + " is not configured")})
+		c.done()
 	}
-	return t, nil
+	return b.table, nil
 }
 
 // Marks reports whether a table marks what it accepts.

@@ -15,7 +15,7 @@ import (
 func TestBindAndMark(t *testing.T) {
 	plain := mustTable(t, web, nic, policy.Policy{Deny: prefixes(1)})
 	before := plain.String()
-	live := Bind(Mark(plain), 37)
+	live := Mark(plain).Bind(37)
 	if plain.String() != before {
 		t.Error("the table that was given was changed")
 	}
@@ -31,7 +31,7 @@ func TestBindAndMark(t *testing.T) {
 				t.Errorf("%s: rule %d is %s, want %s", chain, i+1, got, line)
 			}
 		}
-		if got, want := len(rulesOf(live, chain)), len(rulesOf(plain, chain))+2; got != want {
+		if got, want := len(rulesOf(live, chain)), len(rulesOf(plain, chain))+1; got != want {
 			t.Errorf("%s: %d rules, want %d", chain, got, want)
 		}
 	}
@@ -51,7 +51,7 @@ func TestGuard(t *testing.T) {
 	if err := table.Validate(); err != nil {
 		t.Fatal(err)
 	}
-	const want = `table netdev macvtap-filter {
+	const want = `table netdev macvtap-filter-guard {
 	comment "closes macvtap devices without rules"
 
 	counter from-vm-no-rules {

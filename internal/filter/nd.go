@@ -33,7 +33,7 @@ const (
 var (
 	ndTarget = ruleset.Raw(ruleset.TransportHeader, 8, 16)
 
-	directTarget   = ruleset.Raw(ruleset.NetworkHeader, 40+8, 16)
+	directTarget = ruleset.Raw(ruleset.NetworkHeader, 40+8, 16)
 	// directInterface is the lower half of the target: the interface identifier.
 	directInterface = ruleset.Raw(ruleset.NetworkHeader, 40+16, 8)
 )

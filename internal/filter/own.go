@@ -1,8 +1,6 @@
 package filter
 
 import (
-	"slices"
-
 	"macvtap-filter/internal/ruleset"
 )
 
@@ -33,7 +31,7 @@ func (b *builder) ownSets() []ruleset.Set {
 }
 
 // unknownIndex is the interface index in rules for a device that nobody looked at yet; no
-// device has it (see Bind).
+// device has it (see ruleset.Table.Bind).
 var unknownIndex = make([]byte, 4)
 
 // isOwn matches a field that holds, in a set of what is a NIC's own, the NIC's of the frame.
@@ -44,59 +42,4 @@ func (v view) isOwn(set string, field ruleset.Field) ruleset.Match {
 // isNotOwn matches a field that holds another.
 func (v view) isNotOwn(set string, field ruleset.Field) ruleset.Match {
 	return ruleset.Lookup{Fields: []ruleset.Field{v.index(), field}, Set: set, Not: true}
-}
-
-// Bind makes a table the rules of the device of that interface index alone. Since
-// Linux 6.16 a chain outlives its device and binds itself to the next one of the
-// same name, and would judge another VM's frames.
-func Bind(t ruleset.Table, index int) ruleset.Table {
-	value := ruleset.Number(ruleset.OutputIndex, ruleset.Equal, uint32(index)).Value
-	interfaces := map[uint32]string{}
-	for old, name := range t.Interfaces {
-		if old == 0 {
-			old = uint32(index)
-		}
-		interfaces[old] = name
-	}
-	t.Interfaces = interfaces
-	t.Sets = slices.Clone(t.Sets)
-	for i, s := range t.Sets {
-		if s.Key[0] == ruleset.TypeInterface {
-			t.Sets[i].Elements = bound(s.Elements, value)
-		}
-	}
-	t.Chains = slices.Clone(t.Chains)
-	for i, c := range t.Chains {
-		if c.Hook != nil {
-			t.Chains[i].Rules = boundRules(c.Rules, value)
-		}
-	}
-	return t
-}
-
-// bound gives the elements of an unknown device as those of the index.
-func bound(elements []ruleset.Element, index []byte) []ruleset.Element {
-	var out []ruleset.Element
-	for _, e := range elements {
-		if string(e.From[0]) == string(unknownIndex) {
-			key := append([][]byte{index}, e.From[1:]...)
-			e = ruleset.Element{From: key, To: key}
-		}
-		out = append(out, e)
-	}
-	return out
-}
-
-func boundRules(rules []ruleset.Rule, index []byte) []ruleset.Rule {
-	out := slices.Clone(rules)
-	for i, r := range out {
-		out[i].Matches = slices.Clone(r.Matches)
-		for j, m := range r.Matches {
-			if c, ok := m.(ruleset.Compare); ok && c.Field.Type == ruleset.TypeInterface && string(c.Value) == string(unknownIndex) {
-				c.Value = index
-				out[i].Matches[j] = c
-			}
-		}
-	}
-	return out
 }

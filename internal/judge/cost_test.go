@@ -5,7 +5,6 @@ import (
 	"net/netip"
 	"testing"
 
-	"macvtap-filter/internal/filter"
 	"macvtap-filter/internal/frame"
 	"macvtap-filter/internal/judge"
 	"macvtap-filter/internal/ruleset"
@@ -16,7 +15,7 @@ import (
 // machine. The rules are bound to their device, as they stand. Who lowers one lowers its
 // bound; who must raise one says why.
 func TestCost(t *testing.T) {
-	j := judge.New(filter.Bind(table(t, ""), 1))
+	j := judge.New(table(t, "").Bind(1))
 	gateway := net.HardwareAddr{2, 0, 0, 0, 2, 1}
 	for _, test := range []struct {
 		name, near, far string

@@ -22,7 +22,7 @@ func learning(room int) ruleset.Table {
 	learn := func(operation uint16, set string, verdict ruleset.Verdict) ruleset.Rule {
 		return ruleset.Rule{
 			Matches: []ruleset.Match{ruleset.Is(ruleset.ARPOperation, operation)},
-			Update:  &ruleset.Update{Set: set, Field: ruleset.ARPSenderMAC}, Verdict: verdict,
+			Update:  &ruleset.Update{Set: set, Fields: []ruleset.Field{ruleset.ARPSenderMAC}}, Verdict: verdict,
 		}
 	}
 	is := func(f ruleset.Field, protocol uint16) ruleset.Rule {

@@ -255,22 +255,24 @@ func (t *transaction) messages(sweep bool) ([]netlink.Message, error) {
 
 // unused gives the chains and sets of parts that no interface will have.
 func (t *transaction) unused() ruleset.Part {
-	var out ruleset.Part
-	its := func(name string) bool {
-		for _, part := range t.used {
-			if part != "" && strings.HasPrefix(name, part+"-") {
-				return true
-			}
-		}
-		return false
+	used, looked := map[string]bool{}, map[string]bool{}
+	for _, part := range t.used {
+		used[part] = true
 	}
+	var out ruleset.Part
 	for _, c := range t.table.Chains {
-		if c.Hook == nil && !strings.HasPrefix(c.Name, "drop-") && !its(c.Name) {
+		if part := ruleset.PartName(c.Name); c.Hook == nil && part != "" && !used[part] {
 			out.Chains = append(out.Chains, c)
+			continue
+		}
+		for _, r := range c.Rules {
+			for _, s := range r.Sets() {
+				looked[s] = true
+			}
 		}
 	}
 	for _, s := range t.table.Sets {
-		if !s.Own() && !its(s.Name) {
+		if !s.Own() && !looked[s.Name] {
 			out.Sets = append(out.Sets, s)
 		}
 	}

@@ -30,7 +30,7 @@ func guarded(t testing.TB, uuid string, tap *lab.Tap, policy ...string) []rulese
 	d.Direct[0].MAC = tap.MAC
 	made := tables(t, d, strings.Join(policy, ""))
 	for i := range made {
-		made[i] = filter.Bind(filter.Mark(made[i]), tap.Index)
+		made[i] = filter.Mark(made[i]).Bind(tap.Index)
 	}
 	return made
 }

@@ -361,7 +361,7 @@ func testOpenTable(t *testing.T) {
 		t.Fatal(err)
 	}
 	for index, want := range map[int]bool{tap.Index: true, tap.Index + 1: false} {
-		replace(t, n.Hypervisor, []ruleset.Table{filter.Bind(filter.Mark(open), index)}, owned(vmUUID))
+		replace(t, n.Hypervisor, []ruleset.Table{filter.Mark(open).Bind(index)}, owned(vmUUID))
 		passes(t, n, tap, "192.0.2.1", want)
 		passes(t, n, tap, "192.168.2.77", want)
 	}
@@ -383,7 +383,7 @@ func testMany(t *testing.T) {
 				d := vm(uuid, fmt.Sprintf("macvtap%d", 100+i))
 				made := tables(t, d, "[policy.default]\noffload = \"pass\"") // without devices
 				for j := range made {
-					made[j] = filter.Bind(filter.Mark(made[j]), 1<<20+i)
+					made[j] = filter.Mark(made[j]).Bind(1<<20 + i)
 				}
 				err := within(t, n.Hypervisor, func(ctx context.Context) error {
 					if err := kernel.RaiseGuard(ctx, guard); err != nil && !errors.Is(err, kernel.ErrGuardOwned) {

@@ -16,7 +16,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"macvtap-filter/internal/filter"
 	"macvtap-filter/internal/kernel"
 	"macvtap-filter/internal/lab"
 	"macvtap-filter/internal/offload"
@@ -96,31 +95,6 @@ func TestSettle(t *testing.T) {
 	}
 }
 
-// TestSettleSince has rules programmed by somebody else after they were read: what was
-// read says nothing of them any more.
-func TestSettleSince(t *testing.T) {
-	n, tap := network(t)
-	ns := n.Hypervisor
-	addTap(t, n, "macvtap1", otherMAC)
-	made := tables(t, vm(vmUUID, tap.Name, "macvtap1"), "")
-	create(t, ns, made)
-	before, held := handles(t, ns), read(t, ns)
-	replace(t, ns, tables(t, vm(vmUUID, tap.Name), "[policy.default]\nallow = [\"192.168.2.77\"]\n"), func(kernel.Standing) bool { return false })
-	opened := out.udp(t, "192.168.2.77", 53)
-	crosses(t, n, tap, out, sample{"allowed by the other rules", opened, true})
-	err := within(t, ns, func(ctx context.Context) error {
-		return kernel.SettleSince(ctx, held, made, func(kernel.Standing) bool { return false })
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	crosses(t, n, tap, out, sample{"denied again", opened, false})
-	after := handles(t, ns)
-	if after["macvtap-filter-macvtap1"] != before["macvtap-filter-macvtap1"] {
-		t.Error("the rules that nobody touched were programmed again")
-	}
-}
-
 // TestSettleNewDevice has another device take the name of one whose rules were right when
 // they were read. Its index is in the rules that should stand, and these are programmed:
 // by Linux before 6.16 the former's chains went with it, and the check of offloads does
@@ -130,16 +104,15 @@ func TestSettleNewDevice(t *testing.T) {
 	ns := n.Hypervisor
 	bound := func(tap *lab.Tap) []ruleset.Table {
 		made := tables(t, vm(vmUUID, tap.Name), "")
-		return []ruleset.Table{filter.Bind(made[0], tap.Index)}
+		return []ruleset.Table{made[0].Bind(tap.Index)}
 	}
 	create(t, ns, bound(tap))
-	held := read(t, ns)
 	if err := tap.Delete(); err != nil {
 		t.Fatal(err)
 	}
 	tap = addTap(t, n, tap.Name, vmMAC)
 	err := within(t, ns, func(ctx context.Context) error {
-		return kernel.SettleSince(ctx, held, bound(tap), func(kernel.Standing) bool { return false })
+		return kernel.Settle(ctx, bound(tap), func(kernel.Standing) bool { return false })
 	})
 	if err != nil {
 		t.Fatal(err)

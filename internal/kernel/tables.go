@@ -84,10 +84,9 @@ type demand struct {
 // finds out is for one state of nftables alone: should another transaction come before, all
 // is looked at again.
 func change(ctx context.Context, d demand) ([]Standing, error) {
-	for _, t := range d.tables {
-		if err := t.Validate(); err != nil {
-			return nil, err
-		}
+	var err error
+	if d.tables, err = bound(d.tables); err != nil {
+		return nil, err
 	}
 	conn, err := dialWith(ctx, &netlink.Config{MessageBufferSize: readBuffer})
 	if err != nil {
@@ -110,6 +109,27 @@ func change(ctx context.Context, d demand) ([]Standing, error) {
 		return err
 	})
 	return removed, err
+}
+
+// bound gives tables that are those of the very devices that have their names now, as far as
+// they do not say which they are for.
+func bound(tables []ruleset.Table) ([]ruleset.Table, error) {
+	var out []ruleset.Table
+	for _, t := range tables {
+		if _, known := t.Index(); !known {
+			device, _ := ruleset.TableDevice(t.Name)
+			index, err := deviceIndex(device)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", device, err)
+			}
+			t = t.Bind(index)
+		}
+		if err := t.Validate(); err != nil {
+			return nil, err
+		}
+		out = append(out, t)
+	}
+	return out, nil
 }
 
 // beside begins to do something that needs no thread of its own while the caller does

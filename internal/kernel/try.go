@@ -17,12 +17,7 @@ import (
 // tables' device must be "lo", the one that such a namespace has. It needs
 // CAP_SYS_ADMIN.
 func Try(ctx context.Context, tables []ruleset.Table) error {
-	return inOwnNamespace(func() error {
-		for i, t := range tables {
-			tables[i] = t
-		}
-		return Create(ctx, tables)
-	})
+	return inOwnNamespace(func() error { return Create(ctx, tables) })
 }
 
 // inOwnNamespace runs f in a network namespace of its own that ends with the call. A panic

@@ -307,7 +307,7 @@ func (p *planner) addTable(i domain.Interface, table ruleset.Table) {
 		table = filter.Mark(table)
 	}
 	if i.Index != 0 {
-		table = filter.Bind(table, i.Index)
+		table = table.Bind(i.Index)
 	}
 	p.plan.Tables = append(p.plan.Tables, table)
 	if p.config.Guard && !p.config.GuardsName(i.Target) {

@@ -528,7 +528,7 @@ func TestJudges(t *testing.T) {
 		table ruleset.Table
 		want  bool
 	}{{"open", open, false}, {"closed", closed, false}, {"a policy's", made.Tables[0], true}} {
-		if got := judges(filter.Bind(filter.Mark(test.table), 37)); got != test.want {
+		if got := judges(filter.Mark(test.table).Bind(37)); got != test.want {
 			t.Errorf("%s: %t", test.about, got)
 		}
 	}

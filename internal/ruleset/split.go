@@ -132,11 +132,22 @@ const StaleComment = "not the device that these rules were made for"
 func partOf(bases []Chain) string {
 	for _, c := range bases {
 		for _, r := range c.Rules {
-			for _, d := range directions {
-				if name, _, ok := strings.Cut(r.Verdict.chain, "-"+d+"-"); ok {
-					return name
-				}
+			if name := PartName(r.Verdict.chain); name != "" {
+				return name
 			}
+		}
+	}
+	return ""
+}
+
+// PartName gives the name of the part that a chain is of, by its name; "" where it is of none.
+func PartName(chain string) string {
+	if strings.HasPrefix(chain, dropPrefix) {
+		return ""
+	}
+	for _, d := range directions {
+		if name, _, ok := strings.Cut(chain, "-"+d+"-"); ok {
+			return name
 		}
 	}
 	return ""
@@ -157,7 +168,9 @@ func (s *splitter) part(name string) Table {
 			continue
 		}
 		for _, r := range c.Rules {
-			r.eachSet(func(set string) { sets[set] = true })
+			for _, set := range r.Sets() {
+				sets[set] = true
+			}
 		}
 		c.Name, c.Rules = short, s.short(name, c.Rules, &out.Counters)
 		out.Chains = append(out.Chains, c)
@@ -179,16 +192,18 @@ func PartOf(t Table, name string) Part {
 	return s.part(name).Part()
 }
 
-// eachSet tells the sets that a rule names.
-func (r Rule) eachSet(tell func(string)) {
+// Sets gives the names of the sets that a rule looks into or adds to.
+func (r Rule) Sets() []string {
+	var out []string
 	if r.Update != nil {
-		tell(r.Update.Set)
+		out = append(out, r.Update.Set)
 	}
 	for _, m := range r.Matches {
 		if l, ok := m.(Lookup); ok {
-			tell(l.Set)
+			out = append(out, l.Set)
 		}
 	}
+	return out
 }
 
 // short gives rules with the short names, and adds the reasons for which they drop.
