@@ -1,6 +1,7 @@
 package attack
 
 import (
+	"net"
 	"net/netip"
 
 	"github.com/gopacket/gopacket/layers"
@@ -20,6 +21,12 @@ func (l *list) leases() {
 		ether(allHosts, gateway.MAC, typeIPv4, l.udp(gateway.IPv4, broadcast4, 67, 68, l.answer(layers.DHCPMsgTypeAck, gateway, vm, vm.IPv4))))
 	agents := netip.MustParseAddr("ff02::1:2")
 	l.fromVM("DHCPv6 solicit", "RFC 8415, 18.2.1", "", l.out(groupMAC(agents), l.udp(vm.Link, agents, 546, 547, solicit6)))
+	for _, m := range []struct {
+		name string
+		kind byte
+	}{{"request", 3}, {"confirm", 4}, {"renew", 5}, {"rebind", 6}, {"release", 8}, {"decline", 9}, {"information-request", 11}} {
+		l.fromVM("DHCPv6 "+m.name, "RFC 8415, 18.2", "", l.out(groupMAC(agents), l.udp(vm.Link, agents, 546, 547, string(changedFirst([]byte(solicit6), m.kind)))))
+	}
 	l.toVM("DHCPv6 advertise", "RFC 8415, 18.3.9", "", l.in(gateway.MAC, l.udp(gateway.Link, vm.Link, 547, 546, advertise6)))
 	l.toVM("DHCPv6 reply", "RFC 8415, 18.3.10", "", l.in(gateway.MAC, l.udp(gateway.Link, vm.Link, 547, 546, reply6)))
 	for _, a := range []struct {
@@ -95,6 +102,10 @@ func (l *list) internet() {
 	l.fromVM("NAT64 of an internet host", "RFC 6052", "", l.out(web.MAC, l.udp(vm.IPv6, netip.MustParseAddr("64:ff9b::c000:201"), 40000, 443, "nat64")), l.out(web.MAC, l.icmp(vm.IPv6, netip.MustParseAddr("64:ff9b::c000:201"), 128, make([]byte, 8))))
 	l.toVM("NAT64 from an internet host", "RFC 6052", "", l.in(web.MAC, l.udp(netip.MustParseAddr("64:ff9b::c000:201"), vm.IPv6, 443, 40000, "nat64")))
 	l.fromVM("UDP to the gateway, link-local", "RFC 4291", "", l.out(l.Gateway.MAC, l.udp(vm.Link, l.Gateway.Link, 40000, 53, "query")))
+	for _, mac := range []string{"02:00:02:22:00:01", "02:00:02:23:00:01", "02:23:00:00:00:01"} {
+		to, _ := net.ParseMAC(mac)
+		l.fromVM("later fragment to the MAC address "+mac+", which is no port of DHCPv6", "RFC 8200, 4.5", "", l.out(to, l.ip(vm.Link, l.Gateway.Link, fragmented, join(fragmentHeader(udp, 1400, false), make([]byte, 64)))))
+	}
 	l.fromVM("ping of the gateway", "RFC 792; RFC 4443", "", l.out(l.Gateway.MAC, l.icmp(vm.IPv4, l.Gateway.IPv4, 8, make([]byte, 8))), l.out(l.Gateway.MAC, l.icmp(vm.Link, l.Gateway.Link, 128, make([]byte, 8))))
 	l.toVM("ping from the gateway", "RFC 792; RFC 4443", "", l.in(l.Gateway.MAC, l.icmp(l.Gateway.IPv4, vm.IPv4, 8, make([]byte, 8))), l.in(l.Gateway.MAC, l.icmp(l.Gateway.Link, vm.Link, 128, make([]byte, 8))))
 }
