@@ -99,7 +99,7 @@ func (l *list) relay6(piece func(more bool, packet []byte) []byte) {
 	}
 	l.fromVM("DHCPv6 relay-forward behind an extension header", source, "dhcp-client", behind(hopByHop), behind(dstOptions))
 	l.fromVM("DHCPv6 relay-forward in first and atomic fragments", "RFC 8200, 4.5; RFC 6946", "dhcp-client", piece(true, whole[:len(whole)&^7]), piece(true, whole[:48]), piece(false, whole))
-	l.fromVM("DHCPv6 solicit in a first fragment", "RFC 8200, 4.5", "dhcp-client", piece(true, l.udp(vm.Link, gateway.Link, 546, 547, solicit6+"more")))
+	l.fromVM("first fragment of a DHCPv6 solicit", "RFC 8200, 4.5", "dhcp-client", piece(true, l.udp(vm.Link, gateway.Link, 546, 547, solicit6+"more")))
 	l.fromVM("DHCPv6 of no type", source, "dhcp-client", l.out(gateway.MAC, l.udp(vm.Link, gateway.Link, 546, 547, "")))
 }
 

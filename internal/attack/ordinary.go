@@ -1,7 +1,6 @@
 package attack
 
 import (
-	"net"
 	"net/netip"
 
 	"github.com/gopacket/gopacket/layers"
@@ -102,10 +101,6 @@ func (l *list) internet() {
 	l.fromVM("NAT64 of an internet host", "RFC 6052", "", l.out(web.MAC, l.udp(vm.IPv6, netip.MustParseAddr("64:ff9b::c000:201"), 40000, 443, "nat64")), l.out(web.MAC, l.icmp(vm.IPv6, netip.MustParseAddr("64:ff9b::c000:201"), 128, make([]byte, 8))))
 	l.toVM("NAT64 from an internet host", "RFC 6052", "", l.in(web.MAC, l.udp(netip.MustParseAddr("64:ff9b::c000:201"), vm.IPv6, 443, 40000, "nat64")))
 	l.fromVM("UDP to the gateway, link-local", "RFC 4291", "", l.out(l.Gateway.MAC, l.udp(vm.Link, l.Gateway.Link, 40000, 53, "query")))
-	for _, mac := range []string{"02:00:02:22:00:01", "02:00:02:23:00:01", "02:23:00:00:00:01"} {
-		to, _ := net.ParseMAC(mac)
-		l.fromVM("later fragment to the MAC address "+mac+", which is no port of DHCPv6", "RFC 8200, 4.5", "", l.out(to, l.ip(vm.Link, l.Gateway.Link, fragmented, join(fragmentHeader(udp, 1400, false), make([]byte, 64)))))
-	}
 	l.fromVM("ping of the gateway", "RFC 792; RFC 4443", "", l.out(l.Gateway.MAC, l.icmp(vm.IPv4, l.Gateway.IPv4, 8, make([]byte, 8))), l.out(l.Gateway.MAC, l.icmp(vm.Link, l.Gateway.Link, 128, make([]byte, 8))))
 	l.toVM("ping from the gateway", "RFC 792; RFC 4443", "", l.in(l.Gateway.MAC, l.icmp(l.Gateway.IPv4, vm.IPv4, 8, make([]byte, 8))), l.in(l.Gateway.MAC, l.icmp(l.Gateway.Link, vm.Link, 128, make([]byte, 8))))
 }
