@@ -145,7 +145,7 @@ func parseRoot(r io.Reader) (*etree.Element, error) {
 	doc := etree.NewDocument()
 	doc.ReadSettings.MaxDepth = maxDepth
 	limited := &io.LimitedReader{R: r, N: MaxSize + 1}
-	all, err := readEntities(limited, &doc.ReadSettings)
+	all, defaults, err := readDoctype(limited, &doc.ReadSettings)
 	if err == nil {
 		_, err = doc.ReadFrom(all)
 	}
@@ -169,7 +169,11 @@ func parseRoot(r io.Reader) (*etree.Element, error) {
 	case strayText(doc):
 		return nil, errors.New("text before or after <domain>")
 	}
-	return roots[0], nil
+	if len(defaults) > 0 {
+		room := MaxSize
+		err = defaults.apply(roots[0], &room)
+	}
+	return roots[0], err
 }
 
 // strayText reports text outside of the root, which XML forbids and the decoder
@@ -318,14 +322,14 @@ func text(e *etree.Element) string {
 }
 
 // attribute gives an attribute's value, "" for none. libvirt heeds no namespace there
-// (libxml2's xmlGetProp).
+// (libxml2's xmlGetProp). The decoder leaves line ends as they are, which XML makes blanks of.
 func attribute(e *etree.Element, key string) string {
 	if e == nil {
 		return ""
 	}
 	for _, a := range e.Attr {
 		if a.Key == key && a.Space != "xmlns" {
-			return a.Value
+			return blanks.Replace(a.Value)
 		}
 	}
 	return ""
