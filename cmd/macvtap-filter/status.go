@@ -21,6 +21,7 @@ import (
 
 	"macvtap-filter/internal/libvirt"
 	"macvtap-filter/internal/near"
+	"macvtap-filter/internal/patience"
 	"macvtap-filter/internal/status"
 )
 
@@ -192,7 +193,7 @@ func (c *statusCommand) known(ctx context.Context, s status.Status) error {
 
 // noSuch says what is known of a VM of which no interface is.
 func noSuch(ctx context.Context, s status.Status, name string) error {
-	ctx, cancel := context.WithTimeout(ctx, status.DefaultPatience)
+	ctx, cancel := context.WithTimeout(ctx, patience.Status)
 	defer cancel()
 	client, err := libvirt.Dial(ctx)
 	if err == nil {
