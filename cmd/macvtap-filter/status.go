@@ -43,8 +43,8 @@ should stand, which takes a second or two for a thousand interfaces. libvirt is
 asked only for what nobody else knows. What passed to the VM is what arrived less
 what the rules that stand have dropped.
 
-Exits 0 when every interface is protected or unfiltered, 1 when one is not or nobody
-could tell, 2 for wrong usage.
+Exits 0 when every interface is protected or unfiltered, 1 when one is not, nobody
+could tell or a name in parents is no NIC of this host, 2 for wrong usage.
 
   --watch[=SECONDS]  look again every 2 seconds, or so many, in place on a terminal,
                      and show what passes each second; until it is interrupted (0)

@@ -108,10 +108,21 @@ func declarations(subset string, line int) (map[string]string, attributes, error
 		}
 		if declaration == "" {
 			line += strings.Count(subset[:len(subset)-len(rest)], "\n")
-			return nil, nil, fmt.Errorf("line %d: <!DOCTYPE>: %s", line, notUnderstood(rest))
+			return nil, nil, &declarationError{line, notUnderstood(rest)}
 		}
 		rest = rest[len(declaration):]
 	}
+}
+
+// A declarationError says what of a document's declarations is not supported.
+type declarationError struct {
+	line int
+	text string
+}
+
+// Error begins with the line.
+func (e *declarationError) Error() string {
+	return fmt.Sprintf("line %d: <!DOCTYPE>: %s", e.line, e.text)
 }
 
 // notUnderstood says what of a declaration is not supported.

@@ -4,6 +4,7 @@ package domain
 
 import (
 	"encoding/hex"
+	"encoding/xml"
 	"errors"
 	"fmt"
 	"io"
@@ -106,8 +107,9 @@ func (i Interface) String() string {
 
 // An Error says what is wrong with a domain XML.
 type Error struct {
-	VM  string // "" when the XML was not read as far as the name
-	Err error
+	VM   string // "" when the XML was not read as far as the name
+	Line int    // 0 where it is not known
+	Err  error
 }
 
 // Error names the VM as far as it is known.
@@ -125,20 +127,33 @@ func (e *Error) Unwrap() error { return e.Err }
 func Parse(r io.Reader) (*Domain, error) {
 	root, err := parseRoot(r)
 	if err != nil {
-		return nil, &Error{Err: err}
+		return nil, &Error{Line: lineOf(err), Err: err}
 	}
 	d := &Domain{}
 	if d.Name = text(d.first(root, "name")); d.Name == "" {
 		return nil, &Error{Err: errors.New("<domain> has no <name>")}
 	}
 	if d.UUID, err = parseUUID(text(d.first(root, "uuid"))); err != nil {
-		return nil, &Error{d.Name, err}
+		return nil, &Error{VM: d.Name, Err: err}
 	}
 	if err := d.parseInterfaces(root); err != nil {
-		return nil, &Error{d.Name, err}
+		return nil, &Error{VM: d.Name, Err: err}
 	}
 	d.Choice = parseChoice(root)
 	return d, nil
+}
+
+// lineOf gives the line that an error is on, 0 where it says none.
+func lineOf(err error) int {
+	var syntax *xml.SyntaxError
+	var declaration *declarationError
+	switch {
+	case errors.As(err, &syntax):
+		return syntax.Line
+	case errors.As(err, &declaration):
+		return declaration.line
+	}
+	return 0
 }
 
 func parseRoot(r io.Reader) (*etree.Element, error) {

@@ -4,6 +4,7 @@ package patience
 
 import "time"
 
+// The limits, each with what is waited for.
 var (
 	NFT     = time.Second      // nft lists two chains: what a hook has to do can wait no longer for it
 	Release = 2 * time.Second  // the guard is made anew when its owner ends
