@@ -112,7 +112,7 @@ func (g *real) echoes(n int) (bench.Series, error) {
 			return nil, err
 		}
 		begin := time.Now()
-		if err := conn.SetReadDeadline(begin.Add(10 * time.Second)); err != nil {
+		if err := conn.SetReadDeadline(begin.Add(10 * time.Second)); err != nil { // decides nothing
 			return nil, err
 		}
 		if _, err := conn.WriteTo(request, &net.IPAddr{IP: vm4.AsSlice()}); err != nil {

@@ -122,7 +122,7 @@ func noteTagged(ctx context.Context, v *vm, patient bool) (bool, error) {
 		if err := v.tap.Send(tagged); err != nil {
 			return false, err
 		}
-		for end := time.Now().Add(askAgain); time.Now().Before(end) && ctx.Err() == nil; {
+		for end := time.Now().Add(askAgain); time.Now().Before(end) && ctx.Err() == nil; { // decides nothing
 			if v.scene.notes.has(note) {
 				return true, nil
 			}

@@ -8,13 +8,10 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"time"
 
 	"macvtap-filter/internal/libvirt"
+	"macvtap-filter/internal/patience"
 )
-
-// completeLimit bounds how long a person waits for the names of VMs.
-const completeLimit = time.Second
 
 // complete prints what may stand in the place of the last of the words, one a line,
 // with what it is after a tab; the shells' completions ask it (internal/packaging).
@@ -24,7 +21,7 @@ func complete(ctx context.Context, std streams, _ options, words []string) error
 	if len(words) == 0 {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, completeLimit)
+	ctx, cancel := context.WithTimeout(ctx, patience.Names)
 	defer cancel()
 	before, word := words[:len(words)-1], words[len(words)-1]
 	for _, candidate := range candidates(ctx, before, word) {

@@ -12,6 +12,8 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/sys/unix"
+
+	"macvtap-filter/internal/patience"
 )
 
 var update = flag.Bool("update", false, "write what the program prints to the golden files, instead of comparing")
@@ -33,6 +35,7 @@ const bound = 5 * time.Minute
 // patient is the program with limits of time that only a hang meets.
 func patient() {
 	hookLimit, commandLimit, logLimit = bound, bound, bound
+	patience.Lengthen(bound)
 	main()
 }
 

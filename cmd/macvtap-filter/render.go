@@ -27,6 +27,9 @@ func render(ctx context.Context, std streams, o options, args []string) error {
 		return badInput(errors.New("--code-quality goes with --check or --output"))
 	}
 	d, err := renderDomain(std.in, args)
+	if wrong := new(domain.Error); errors.As(err, &wrong) && len(args) == 1 && args[0] != "-" {
+		err = fmt.Errorf("%s: %w", args[0], err)
+	}
 	if err != nil {
 		return badInput(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"macvtap-filter/internal/config"
+	"macvtap-filter/internal/domain"
 	"macvtap-filter/internal/plan"
 )
 
@@ -52,7 +53,11 @@ func renderMany(ctx context.Context, std streams, o options, args []string) erro
 		switch {
 		case err != nil:
 			bad++
-			found.add(major, s.file, 1, err.Error())
+			line := 1
+			if wrong := new(domain.Error); errors.As(err, &wrong) {
+				line = max(line, wrong.Line)
+			}
+			found.add(major, s.file, line, err.Error())
 		case o.output != "":
 			if err := writeGolden(std, s.golden, text); err != nil {
 				return err

@@ -21,6 +21,7 @@ import (
 
 	"macvtap-filter/internal/libvirt"
 	"macvtap-filter/internal/near"
+	"macvtap-filter/internal/patience"
 	"macvtap-filter/internal/status"
 )
 
@@ -42,8 +43,8 @@ should stand, which takes a second or two for a thousand interfaces. libvirt is
 asked only for what nobody else knows. What passed to the VM is what arrived less
 what the rules that stand have dropped.
 
-Exits 0 when every interface is protected or unfiltered, 1 when one is not or nobody
-could tell, 2 for wrong usage.
+Exits 0 when every interface is protected or unfiltered, 1 when one is not, nobody
+could tell or a name in parents is no NIC of this host, 2 for wrong usage.
 
   --watch[=SECONDS]  look again every 2 seconds, or so many, in place on a terminal,
                      and show what passes each second; until it is interrupted (0)
@@ -192,7 +193,7 @@ func (c *statusCommand) known(ctx context.Context, s status.Status) error {
 
 // noSuch says what is known of a VM of which no interface is.
 func noSuch(ctx context.Context, s status.Status, name string) error {
-	ctx, cancel := context.WithTimeout(ctx, status.DefaultPatience)
+	ctx, cancel := context.WithTimeout(ctx, patience.Status)
 	defer cancel()
 	client, err := libvirt.Dial(ctx)
 	if err == nil {

@@ -78,7 +78,7 @@ Each command has --help. The configuration is /etc/macvtap-filter/config.toml;
 libvirt calls the program by itself when it is in /etc/libvirt/hooks/qemu.d/:
   macvtap-filter NAME start begin -  <domain.xml
 
-exit codes: 0 done; 1 failed, or verify found a difference; 2 wrong usage, configuration or XML
+exit codes: 0 done; 1 failed, or something is not as it should be; 2 wrong usage, configuration or XML
 `
 
 const applyUsage = `usage: macvtap-filter apply [--dry-run] [--diff] VM… | --all
@@ -181,8 +181,9 @@ const metricsUsage = `usage: macvtap-filter metrics [--textfile FILE]
 
 Prints what was passed and dropped, and the states of all interfaces, as Prometheus
 reads it: metrics macvtap_filter_…, with the labels vm, uuid and device. It exits 1
-when something could not be found out; the rest is printed all the same. A watch can
-have the same read itself: see "macvtap-filter watch --help".
+when something could not be found out, or a name in parents is no NIC of this host;
+the rest is printed all the same. A running watch can serve the same by HTTP: see
+"macvtap-filter watch --help".
 
   --textfile FILE  write it into a file, in one step, for the textfile collector of
                    node_exporter; its name ends in .prom

@@ -83,6 +83,7 @@ type verifier struct {
 
 	vms, interfaces int // looked at
 	failed          bool
+	without         bool            // libvirt does not answer
 	told            map[string]bool // what was told
 }
 
@@ -364,6 +365,8 @@ func (v *verifier) print(found, left []drift.Finding) error {
 		}
 	}
 	switch {
+	case len(found) == 0 && !v.failed && v.without:
+		notef(v.std, "%s as should be", count(v.interfaces, "interface"))
 	case len(found) == 0 && !v.failed:
 		notef(v.std, "%s of %s as should be", count(v.interfaces, "interface"), count(v.vms, "running VM"))
 	case len(left) > 0 && !v.options.repair && !slices.ContainsFunc(left, func(f drift.Finding) bool { return !f.Kept }):

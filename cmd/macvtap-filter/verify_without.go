@@ -12,7 +12,7 @@ import (
 // verifyWithout does what can be done while libvirt does not answer: what status finds is
 // what is found, and with --repair the rules of devices that are gone are removed.
 func verifyWithout(ctx context.Context, std streams, o options, names []string, why error) error {
-	v := &verifier{std: std, options: o}
+	v := &verifier{std: std, options: o, without: true}
 	s, err := interfacesOf(ctx, o, names)
 	if err != nil {
 		return err
@@ -49,9 +49,6 @@ func verifyWithout(ctx context.Context, std streams, o options, names []string, 
 	v.failed = len(found) > 0 || len(s.AbsentParents) > 0 || blind(s)
 	if err := v.print(found, left); err != nil {
 		return err
-	}
-	if !v.failed {
-		notef(std, "%s as should be", count(v.interfaces, "interface"))
 	}
 	if len(left) > 0 || len(s.AbsentParents) > 0 || blind(s) {
 		return errTold

@@ -66,6 +66,44 @@ func (l *list) dhcp() {
 	l.fromVM("DHCPv6 reply from another port", source6, "dhcpv6-server", l.out(victim.MAC, l.udp(vm.Link, victim.Link, 1547, 546, reply6)))
 	l.fromVM("DHCPv6 reply behind destination options", source6, "dhcpv6-server", l.out(victim.MAC, l.ip(vm.Link, victim.Link, dstOptions, join(optionsHeader(udp, 1), l.udp(vm.Link, victim.Link, 547, 546, reply6)[40:]))))
 	l.fromVM("DHCPv6 reply to an allowed host", source6, "dhcpv6-server", l.out(l.Gateway.MAC, l.udp(vm.Link, l.Gateway.Link, 547, 546, reply6)))
+	// First and atomic fragments say to which port they are, as well as whole packets do.
+	piece := func(more bool, packet []byte) []byte {
+		return l.out(l.Gateway.MAC, l.ip(vm.Link, l.Gateway.Link, fragmented, join(fragmentHeader(udp, 0, more), packet[40:])))
+	}
+	reply := l.udp(vm.Link, l.Gateway.Link, 1547, 546, reply6+"fragments ..")
+	l.fromVM("DHCPv6 reply in first and atomic fragments", "RFC 8200, 4.5; RFC 6946", "dhcpv6-server", piece(true, reply), piece(false, reply))
+	l.relay6(piece)
 	agents := netip.MustParseAddr("ff02::1:2")
 	l.fromVM("DHCPv6 solicit from no link-local address", "RFC 8415, 7.2", "multicast", l.out(groupMAC(agents), l.udp(vm.IPv6, agents, 546, 547, solicit6)))
+}
+
+// relay6 are DHCPv6 messages to servers that are no client's. A relay's has any message of
+// any client inside, and the server takes it for that client's.
+func (l *list) relay6(piece func(more bool, packet []byte) []byte) {
+	const source = "RFC 8415, 7.3, 9 and 19"
+	vm, gateway, agents := l.VM, l.Gateway, netip.MustParseAddr("ff02::1:2")
+	inside := "\x08\x65\x43\x21\x00\x01\x00\x0a\x00\x03\x00\x01" + string(l.Victim.MAC) // the victim's release
+	forward := join([]byte{12, 0}, l.Victim.IPv6.AsSlice(), l.Victim.Link.AsSlice(), []byte{0, 9, 0, byte(len(inside))}, []byte(inside))
+	for _, m := range []struct {
+		name string
+		kind byte
+	}{{"relay-forward", 12}, {"relay-reply", 13}, {"advertise", 2}, {"reply", 7}, {"reconfigure", 10}, {"lease query", 14}} {
+		text := string(changedFirst(forward, m.kind))
+		l.fromVM("DHCPv6 "+m.name+" to servers", source, "dhcp-client", l.out(groupMAC(agents), l.udp(vm.Link, agents, 546, 547, text)),
+			l.out(gateway.MAC, l.udp(vm.Link, gateway.Link, 546, 547, text)), l.out(l.Web.MAC, l.udp(vm.IPv6, l.Web.IPv6, 546, 547, text)))
+	}
+	l.fromVM("DHCPv6 relay-forward from a relay's port", source, "dhcp-client", l.out(groupMAC(agents), l.udp(vm.Link, agents, 547, 547, string(forward))))
+	whole := l.udp(vm.Link, gateway.Link, 546, 547, string(forward))
+	behind := func(header byte) []byte {
+		return l.out(gateway.MAC, l.ip(vm.Link, gateway.Link, header, join(optionsHeader(udp, 1), whole[40:])))
+	}
+	l.fromVM("DHCPv6 relay-forward behind an extension header", source, "dhcp-client", behind(hopByHop), behind(dstOptions))
+	l.fromVM("DHCPv6 relay-forward in first and atomic fragments", "RFC 8200, 4.5; RFC 6946", "dhcp-client", piece(true, whole[:len(whole)&^7]), piece(true, whole[:48]), piece(false, whole))
+	l.fromVM("first fragment of a DHCPv6 solicit", "RFC 8200, 4.5", "dhcp-client", piece(true, l.udp(vm.Link, gateway.Link, 546, 547, solicit6+"more")))
+	l.fromVM("DHCPv6 of no type", source, "dhcp-client", l.out(gateway.MAC, l.udp(vm.Link, gateway.Link, 546, 547, "")))
+}
+
+// changedFirst is a message of another type.
+func changedFirst(message []byte, kind byte) []byte {
+	return append([]byte{kind}, message[1:]...)
 }

@@ -4,6 +4,7 @@ package domain
 
 import (
 	"encoding/hex"
+	"encoding/xml"
 	"errors"
 	"fmt"
 	"io"
@@ -106,8 +107,9 @@ func (i Interface) String() string {
 
 // An Error says what is wrong with a domain XML.
 type Error struct {
-	VM  string // "" when the XML was not read as far as the name
-	Err error
+	VM   string // "" when the XML was not read as far as the name
+	Line int    // 0 where it is not known
+	Err  error
 }
 
 // Error names the VM as far as it is known.
@@ -125,27 +127,40 @@ func (e *Error) Unwrap() error { return e.Err }
 func Parse(r io.Reader) (*Domain, error) {
 	root, err := parseRoot(r)
 	if err != nil {
-		return nil, &Error{Err: err}
+		return nil, &Error{Line: lineOf(err), Err: err}
 	}
 	d := &Domain{}
 	if d.Name = text(d.first(root, "name")); d.Name == "" {
 		return nil, &Error{Err: errors.New("<domain> has no <name>")}
 	}
 	if d.UUID, err = parseUUID(text(d.first(root, "uuid"))); err != nil {
-		return nil, &Error{d.Name, err}
+		return nil, &Error{VM: d.Name, Err: err}
 	}
 	if err := d.parseInterfaces(root); err != nil {
-		return nil, &Error{d.Name, err}
+		return nil, &Error{VM: d.Name, Err: err}
 	}
 	d.Choice = parseChoice(root)
 	return d, nil
+}
+
+// lineOf gives the line that an error is on, 0 where it says none.
+func lineOf(err error) int {
+	var syntax *xml.SyntaxError
+	var declaration *declarationError
+	switch {
+	case errors.As(err, &syntax):
+		return syntax.Line
+	case errors.As(err, &declaration):
+		return declaration.line
+	}
+	return 0
 }
 
 func parseRoot(r io.Reader) (*etree.Element, error) {
 	doc := etree.NewDocument()
 	doc.ReadSettings.MaxDepth = maxDepth
 	limited := &io.LimitedReader{R: r, N: MaxSize + 1}
-	all, err := readEntities(limited, &doc.ReadSettings)
+	all, defaults, err := readDoctype(limited, &doc.ReadSettings)
 	if err == nil {
 		_, err = doc.ReadFrom(all)
 	}
@@ -169,7 +184,11 @@ func parseRoot(r io.Reader) (*etree.Element, error) {
 	case strayText(doc):
 		return nil, errors.New("text before or after <domain>")
 	}
-	return roots[0], nil
+	if len(defaults) > 0 {
+		room := MaxSize
+		err = defaults.apply(roots[0], &room)
+	}
+	return roots[0], err
 }
 
 // strayText reports text outside of the root, which XML forbids and the decoder
@@ -318,14 +337,14 @@ func text(e *etree.Element) string {
 }
 
 // attribute gives an attribute's value, "" for none. libvirt heeds no namespace there
-// (libxml2's xmlGetProp).
+// (libxml2's xmlGetProp). The decoder leaves line ends as they are, which XML makes blanks of.
 func attribute(e *etree.Element, key string) string {
 	if e == nil {
 		return ""
 	}
 	for _, a := range e.Attr {
 		if a.Key == key && a.Space != "xmlns" {
-			return a.Value
+			return blanks.Replace(a.Value)
 		}
 	}
 	return ""

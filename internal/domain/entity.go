@@ -9,56 +9,15 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-
-	"github.com/beevik/etree"
 )
 
-// readEntities has a document's own entities understood where it is read from what
-// readEntities gives: all of the document. A document without any, as all of libvirt's are,
-// is not read further than to its root.
-func readEntities(document io.Reader, settings *etree.ReadSettings) (io.Reader, error) {
-	var begin bytes.Buffer
-	subset := internalSubset(io.TeeReader(document, &begin))
-	all := io.MultiReader(&begin, document)
-	if subset == "" {
-		return all, nil
-	}
-	text, err := io.ReadAll(all)
-	if err == nil {
-		settings.Entity, err = entities(text, subset)
-	}
-	return bytes.NewReader(text), err
-}
-
-// internalSubset gives what stands behind the bracket of <!DOCTYPE …[, "" for no such
-// declaration. What is wrong with the document is the parser's to say.
-func internalSubset(document io.Reader) string {
-	d := xml.NewDecoder(document)
-	d.CharsetReader = func(_ string, r io.Reader) (io.Reader, error) { return r, nil }
-	for {
-		token, err := d.RawToken()
-		if err != nil {
-			return ""
-		}
-		switch t := token.(type) {
-		case xml.StartElement:
-			return ""
-		case xml.Directive:
-			_, subset, _ := bytes.Cut(t, []byte("["))
-			return string(subset)
-		}
-	}
-}
-
-// entities gives the general entities that a document declares of its own, with what
-// stands for each. The parser puts that into the place of each reference, as text; so
-// those with markup are none here, and a reference to them is an error, as is one to an
-// entity in another file: nothing is fetched.
-func entities(document []byte, subset string) (map[string]string, error) {
-	declared, err := declarations(subset)
-	if err != nil {
-		return nil, err
-	}
+// entities gives the general entities that a document declares of its own, with the text
+// that stands for each. The parser puts that into the place of each reference, as text. So
+// does libvirt, in a way: of an entity with markup it reads the text, and sees no
+// element of it (without XML_PARSE_NOENT, libxml2 leaves such a reference a node of its
+// own). One that is not well-formed is none here, and a reference to it an error, as is
+// one to an entity in another file: nothing is fetched.
+func entities(document []byte, declared map[string]string) (map[string]string, error) {
 	e := expansion{declared, MaxSize}
 	out := map[string]string{}
 	for name := range declared {
@@ -71,34 +30,6 @@ func entities(document []byte, subset string) (map[string]string, error) {
 		}
 	}
 	return out, nil
-}
-
-// declarations reads the general entities with a value out of an internal subset (XML
-// 1.0, 2.8 and 4.2), in which the decoder has put a blank for each comment. The first of
-// a name counts. What else can change the document is refused: default attributes and
-// parameter entities.
-func declarations(subset string) (map[string]string, error) {
-	between := regexp.MustCompile(`^(?:\s|<\?(?s:.*?)\?>)+`)
-	entity := regexp.MustCompile(`^<!ENTITY\s+([^\s%&;<>'"]+)\s+(?:"([^"]*)"|'([^']*)')\s*>`)
-	harmless := regexp.MustCompile(`^<!(?:ENTITY|ELEMENT|NOTATION)(?:[^>'"]|"[^"]*"|'[^']*')*>`)
-	out := map[string]string{}
-	for rest := subset; ; {
-		rest = rest[len(between.FindString(rest)):]
-		if strings.HasPrefix(rest, "]") {
-			return out, nil
-		}
-		if m := entity.FindStringSubmatch(rest); m != nil {
-			if _, known := out[m[1]]; !known {
-				out[m[1]] = m[2] + m[3]
-			}
-		}
-		declaration := harmless.FindString(rest)
-		if declaration == "" {
-			begin, _, _ := strings.Cut(rest, "\n")
-			return nil, fmt.Errorf("<!DOCTYPE>: %.20q is not understood: only entities are, as in <!ENTITY name 'value'>", begin)
-		}
-		rest = rest[len(declaration):]
-	}
 }
 
 // An expansion works out what entities stand for, as long as there is room: each
@@ -126,8 +57,11 @@ func (e *expansion) entity(name string, depth int) (string, error) {
 		}
 		return "&" + reference + ";", nil
 	})
-	if err != nil || strings.Contains(value, "<") {
+	if err != nil {
 		return "", errNoText
+	}
+	if strings.Contains(value, "<") {
+		return e.textOf(value, depth)
 	}
 	return e.replace(value, func(reference string) (string, error) {
 		if text, ok := predefined[reference]; ok {
@@ -138,6 +72,41 @@ func (e *expansion) entity(name string, depth int) (string, error) {
 		}
 		return e.entity(reference, depth+1)
 	})
+}
+
+// textOf gives the text of a value with markup, all that libxml2's xmlNodeGetContent gives: that of
+// comments and processing instructions is part of it.
+func (e *expansion) textOf(value string, depth int) (string, error) {
+	d := xml.NewDecoder(strings.NewReader(value))
+	d.Entity = map[string]string{}
+	for _, m := range regexp.MustCompile(`&([^\s&#;]+);`).FindAllStringSubmatch(value, -1) {
+		if _, is := predefined[m[1]]; is {
+			continue
+		}
+		text, err := e.entity(m[1], depth+1)
+		if e.room -= 1 + len(text); e.room < 0 || err != nil {
+			return "", errNoText
+		}
+		d.Entity[m[1]] = text
+	}
+	var out strings.Builder
+	for {
+		token, err := d.Token()
+		if errors.Is(err, io.EOF) {
+			return out.String(), nil
+		}
+		if err != nil {
+			return "", errNoText
+		}
+		switch t := token.(type) {
+		case xml.CharData:
+			out.Write(t)
+		case xml.Comment:
+			out.Write(t)
+		case xml.ProcInst:
+			out.Write(t.Inst)
+		}
+	}
 }
 
 var predefined = map[string]string{"lt": "<", "gt": ">", "amp": "&", "apos": "'", "quot": `"`}

@@ -55,9 +55,22 @@ func TestParseEntitiesThatGrow(t *testing.T) {
 		"laughs":          "<!DOCTYPE domain [<!ENTITY e0 'ha'>" + laughs.String() + "]><domain><name>&e30;</name></domain>",
 		"silent laughs":   "<!DOCTYPE domain [<!ENTITY e0 ''>" + laughs.String() + "]><domain><name>&e30;</name></domain>",
 		"used many times": "<!DOCTYPE domain [<!ENTITY e '" + strings.Repeat("x", 1000) + "'>]><domain><name>" + strings.Repeat("&e;", 10000) + "</name></domain>",
+		"markup":          "<!DOCTYPE domain [<!ENTITY e0 'ha'>" + strings.ReplaceAll(strings.ReplaceAll(laughs.String(), " '", " '<b>"), "'>", "</b>'>") + "]><domain><name>&e30;</name></domain>",
 	} {
 		if _, err := Parse(strings.NewReader(document)); err == nil || !strings.Contains(err.Error(), "entities make it larger") {
 			t.Errorf("%s: %v", about, err)
 		}
+	}
+}
+
+// Attributes by default that grow without bound are given up: many of them for many elements.
+func TestParseAttributesThatGrow(t *testing.T) {
+	var declared strings.Builder
+	for n := range 10000 {
+		fmt.Fprintf(&declared, " a%d CDATA ''", n)
+	}
+	document := "<!DOCTYPE domain [<!ATTLIST x" + declared.String() + ">]><domain><name>a</name>" + strings.Repeat("<x/>", 10000) + "</domain>"
+	if _, err := Parse(strings.NewReader(document)); err == nil || !strings.Contains(err.Error(), "default attributes make it larger") {
+		t.Error(err)
 	}
 }

@@ -23,6 +23,7 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Add([]byte(vm(direct + "<interface type='network'><source dev='a' mode='b'/></interface>")))
 	f.Add([]byte("<!DOCTYPE d [<!ENTITY e 'x'>]><domain><name>&e;</name></domain>"))
+	f.Add([]byte("<?xml version='1.1'?><!DOCTYPE d [<!ENTITY e '<b>x</b>'><!ATTLIST b c CDATA #FIXED 'x' d (e|f) \"e\">]><domain><name>&e;</name></domain>"))
 	f.Fuzz(func(t *testing.T, xml []byte) {
 		d, err := Parse(bytes.NewReader(xml))
 		if err != nil {

@@ -49,6 +49,8 @@ func (f Finding) Where() string {
 		return "the guard"
 	case f.Interface > 0:
 		return fmt.Sprintf("VM %q: interface %d, device %q", f.VM, f.Interface, f.Device)
+	case f.VM == "":
+		return fmt.Sprintf("no known VM: device %q", f.Device)
 	}
 	return fmt.Sprintf("VM %q: device %q", f.VM, f.Device)
 }

@@ -44,12 +44,13 @@ type packager struct {
 	kind                     string
 	install, upgrade, remove string // commands; $1 is the package's file
 	purge                    string // "" where there is no such thing
+	kept                     string // where a removal leaves a configuration that was changed
 }
 
 var packagers = []packager{
-	{"deb", "dpkg -i $1", "dpkg -i $1", "dpkg -r macvtap-filter", "dpkg -P macvtap-filter"},
+	{"deb", "dpkg -i $1", "dpkg -i $1", "dpkg -r macvtap-filter", "dpkg -P macvtap-filter", configPath},
 	// On Debian rpm has no database, and would rather not.
-	{"rpm", "rpm --dbpath /run/rpm --force-debian --nodeps -i $1", "rpm --dbpath /run/rpm --force-debian --nodeps -U $1", "rpm --dbpath /run/rpm --force-debian -e macvtap-filter", ""},
+	{"rpm", "rpm --dbpath /run/rpm --force-debian --nodeps -i $1", "rpm --dbpath /run/rpm --force-debian --nodeps -U $1", "rpm --dbpath /run/rpm --force-debian -e macvtap-filter", "", configPath + ".rpmsave"},
 }
 
 // A package that is installed on a host closes the LAN to its VMs once libvirt was restarted; its upgrade and its removal
@@ -121,7 +122,7 @@ func testPackage(t *testing.T, p packager, first, second string) {
 	s.run(t, "sh", "-euc", `for file in "$@"; do ! test -e "$file" && ! test -L "$file"; done`, "sh", packagedPath, hookPath)
 	s.expectRules(t, rules, true)
 	s.expectShielded(t, vm)
-	if s.readConfig(t) != config {
+	if s.run(t, "cat", p.kept) != config {
 		t.Error("the removal changed the configuration")
 	}
 	// What it said to do when the VM has stopped.
@@ -131,13 +132,16 @@ func testPackage(t *testing.T, p packager, first, second string) {
 	s.run(t, "sh", "-euc", strings.Join(deletions, "\n"))
 	s.expectNoRules(t)
 
+	if p.kept != configPath {
+		s.run(t, "mv", p.kept, configPath)
+	}
 	wantSaid(t, s.do(t, p.install, second), `kept the configuration`)
 	said = s.do(t, p.remove, "")
 	if strings.Contains(said, "nft delete") {
 		t.Errorf("with no rules, the removal says\n%s", said)
 	}
 	if p.purge == "" {
-		wantSaid(t, said, `left the configuration /etc/macvtap-filter/config\.toml`)
+		wantSaid(t, said, `saved /etc/macvtap-filter/config\.toml as /etc/macvtap-filter/config\.toml\.rpmsave`)
 		s.run(t, "rm", "-r", filepath.Dir(configPath))
 	} else {
 		s.do(t, p.purge, "")

@@ -145,7 +145,7 @@ func (p peer) ask(ctx context.Context, kind string, to netip.AddrPort, text stri
 	}
 	defer conn.Close()
 	for {
-		again := time.Now().Add(pause)
+		again := time.Now().Add(pause) // decides nothing
 		if err = once(conn, text, again); err == nil {
 			return nil
 		}
@@ -163,7 +163,7 @@ const pause = 300 * time.Millisecond
 // dial connects to a guest.
 func (p peer) dial(ctx context.Context, kind string, to netip.AddrPort, wait time.Duration) (net.Conn, error) {
 	for {
-		again := time.Now().Add(pause)
+		again := time.Now().Add(pause) // decides nothing
 		conn, err := p.host.Dial(kind, to, wait)
 		if err == nil {
 			return conn, nil

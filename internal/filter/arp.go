@@ -48,7 +48,7 @@ func (s side) arp() {
 	}
 	accept := func(when ...ruleset.Match) { c.accept(all(ethernetIPv4(), when)...) }
 	c.neighbours(family4, s.view.arp, accept)
-	if len(s.policy.Serve) > 0 {
+	if s.servesNeighbours() {
 		accept(s.clients(family4, s.view.arp)...)
 	}
 	if c.has(routerSet(family4)) {
@@ -115,8 +115,14 @@ func (c *chain) neighbours(f family, field ruleset.Field, then func(...ruleset.M
 	}
 }
 
-// clients matches a field that holds the address of a denied peer that the VM serves:
-// the two have to find each other. Those of other networks come by a router.
+// servesNeighbours reports whether denied peers of the link and the VM, which serves them,
+// have to find each other: a DHCP client that renews its lease, too (RFC 2131, 4.4.5).
+func (b *builder) servesNeighbours() bool {
+	return len(b.policy.Serve) > 0 || b.policy.PassDHCPServer
+}
+
+// clients matches a field that holds the address of a denied peer that the VM serves.
+// Those of other networks come by a router.
 func (s side) clients(f family, field ruleset.Field) []ruleset.Match {
 	if !s.knowsLink(f) {
 		return outside(field, f.special)

@@ -1,18 +1,20 @@
 package filter
 
 import (
+	"slices"
+
 	"macvtap-filter/internal/ruleset"
 )
 
 // The places of a DHCP message that say who asks (RFC 2131, 2), behind the UDP header:
-// what the message is, a request (1) of an Ethernet (1) address of six bytes, and, side by
-// side, the relay's IP address, giaddr, and the client's MAC address, chaddr. dhcpLength is
-// the UDP header's.
+// what the message is, a request (1) of an Ethernet (1) address of six bytes; the address
+// that the client has, ciaddr; the relay's IP address, giaddr; and the client's MAC address,
+// chaddr. dhcpLength is the UDP header's.
 var (
-	dhcpLength = ruleset.Raw(ruleset.TransportHeader, 4, 2)
-	dhcpKind   = ruleset.Raw(ruleset.TransportHeader, 8, 3)
-	dhcpRelay  = ruleset.Raw(ruleset.TransportHeader, 8+24, 4)
-
+	dhcpLength   = ruleset.Raw(ruleset.TransportHeader, 4, 2)
+	dhcpKind     = ruleset.Raw(ruleset.TransportHeader, 8, 3)
+	dhcpAddress  = ruleset.Raw(ruleset.TransportHeader, 8+12, 4)
+	dhcpRelay    = ruleset.Raw(ruleset.TransportHeader, 8+24, 4)
 	dhcpHardware = ruleset.Raw(ruleset.TransportHeader, 8+28, 6)
 )
 
@@ -24,6 +26,7 @@ const dhcpClientEnd = 8 + 28 + 6
 // declines its lease, and answers to the relay's.
 func (c *chain) dhcpClient(f family) {
 	if f.name == family6.name {
+		c.dhcpv6Client()
 		c.accept(all(toGroup("ff02::1:2"), one(c.linkLocalSource()), withPorts(f, ruleset.UDP), fromTo(546, 547))...)
 		return
 	}
@@ -35,6 +38,9 @@ func (c *chain) dhcpClient(f family) {
 		c.drop(reason, "DHCP of another kind than a client's request", all(toServer, one(isNot(dhcpKind, 1, 1, 6)))...)
 		c.drop(reason, "DHCP of a relay", all(toServer, one(isNot(dhcpRelay, 0, 0, 0, 0)))...)
 		c.drop(reason, "DHCP of another client", all(toServer, one(c.isNotOwn(ownBitsSet, dhcpHardware)))...)
+		if c.knowsOwn(f) {
+			c.drop(reason, "DHCP about another's address", all(toServer, one(ruleset.Among(dhcpAddress, true, c.clientAddresses()...)))...)
+		}
 	}
 	c.accept(all(one(group), one(equals(ruleset.IPDestination, "255.255.255.255")), c.mayDiscover(), withPorts(f, ruleset.UDP), fromTo(68, 67))...)
 }
@@ -47,8 +53,60 @@ func (c *chain) mayDiscover() []ruleset.Match {
 	if !c.knowsOwn(family4) {
 		return nil
 	}
-	sources := append([]ruleset.Element{single(noAddress4)}, elements(ofAddrs(c.own(family4)))...)
-	return one(ruleset.Among(ruleset.IPSource, false, sources...))
+	return one(ruleset.Among(ruleset.IPSource, false, c.clientAddresses()...))
+}
+
+// clientAddresses are those that the VM, whose own are known, has as a DHCP client: none
+// yet, or its own.
+func (c *chain) clientAddresses() []ruleset.Element {
+	return append([]ruleset.Element{single(noAddress4)}, elements(ofAddrs(c.own(family4)))...)
+}
+
+// dhcpv6Length is the least of a client's message with UDP's header: its type and a
+// transaction's number (RFC 8415, 8).
+const dhcpv6Length = 8 + 4
+
+// dhcpv6Type is the first byte of a DHCPv6 message, and dhcpv6ClientTypes are those of
+// clients: solicit, request, confirm, renew, rebind, release, decline, information-request
+// (RFC 8415, 7.3). A relay's holds whatever message of whatever client it likes.
+var (
+	dhcpv6Type        = ruleset.Raw(ruleset.TransportHeader, 8, 1)
+	dhcpv6ClientTypes = []byte{1, 3, 4, 5, 6, 8, 9, 11}
+)
+
+// dhcpv6Client drops what the VM sends to DHCPv6 servers otherwise than as a client, or so
+// that not every receiver reads it as these rules do.
+func (c *chain) dhcpv6Client() {
+	if c.policy.PassDHCPServer {
+		return
+	}
+	const reason, server = "dhcp-client", 547
+	c.drop(reason, "DHCPv6 in fragments, or behind an extension header", all(toPort6(server), one(isNot(ruleset.IP6NextHeader, ruleset.UDP)))...)
+	c.drop(reason, "DHCPv6 cut short", ruleset.Byte(ruleset.L4Proto, ruleset.UDP), portAndMore(2, port(server), port(0), port(dhcpv6Length-1)))
+	var client []ruleset.Element
+	for _, kind := range dhcpv6ClientTypes {
+		client = append(client, bytesOf(kind))
+	}
+	c.drop(reason, "DHCPv6 of another kind than a client's", all(toPort6(server), one(ruleset.Among(dhcpv6Type, true, client...)))...)
+}
+
+// toPort6 matches UDP over IPv6 to a port, whatever headers stand between: whole, or in a
+// first fragment.
+func toPort6(n uint16) []ruleset.Match {
+	return []ruleset.Match{ruleset.Byte(ruleset.L4Proto, ruleset.UDP), portAndMore(2, port(n), port(0), port(0xffff))}
+}
+
+// fromPort6 matches UDP over IPv6 from a port in the same way.
+func fromPort6(n uint16) []ruleset.Match {
+	return []ruleset.Match{ruleset.Byte(ruleset.L4Proto, ruleset.UDP), portAndMore(0, port(n), []byte{0}, []byte{0xff})}
+}
+
+// portAndMore matches a port together with the bytes behind it. Of a later fragment of
+// IPv6 the kernel reads a port alone from the Ethernet header (see withPorts), and
+// innocent ones would match; what is not 1, 2 or 4 aligned bytes it does not read there.
+func portAndMore(offset uint32, port, from, to []byte) ruleset.Match {
+	field := ruleset.Raw(ruleset.TransportHeader, offset, uint32(len(port)+len(from)))
+	return ruleset.Between{Field: field, From: slices.Concat(port, from), To: slices.Concat(port, to)}
 }
 
 // linkLocalSource matches the VM's link-local addresses, all where its own are not known.
@@ -75,7 +133,7 @@ func (c *chain) dhcpServer(f family) {
 	case f.name == family4.name:
 		c.drop("dhcp-server", "DHCP server", firstFragment, ruleset.Byte(ruleset.L4Proto, ruleset.UDP), ruleset.Is(ruleset.SourcePort, 67))
 	default:
-		c.drop("dhcpv6-server", "DHCPv6 server", ruleset.Byte(ruleset.L4Proto, ruleset.UDP), ruleset.Is(ruleset.SourcePort, 547))
+		c.drop("dhcpv6-server", "DHCPv6 server", fromPort6(547)...)
 	}
 }
 
@@ -103,7 +161,6 @@ func (c *chain) leases(f family) {
 		c.drop("dhcp-server", "DHCP to a client",
 			ruleset.Byte(ruleset.L4Proto, ruleset.UDP), ruleset.Is(ruleset.DestinationPort, 68), firstFragment)
 	default:
-		c.drop("dhcpv6-server", "DHCPv6 to a client",
-			ruleset.Byte(ruleset.L4Proto, ruleset.UDP), ruleset.Is(ruleset.DestinationPort, 546), isNot(ruleset.IP6NextHeader, fragmentHeader))
+		c.drop("dhcpv6-server", "DHCPv6 to a client", toPort6(546)...)
 	}
 }

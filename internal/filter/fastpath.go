@@ -72,14 +72,14 @@ func (f family) fastProtocol() []ruleset.Match {
 }
 
 // fastPorts matches datagrams that have ports, which only those have whose header
-// the kernel finds right, and from the VM not those to DHCP clients, nor, of IPv4, to
-// servers, whose ports are among 64 to 71.
+// the kernel finds right, and from the VM not those to DHCP clients and servers, whose
+// ports are, of IPv4, among 64 to 71 and, of IPv6, among 512 to 767.
 func (s side) fastPorts(f family) ruleset.Match {
 	switch {
 	case s.out && f.name == family4.name:
 		return masked(ruleset.Raw(ruleset.TransportHeader, 0, 4), 0x0000fff8, ruleset.NotEqual, 64)
 	case s.out:
-		return isNot(ruleset.DestinationPort, 546>>8, 546&0xff)
+		return isNot(ruleset.Raw(ruleset.TransportHeader, 2, 1), 546>>8)
 	}
 	return isNot(ruleset.SourcePort, 0, 0)
 }

@@ -35,9 +35,14 @@ func (b *builder) groupsAllowed(f family) []netipx.IPRange {
 	if b.policy.PassMulticast {
 		return []netipx.IPRange{netipx.RangeOfPrefix(f.multicast)}
 	}
+	return f.groupsOf(b.allowedRanges(f))
+}
+
+// groupsOf gives what of some ranges are groups.
+func (f family) groupsOf(all []netipx.IPRange) []netipx.IPRange {
 	groups := netipx.RangeOfPrefix(f.multicast)
 	var out []netipx.IPRange
-	for _, r := range b.allowedRanges(f) {
+	for _, r := range all {
 		if !r.Overlaps(groups) {
 			continue
 		}
@@ -126,13 +131,7 @@ func (c *chain) groupAnswers(f family) {
 
 // wholeGroups gives the groups that are allowed whole.
 func (b *builder) wholeGroups(f family) []netipx.IPRange {
-	var out []netipx.IPRange
-	for _, r := range f.merged(ofAddrs(b.policy.Hosts), b.policy.Ranges) {
-		if r.From().IsMulticast() {
-			out = append(out, r)
-		}
-	}
-	return out
+	return f.groupsOf(f.merged(ofAddrs(b.policy.Hosts), b.policy.Ranges))
 }
 
 // answers gives the services as which answers to the allowed groups come.
@@ -145,7 +144,7 @@ func (b *builder) answers(f family, whole []netipx.IPRange) []config.Service {
 		}
 	}
 	for _, s := range b.policy.Services {
-		if s.Proto == ruleset.UDP && f.is(s.Peers.From()) && s.Peers.From().IsMulticast() {
+		if s.Proto == ruleset.UDP && s.Peers.Overlaps(netipx.RangeOfPrefix(f.multicast)) {
 			out = append(out, config.Service{Proto: s.Proto, From: s.From, To: s.To})
 		}
 	}

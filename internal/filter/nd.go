@@ -214,8 +214,10 @@ func (s side) icmpv6ToVM() {
 			c.accept(ruleset.Lookup{Fields: []ruleset.Field{s.ip6}, Set: family6.set(kind)})
 		}
 	}
-	c.drop("router-advertisement", "router advertisement of no gateway", icmpType(routerAdvertisement))
-	c.drop("redirect", "redirect of no gateway", icmpType(redirect))
+	if s.denies(family6) { // else whoever may be the VM's router is open
+		c.drop("router-advertisement", "router advertisement of no gateway", icmpType(routerAdvertisement))
+		c.drop("redirect", "redirect of no gateway", icmpType(redirect))
+	}
 	c.accept(all(alerted(), one(within(ruleset.IP6Source, linkLocal6, false)), one(ruleset.Byte(afterHopByHop, mldQuery)))...)
 	c.ownND()
 	if c.has(routerSet(family6)) {
@@ -223,7 +225,7 @@ func (s side) icmpv6ToVM() {
 		c.accept(directly, discoveryHopLimit, icmpTypes(neighbourTypes), c.router(family6, ruleset.EtherSource, false))
 	}
 	switch {
-	case s.policy.PassNeighbours, len(s.policy.Serve) > 0:
+	case s.policy.PassNeighbours, s.servesNeighbours():
 		c.accept(directly, icmpTypes(neighbourTypes))
 	case c.has(family6.set(servicePeers)):
 		c.accept(directly, icmpTypes(neighbourTypes), ruleset.Lookup{Fields: []ruleset.Field{s.ip6}, Set: family6.set(servicePeers)})
@@ -299,7 +301,7 @@ func (s side) solicitations() {
 	if len(known) > 0 {
 		c.goTo("nd-peer", targets(ndTarget, known))
 	}
-	if len(s.policy.Serve) > 0 {
+	if s.servesNeighbours() {
 		c.goTo("nd-peer", s.clients(family6, ndTarget)...)
 	}
 	c.drop("nd", "neighbour solicitation for a denied host")
@@ -372,7 +374,7 @@ func (s side) discoveryPeers() {
 	}
 	toPeer := func(when ...ruleset.Match) { c.accept(all(one(unicast), when)...) }
 	c.neighbours(family6, ruleset.IP6Destination, toPeer)
-	if len(s.policy.Serve) > 0 {
+	if s.servesNeighbours() {
 		toPeer(s.clients(family6, ruleset.IP6Destination)...)
 	}
 	if c.has(routerSet(family6)) {

@@ -80,7 +80,7 @@ func (b *builder) sets() []ruleset.Set {
 		}
 	}
 	for _, f := range []family{family4, family6} {
-		if b.denies(f) && !(f.name == family6.name && p.DropIPv6) {
+		if b.denies(f) && (f.name == family4.name || !p.DropIPv6) {
 			add(b.routers(f))
 		}
 		add(f.rangeSet(open, b.openRanges(f)))

@@ -35,7 +35,7 @@ var accel = sync.OnceValue(func() string {
 	if err != nil {
 		return TCG
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), probeTime)
+	ctx, cancel := context.WithTimeout(context.Background(), probeTime) // decides nothing
 	defer cancel()
 	// A kernel without a root file system comes as far as to say so, and
 	// panic=-1 then ends the VM.

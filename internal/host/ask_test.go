@@ -48,8 +48,8 @@ func TestAskGateways(t *testing.T) {
 	}
 }
 
-// bound is how long anything that should happen may take on a busy machine.
-const bound = 20 * time.Second
+// bound ends what hangs, and decides nothing else.
+const bound = 5 * time.Minute
 
 // An entry counts in whatever state, unless its address cannot be a router's.
 func TestGatewayMACsOfEveryState(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
+	"macvtap-filter/internal/patience"
 	"macvtap-filter/internal/ruleset"
 )
 
@@ -232,8 +233,7 @@ func (o *OwnedGuard) Remove(ctx context.Context) (bool, error) {
 func (o *OwnedGuard) Close() error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	const patience = 2 * time.Second
-	if err := o.conn.SetDeadline(time.Now().Add(patience)); err == nil {
+	if err := o.conn.SetDeadline(time.Now().Add(patience.Release)); err == nil {
 		if now, standing, err := lookGuard(o.conn); err == nil && standing && now == o.ours {
 			_ = raise(o.conn, o.guard, 0)
 		}

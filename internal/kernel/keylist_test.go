@@ -62,6 +62,8 @@ var keys = []struct {
 		`DHCP offer, .*`, `DHCP acknowledgement(, broadcast|, unicast to the client), from the VM`,
 		`DHCP as a relay, to the gateway, from the VM`, `DHCP (discover|request|decline|release|inform) (for another|too short|by way|of a|of another|with a) .*, from the VM`, // it may be a relay
 		`DHCPv6 (advertise|reply) to (a denied|an allowed) host, from the VM`, `DHCPv6 reply to all nodes, from the VM`,
+		`DHCPv6 (relay-forward|relay-reply|advertise|reply|reconfigure|lease query) to servers, from the VM`, `DHCPv6 (relay-forward|reply) (in|behind an extension header).*`, `first fragment of a DHCPv6 solicit, from the VM`, `DHCPv6 of no type, from the VM`,
+		arpFromVM, arpToVM, linkScan, globalScan, ndFromVM, ndToVM, // clients renew by unicast
 	}},
 	{policy: `tunnels = "pass"`, opens: []string{
 		`(loose|strict) source route.*`, `(routing header type .|segment routing) to .*`, `routing header (behind options|in a fragment), .*`, `routing header before ICMPv6, by an internet host, from the VM`,

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"macvtap-filter/internal/patience"
 	"macvtap-filter/internal/ruleset"
 )
 
@@ -224,15 +225,11 @@ func readsPrefixes(ctx context.Context) bool {
 	return prefixes.read
 }
 
-// nftPatience is how long nft may take to list two chains. What a hook has to do can wait
-// no longer for it.
-const nftPatience = time.Second
-
 // listChains has nft list the chains of this network namespace.
 func listChains(ctx context.Context) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, nftPatience)
+	ctx, cancel := context.WithTimeout(ctx, patience.NFT)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "nft", "list", "chains", "netdev")
-	cmd.WaitDelay = nftPatience / 10 // a script's children may keep the pipe
+	cmd.WaitDelay = 100 * time.Millisecond // a script's children may keep the pipe
 	return cmd.Output()
 }

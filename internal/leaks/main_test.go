@@ -15,6 +15,7 @@ import (
 
 	"macvtap-filter/internal/filter"
 	"macvtap-filter/internal/kernel"
+	"macvtap-filter/internal/patience"
 )
 
 var update = flag.Bool("update", false, "write the table of leaks into its page")
@@ -31,6 +32,7 @@ var emulated = os.Getenv("MACVTAP_FILTER_KERNEL") != ""
 
 func TestMain(m *testing.M) {
 	flag.Parse()
+	patience.Lengthen(bound)
 	os.Exit(run(m))
 }
 

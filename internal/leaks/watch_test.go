@@ -71,7 +71,7 @@ func (w *watch) supervise() {
 		w.alive.Store(false)
 		select {
 		case <-w.over:
-		case <-time.After(restart):
+		case <-time.After(restart): // meant to be over
 		}
 		w.hold.Lock()
 		err := w.start()

@@ -97,7 +97,7 @@ func (c *Client) PID() int {
 
 // Close ends the connection.
 func (c *Client) Close() {
-	ctx, cancel := context.WithTimeout(context.Background(), leaveTime)
+	ctx, cancel := context.WithTimeout(context.Background(), leaveTime) // decides nothing
 	defer cancel()
 	c.rpc.Close(ctx)
 }

@@ -26,7 +26,7 @@ func TestClientOfSlowVM(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	short, cancel := context.WithTimeout(ctx, brief)
+	short, cancel := context.WithTimeout(ctx, brief) // meant to be over
 	defer cancel()
 	if _, err := c.LiveXML(short, "h"); !errors.Is(err, ErrSlow) {
 		t.Errorf("of a VM that hangs: %v, want %v", err, ErrSlow)

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"macvtap-filter/internal/patience"
 )
 
 // Path is where the metrics are.
@@ -23,12 +25,9 @@ const Path = "/metrics"
 // ContentType is what the text is called in HTTP.
 const ContentType = "text/plain; version=0.0.4; charset=utf-8"
 
-// Who asks has so long to ask, and so long to take the answer. Of more than so many
-// connections the oldest is closed: who only sits there makes room. A page is made once
-// for all who ask within its age.
+// Of more than so many connections the oldest is closed: who only sits there makes room. A
+// page is made once for all who ask within its age.
 const (
-	askTime    = 2 * time.Second
-	answerTime = 10 * time.Second
 	mostAsking = 64
 	longestAsk = 8 << 10
 	pageAge    = time.Second
@@ -68,7 +67,7 @@ func clear(name string) error {
 	if info.Mode()&fs.ModeSocket == 0 {
 		return errors.New("a file that is no socket is in its place")
 	}
-	conn, err := net.DialTimeout("unix", name, askTime)
+	conn, err := net.DialTimeout("unix", name, patience.Ask)
 	if err == nil {
 		_ = conn.Close()
 		return errors.New("another process listens there")
@@ -117,7 +116,7 @@ type server struct {
 
 // answer reads a request and answers it.
 func (s *server) answer(ctx context.Context, conn net.Conn) {
-	if conn.SetDeadline(time.Now().Add(askTime)) != nil {
+	if conn.SetDeadline(time.Now().Add(patience.Ask)) != nil {
 		return
 	}
 	method, target, err := request(conn)
@@ -141,7 +140,7 @@ func (s *server) answer(ctx context.Context, conn net.Conn) {
 	if code != 200 {
 		kind, page = "text/plain; charset=utf-8", []byte(reasons[code]+"\n")
 	}
-	if conn.SetDeadline(time.Now().Add(answerTime)) != nil {
+	if conn.SetDeadline(time.Now().Add(patience.Answer)) != nil {
 		return
 	}
 	head := "HTTP/1.1 " + strconv.Itoa(code) + " " + reasons[code] + "\r\nContent-Type: " + kind +
@@ -191,7 +190,7 @@ func (s *server) current(ctx context.Context) (page []byte, err error) {
 	if time.Since(s.since) < pageAge {
 		return s.page, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	ctx, cancel := context.WithTimeout(ctx, patience.Answer)
 	defer cancel()
 	defer func() {
 		// Who keeps the rules standing must not end for that.

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"macvtap-filter/internal/metrics"
+	"macvtap-filter/internal/patience"
 )
 
 // bound ends what hangs, and decides nothing else: however busy the machine is, what
@@ -113,6 +114,7 @@ func TestServeOddities(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, _ = io.WriteString(conn, test.sent) // it may be cut off
+		_ = conn.(*net.TCPConn).CloseWrite()
 		line, err := bufio.NewReader(conn).ReadString('\n')
 		conn.Close()
 		if errors.Is(err, os.ErrDeadlineExceeded) || !strings.HasPrefix(line, test.want) {
@@ -121,6 +123,25 @@ func TestServeOddities(t *testing.T) {
 	}
 	if answer, err := client(at).Get("http://localhost/metrics"); err != nil || answer.StatusCode != 200 {
 		t.Errorf("afterwards: %v, %v", answer, err)
+	}
+}
+
+// TestServeSilence shows that who says nothing is cut off.
+func TestServeSilence(t *testing.T) {
+	usual := patience.Ask
+	t.Cleanup(func() { patience.Ask = usual })
+	patience.Ask = 10 * time.Millisecond
+	at := serve(t, "tcp", "127.0.0.1:0", func(context.Context) ([]byte, error) { return nil, nil })
+	conn, err := net.Dial(at.Network(), at.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(bound)); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := conn.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+		t.Errorf("%d bytes, %v, want the end", n, err)
 	}
 }
 

@@ -82,6 +82,8 @@ func cuts() []cut {
 		{"datagrams of 1252 bytes, IPv4", udpDatagrams, 1252, datagram4(3000), 3, 3},
 		{"datagrams of 1252 bytes, IPv6", udpDatagrams, 1252, datagram6(3000), 3, 3},
 		{"datagrams to port 67 over IPv6, where no rule looks inside", udpDatagrams, 300, packet(0x86dd, ipv6(17), body(68, 67, 608)), 2, 2},
+		{"DHCPv6, in fragments", udpFragments, 16, packet(0x86dd, ipv6(17), body(546, 547, 304)), 1, 0},
+		{"DHCPv6, in datagrams", udpDatagrams, 300, packet(0x86dd, ipv6(17), body(546, 547, 608)), 2, 0},
 		{"segments of 100 bytes, IPv4", tcp4Segments, 100, packet(0x0800, ipv4(6, 0, 0), segment(250)), 3, 3},
 		{"segments of 100 bytes, IPv6", tcp6Segments, 100, packet(0x86dd, ipv6(6), segment(250)), 3, 3},
 		{"segments behind IPv4 options", tcp4Segments, 1000, packet(0x0800, ipv4(6, 0, 4), segment(3000)), 3, 3},

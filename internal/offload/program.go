@@ -65,7 +65,11 @@ const (
 	longest = 1<<16 - 1 // packet that IPv4 has a length for
 )
 
-const dhcpServer = 67 // its port
+// The ports of DHCP servers. What a client says to one, the rules judge.
+const (
+	dhcpServer   = 67
+	dhcpv6Server = 547
+)
 
 // anywhere is behind all places of a frame.
 const anywhere = 1 << 20
@@ -145,10 +149,15 @@ func instructions(counter int, asks []instruction) []instruction {
 		jumpIf(unix.BPF_JGT, r4, end, "drop"),
 		load(size8, r4, frame, ethernet+6), // next header
 		jump(unix.BPF_JEQ, r4, tcp, "whole"),
-		jump(unix.BPF_JEQ, r4, udp, "cut"),
+		jump(unix.BPF_JEQ, r4, udp, "cut6udp"),
 		load(size8, r4, frame, ethernet+ipv6Header), // the one behind it
 		jump(unix.BPF_JNE, r4, tcp, "drop"),
 		goTo("whole"),
+		at("cut6udp", move(r4, frame)),
+		calculate(unix.BPF_ADD, r4, ethernet+ipv6Header+portsEnd),
+		jumpIf(unix.BPF_JGT, r4, end, "drop"),
+		load(size16, r4, frame, ethernet+ipv6Header+2), // destination port
+		jump(unix.BPF_JEQ, r4, inNetworkOrder(dhcpv6Server), "drop"),
 
 		// UDP, into fragments (UFO) or datagrams (USO). A second piece would have the
 		// offset 0, too, and ports that no rule has seen, if the first were shorter
@@ -199,18 +208,7 @@ func instructions(counter int, asks []instruction) []instruction {
 		jump(unix.BPF_JEQ, r4, icmp, "drop"),
 		jump(unix.BPF_JEQ, r4, igmp, "drop"),
 		jump(unix.BPF_JEQ, r4, sctp, "drop"),
-		// What a DHCP client says they judge, too: UDP's sum and no other is to be stored.
-		jump(unix.BPF_JNE, r4, udp, "transport"),
-		move(r5, frame),
-		add(r5, r2),
-		move(r3, r5),
-		calculate(unix.BPF_ADD, r3, portsEnd),
-		jumpIf(unix.BPF_JGT, r3, end, "drop"),
-		load(size16, r5, r5, 2), // destination port
-		jump(unix.BPF_JNE, r5, inNetworkOrder(dhcpServer), "udp"),
-		calculate(unix.BPF_ADD, r2, udpChecksum),
-		move(last, r2),
-		goTo("ask"),
+		goTo("transport"),
 
 		// One extension header can stand between: that of tunnels (RFC 2473, 5.1),
 		// or of a route. More, a fragment, or ICMPv6, whose targets the rules
@@ -239,7 +237,17 @@ func instructions(counter int, asks []instruction) []instruction {
 		jump(unix.BPF_JEQ, r4, udp, "udp"),
 		calculate(unix.BPF_ADD, r2, portsEnd),
 		goTo("ask"),
-		at("udp", calculate(unix.BPF_ADD, r2, udpChecksum)),
+		at("udp", move(r5, frame)),
+		add(r5, r2),
+		move(r3, r5),
+		calculate(unix.BPF_ADD, r3, portsEnd),
+		jumpIf(unix.BPF_JGT, r3, end, "drop"),
+		load(size16, r5, r5, 2), // destination port
+		calculate(unix.BPF_ADD, r2, udpChecksum),
+		jump(unix.BPF_JEQ, r5, inNetworkOrder(dhcpServer), "dhcp"),
+		jump(unix.BPF_JNE, r5, inNetworkOrder(dhcpv6Server), "ask"),
+		// UDP's sum and no other is to be stored where the rules judge what it is of.
+		at("dhcp", move(last, r2)),
 		goTo("ask"),
 		at("tcp", calculate(unix.BPF_ADD, r2, tcpChecksum)),
 

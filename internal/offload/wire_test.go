@@ -205,6 +205,8 @@ func shapes() []shape {
 		{"IPv6, TCP", 14 + 40 + 16, ether(0x86dd, ipv6(6), rest), false},
 		{"IPv6, UDP", 14 + 40 + 6, ether(0x86dd, ipv6(17), rest), false},
 		{"IPv6, UDP behind options", 14 + 48 + 6, ether(0x86dd, ipv6(60), extension(17, 8), rest), false},
+		{"IPv6, DHCP to a server", 14 + 40 + 6, ether(0x86dd, ipv6(17), body(546, 547, 300)), true},
+		{"IPv6, DHCP to a server, cut short", never, ether(0x86dd, ipv6(17), body(546, 547, 8)[:3]), false},
 		{"IPv6, TCP behind long options", 14 + 64 + 16, ether(0x86dd, ipv6(60), extension(6, 24), rest), false},
 		{"IPv6, UDP behind hop-by-hop options", 14 + 48 + 6, ether(0x86dd, ipv6(0), extension(17, 8), rest), false},
 		{"IPv6, TCP behind a route", 14 + 64 + 16, ether(0x86dd, ipv6(43), extension(6, 24), rest), false},

@@ -7,6 +7,7 @@ config=/etc/macvtap-filter/config.toml
 reference=/usr/share/macvtap-filter/config.toml
 service=macvtap-filter-watch.service
 fresh=/run/macvtap-filter.fresh # the package was not there before
+written=/var/lib/macvtap-filter/written # rpm: the checksum of the configuration that was written
 
 # in_chroot says whether this is no running host but its image in the making: the
 # network that it sees is another machine's.
@@ -70,4 +71,10 @@ removing() {
 	if echo "$tables" | grep -qx 'delete table netdev macvtap-filter'; then
 		echo "macvtap-filter: the guard (the last of them) closes the macvtap devices of VMs that start from now on, too"
 	fi
+}
+
+# removed takes away what the program noted in /run; its rules are in the kernel.
+removed() {
+	if test -d /run/systemd/system; then systemctl daemon-reload || true; fi
+	rm -f /run/macvtap-filter-hook /run/macvtap-filter.lock /run/macvtap-filter-watch-*.lock /run/macvtap-filter-watch-*.sock
 }

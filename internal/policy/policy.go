@@ -158,27 +158,47 @@ var everyService = []config.Service{{Proto: 17, From: 1, To: 65535}, {Proto: 6, 
 
 // partBroadcasts parts the entries for broadcast addresses, which are judged by
 // other rules, from the rest. The word alone opens what DHCP needs, which those
-// rules let pass in any case; an address that is written opens all of it. One that may
-// be a broadcast address, or a host's, is both.
+// rules let pass in any case; an address that is written, or lies in a range that is,
+// opens all of it. One that may be a broadcast address, or a host's, is both.
 func partBroadcasts(all []peers, f facts.Facts) (rest, broadcasts []peers) {
 	for _, p := range all {
-		single := p.From() == p.To()
-		known := single && (p.word == config.Broadcast || slices.Contains(f.Broadcast, p.From()) || p.From() == limitedBroadcast)
-		if !known {
+		if !isBroadcast(p, f) {
 			rest = append(rest, p)
 		}
-		if !known && (!single || !mayBroadcast(p.From(), f)) {
-			continue
-		}
-		switch {
-		case len(p.services) > 0:
-			broadcasts = append(broadcasts, p)
-		case p.word != config.Broadcast:
+		if len(p.services) == 0 && p.word != config.Broadcast {
 			p.services = everyService
-			broadcasts = append(broadcasts, p)
+		}
+		for _, a := range broadcastsOf(p, f) {
+			if len(p.services) > 0 {
+				broadcasts = append(broadcasts, peers{netipx.IPRangeFrom(a, a), p.services, p.word})
+			}
 		}
 	}
 	return rest, broadcasts
+}
+
+// isBroadcast reports whether an entry is a broadcast address, for certain.
+func isBroadcast(p peers, f facts.Facts) bool {
+	return p.From() == p.To() &&
+		(p.word == config.Broadcast || slices.Contains(f.Broadcast, p.From()) || p.From() == limitedBroadcast)
+}
+
+// broadcastsOf gives the broadcast addresses of an entry, which may be a whole link: those
+// of the parent's, or, where the host does not know it, the last one.
+func broadcastsOf(p peers, f facts.Facts) []netip.Addr {
+	if isBroadcast(p, f) {
+		return []netip.Addr{p.From()}
+	}
+	var out []netip.Addr
+	for _, a := range f.Broadcast {
+		if a != limitedBroadcast && p.Contains(a) {
+			out = append(out, a)
+		}
+	}
+	if mayBroadcast(p.To(), f) {
+		out = append(out, p.To())
+	}
+	return out
 }
 
 // mayBroadcast reports whether an address can be a prefix's broadcast address, the last
@@ -186,7 +206,7 @@ func partBroadcasts(all []peers, f facts.Facts) (rest, broadcasts []peers) {
 // more, since smaller ones have so many last addresses that most are hosts'.
 func mayBroadcast(a netip.Addr, f facts.Facts) bool {
 	isIPv4 := func(p netip.Prefix) bool { return p.Addr().Is4() }
-	if !a.Is4() || a.IsMulticast() || slices.ContainsFunc(f.OnLink, isIPv4) {
+	if !a.Is4() || a.IsMulticast() || a == limitedBroadcast || slices.ContainsFunc(f.OnLink, isIPv4) {
 		return false
 	}
 	const ones = 0x0f

@@ -125,6 +125,35 @@ func TestResolve(t *testing.T) {
 	}
 }
 
+// A LAN that is allowed whole is so with its broadcast address.
+func TestBroadcasts(t *testing.T) {
+	unknown := facts.Facts{Parent: "enp88s0", Broadcast: []netip.Addr{limitedBroadcast}}
+	for _, test := range []struct {
+		allow string
+		facts facts.Facts
+		want  []string
+	}{
+		{"192.168.2.255", known, []string{"192.168.2.255-192.168.2.255 6/1-65535", "192.168.2.255-192.168.2.255 17/1-65535"}},
+		{"192.168.2.0/24", known, []string{"192.168.2.255-192.168.2.255 6/1-65535", "192.168.2.255-192.168.2.255 17/1-65535"}},
+		{"192.168.2.9-192.168.3.9", known, []string{"192.168.2.255-192.168.2.255 6/1-65535", "192.168.2.255-192.168.2.255 17/1-65535"}},
+		{"192.168.2.0/24 udp/9", known, []string{"192.168.2.255-192.168.2.255 17/9-9"}},
+		{"192.168.2.0/25", known, nil},
+		{"192.168.3.0/24", known, nil},
+		{"broadcast", known, nil},
+		{"0.0.0.0/0 udp/9", unknown, nil},
+		{"192.168.2.0/24 udp/9", unknown, []string{"192.168.2.255-192.168.2.255 17/9-9"}},
+		{"192.168.2.0-192.168.2.9", unknown, nil},
+	} {
+		got, _, err := Resolve(configured(t, "10.0.0.0/8", test.allow), test.facts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(append([]string{}, test.want...), lines(got.Broadcasts)); diff != "" {
+			t.Errorf("%s: -want +got:\n%s", test.allow, diff)
+		}
+	}
+}
+
 // A deny word that stands for nothing must never be read as "deny nothing".
 func TestResolveEmptyDenyWord(t *testing.T) {
 	for _, word := range []string{"gateway", "dns", "broadcast", "onlink"} {

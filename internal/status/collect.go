@@ -19,12 +19,9 @@ type Options struct {
 	// Connect opens a connection to libvirt, which is asked only for what nobody else
 	// knows. It and the connection give up when the context ends.
 	Connect func(context.Context) (Libvirt, error)
-	// Patience bounds all that libvirt is asked for; 0 for DefaultPatience.
+	// Patience bounds all that libvirt is asked for; 0 for patience.Status.
 	Patience time.Duration
 }
-
-// DefaultPatience is how long libvirt may take altogether.
-const DefaultPatience = 2 * time.Second
 
 // A Libvirt knows the running VMs; *libvirt.Client does.
 type Libvirt interface {

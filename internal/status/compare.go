@@ -15,6 +15,7 @@ import (
 	"macvtap-filter/internal/host"
 	"macvtap-filter/internal/kernel"
 	"macvtap-filter/internal/libvirt"
+	"macvtap-filter/internal/patience"
 	"macvtap-filter/internal/plan"
 	"macvtap-filter/internal/ruleset"
 	"macvtap-filter/internal/watch"
@@ -43,7 +44,7 @@ type comparison struct {
 
 func newComparison(s *Sources, h *host.Host, o Options, c *config.Config, err error) *comparison {
 	if o.Patience == 0 {
-		o.Patience = DefaultPatience
+		o.Patience = patience.Status
 	}
 	return &comparison{Sources: s, Options: o, host: h, config: c, configErr: err, tables: map[string]kernel.Standing{}, held: map[string]kernel.Held{}}
 }

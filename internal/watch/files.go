@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"macvtap-filter/internal/config"
+	"macvtap-filter/internal/patience"
 )
 
 // Files are read a moment after something happened to them, once for what happens
@@ -16,9 +17,6 @@ const (
 	settle = 100 * time.Millisecond
 	calm   = time.Second
 )
-
-// startPatience is how long watch waits when it starts while somebody writes.
-const startPatience = 5 * time.Second
 
 // A text is what was read of a configuration file.
 type text struct {
@@ -46,7 +44,7 @@ func (t text) same(o text) bool {
 
 // readFirst reads the file when watch starts.
 func readFirst(ctx context.Context, file string) text {
-	for end := time.Now().Add(startPatience); beingWritten(file) && time.Now().Before(end) && ctx.Err() == nil; {
+	for end := time.Now().Add(patience.Write); beingWritten(file) && time.Now().Before(end) && ctx.Err() == nil; {
 		time.Sleep(settle)
 	}
 	return readText(file)

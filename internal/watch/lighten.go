@@ -12,6 +12,7 @@ import (
 	"macvtap-filter/internal/journal"
 	"macvtap-filter/internal/kernel"
 	"macvtap-filter/internal/offload"
+	"macvtap-filter/internal/patience"
 )
 
 // breath is the pause after a device's check was moved: meanwhile the kernel let
@@ -47,7 +48,7 @@ func (w *watcher) lighten(ctx context.Context) <-chan time.Time {
 // lighten moves the check while nobody else of this program attaches it, or takes it
 // away.
 func lighten(ctx context.Context, index int) (bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, patience.Pass)
 	defer cancel()
 	unlock, err := kernel.Lock(ctx)
 	if err != nil {

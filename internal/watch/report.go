@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"macvtap-filter/internal/patience"
 )
 
 // A Report is what a running watch says of itself and of the devices.
@@ -109,12 +111,9 @@ func serve(ctx context.Context, tell func(event)) error {
 	return nil
 }
 
-// askPatience bounds how long a report may take.
-const askPatience = 2 * time.Second
-
 func answer(conn net.Conn, r Report) {
 	defer conn.Close()
-	if conn.SetDeadline(time.Now().Add(askPatience)) == nil {
+	if conn.SetDeadline(time.Now().Add(patience.Report)) == nil {
 		_ = json.NewEncoder(conn).Encode(r) // who asked may have gone
 	}
 }
@@ -127,7 +126,7 @@ func Ask(ctx context.Context) (Report, error) {
 	if err != nil {
 		return r, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, askPatience)
+	ctx, cancel := context.WithTimeout(ctx, patience.Report)
 	defer cancel()
 	conn, err := (&net.Dialer{}).DialContext(ctx, "unix", name)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ECONNREFUSED) {

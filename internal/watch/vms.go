@@ -11,6 +11,7 @@ import (
 	"macvtap-filter/internal/domain"
 	"macvtap-filter/internal/journal"
 	"macvtap-filter/internal/libvirt"
+	"macvtap-filter/internal/patience"
 )
 
 // A Libvirt is a connection to libvirt's daemon; *libvirt.Listener is the real one.
@@ -22,10 +23,6 @@ type Libvirt interface {
 	Ended() <-chan struct{}                                      // closed when the connection is lost
 	Close()
 }
-
-// libvirtPatience is how long libvirt may take for one answer. It runs its hooks
-// while it holds a VM, so it can be as long as a hook call.
-const libvirtPatience = 20 * time.Second
 
 // The pauses between attempts to reach a libvirt that is not there. Each ends early
 // when something happens in the folder of its sockets.
@@ -59,12 +56,12 @@ func followVMs(ctx context.Context, connect func(time.Duration) (Libvirt, error)
 
 // followOnce follows one connection to libvirt to its end.
 func followOnce(ctx context.Context, connect func(time.Duration) (Libvirt, error), tell func(event)) error {
-	l, err := connect(libvirtPatience)
+	l, err := connect(patience.Libvirt)
 	if err != nil {
 		return err
 	}
 	defer l.Close()
-	running, err := l.Running(libvirtPatience)
+	running, err := l.Running(patience.Libvirt)
 	if err != nil {
 		return err
 	}
@@ -90,7 +87,7 @@ func followOnce(ctx context.Context, connect func(time.Duration) (Libvirt, error
 
 // follow tells what libvirt knows of one VM now.
 func follow(l Libvirt, uuid string, tell func(event)) error {
-	xml, err := l.LiveXML(uuid, libvirtPatience)
+	xml, err := l.LiveXML(uuid, patience.Libvirt)
 	if errors.Is(err, libvirt.ErrGone) {
 		tell(func(w *watcher) { w.noteVM(uuid, nil) })
 		return nil

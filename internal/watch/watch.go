@@ -25,6 +25,7 @@ import (
 	"macvtap-filter/internal/host"
 	"macvtap-filter/internal/journal"
 	"macvtap-filter/internal/kernel"
+	"macvtap-filter/internal/patience"
 )
 
 // Options say how to watch.
@@ -230,14 +231,10 @@ func (w *watcher) drain(told <-chan event) {
 	}
 }
 
-// patience bounds one pass's wait for the kernel, in which other processes of this
-// program may hold the lock.
-const patience = 10 * time.Second
-
 // pass looks, works out what should stand, and mends what does not. It reports
 // whether all is right now; if not it is to be tried again.
 func (w *watcher) pass(ctx context.Context) bool {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, patience.Pass)
 	defer cancel()
 	seen := w.look.and(w.again)
 	w.look, w.again = look{}, look{}

@@ -132,7 +132,7 @@ func repeat(p guestrpc.Probe, deadline func(time.Time) error, ask func() error, 
 		if err := ask(); err != nil {
 			reason = err
 		}
-		next := time.Now().Add(again)
+		next := time.Now().Add(again) // decides nothing
 		if err := deadline(next); err != nil {
 			return err
 		}

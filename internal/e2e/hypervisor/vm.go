@@ -166,7 +166,7 @@ func (vm *VM) GreetAnew(ctx context.Context) error {
 // greet asks again when no answer comes: a guest that goes down takes the question along.
 func (vm *VM) greet(ctx context.Context) error {
 	for {
-		attempt, cancel := context.WithTimeout(ctx, helloTime)
+		attempt, cancel := context.WithTimeout(ctx, helloTime) // decides nothing
 		err := vm.greetOnce(attempt)
 		cancel()
 		if ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
