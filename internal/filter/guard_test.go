@@ -91,7 +91,7 @@ func TestOpen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := Bind(Mark(table), 37).Validate(); err != nil {
+	if err := Mark(table).Bind(37).Validate(); err != nil {
 		t.Fatal(err)
 	}
 	if got := ParseOwner(table.Comment).UUID; got != web.UUID {
@@ -106,7 +106,7 @@ func TestOpen(t *testing.T) {
 // not emptied, not with something before.
 func TestBound(t *testing.T) {
 	plain := Mark(mustTable(t, web, nic, policy.Policy{Deny: prefixes(1)}))
-	own := Bind(plain, 37)
+	own := plain.Bind(37)
 	change := func(f func(*ruleset.Table)) ruleset.Table {
 		c := own
 		c.Chains = slices.Clone(own.Chains)
@@ -119,7 +119,7 @@ func TestBound(t *testing.T) {
 		want  bool
 	}{
 		"its own":          {own, true},
-		"another device's": {Bind(plain, 38), false},
+		"another device's": {plain.Bind(38), false},
 		"any device's":     {plain, false},
 		"without chains":   {change(func(t *ruleset.Table) { t.Chains = nil }), false},
 		"in one direction": {change(func(t *ruleset.Table) { t.Chains = slices.Delete(t.Chains, last, last+1) }), false},

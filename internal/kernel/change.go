@@ -29,6 +29,7 @@ type transaction struct {
 	gone  []string                // chains that go
 	add   map[string][]ruleset.Element
 	del   map[string][]ruleset.Element
+	trim  bool                   // the sets are full of what rules added
 	sets  map[string]ruleset.Set // own ones that stand or will
 	old   []uint64               // handles of tables that go
 }
@@ -70,6 +71,10 @@ func (t *transaction) want(should ruleset.Table, anew bool) {
 	t.reasons(should.Counters)
 	index, _ := should.Index()
 	keep := false
+	if old >= 0 {
+		should = inherit(should, t.standing[old])
+		t.old = append(t.old, t.standing[old].Handle)
+	}
 	if stands {
 		was, _ := t.standing[i].Table.Index()
 		keep = was == index && t.standing[i].Comment == should.Comment
@@ -78,12 +83,9 @@ func (t *transaction) want(should ruleset.Table, anew bool) {
 		}
 	}
 	for _, c := range should.Bases(name) {
-		t.base(c, stands && keep)
+		t.base(c, keep || old >= 0)
 	}
 	t.elements(should, index, keep)
-	if old >= 0 {
-		t.old = append(t.old, t.standing[old].Handle)
-	}
 }
 
 // base has a base chain stand. One of the very device gets other rules; any other is made
@@ -91,7 +93,13 @@ func (t *transaction) want(should ruleset.Table, anew bool) {
 func (t *transaction) base(c ruleset.Chain, sameDevice bool) {
 	if now := t.picture.chains[c.Name]; now != nil {
 		t.fresh = append(t.fresh, c.Name)
-		if !sameDevice || !ruleset.SameHook(now.Hook, c.Hook) || now.Unknown != "" {
+		bound := now.Hook != nil
+		if bound {
+			hook := *now.Hook
+			hook.Policy = ruleset.Drop // it can be changed
+			bound = ruleset.SameHook(&hook, c.Hook)
+		}
+		if !sameDevice || !bound || now.Unknown != "" {
 			t.gone = append(t.gone, c.Name)
 		}
 	}
@@ -159,6 +167,9 @@ func (t *transaction) own(s ruleset.Set) {
 	t.made.Sets = append(t.made.Sets, s)
 }
 
+// share is how much of what rules added is kept of an interface where a set is full.
+const share = 256
+
 // elements has the elements of an interface stand, and no others of its index: but those
 // that rules added, if they are of this very interface and VM.
 func (t *transaction) elements(should ruleset.Table, index uint32, keep bool) {
@@ -169,12 +180,31 @@ func (t *transaction) elements(should ruleset.Table, index uint32, keep bool) {
 		t.own(s)
 		t.add[s.Name] = append(t.add[s.Name], s.Elements...)
 	}
+	if t.trim {
+		t.trimElements()
+	}
 	t.dropElements(index, func(s ruleset.Set, e ruleset.Element) bool {
 		if keep && s.Dynamic > 0 {
 			return true
 		}
 		return slices.ContainsFunc(t.add[s.Name], func(a ruleset.Element) bool { return ruleset.SameElement(a, e) })
 	})
+}
+
+// trimElements takes away of each interface what is above its share: hosts of the LAN may
+// have filled a set, each by many addresses.
+func (t *transaction) trimElements() {
+	for _, s := range t.table.Sets {
+		if !s.Own() || s.Dynamic == 0 {
+			continue
+		}
+		of := map[string]int{}
+		for _, e := range s.Elements {
+			if of[string(e.From[0])]++; of[string(e.From[0])] > share {
+				t.del[s.Name] = append(t.del[s.Name], e)
+			}
+		}
+	}
 }
 
 // dropElements takes away the elements of an index, but what is kept.
@@ -184,7 +214,8 @@ func (t *transaction) dropElements(index uint32, keep func(ruleset.Set, ruleset.
 			continue
 		}
 		for _, e := range s.Elements {
-			if e.ElementOf(index) && (keep == nil || !keep(s, e)) {
+			is := func(o ruleset.Element) bool { return ruleset.SameElement(o, e) }
+			if e.ElementOf(index) && (keep == nil || !keep(s, e)) && !slices.ContainsFunc(t.del[s.Name], is) {
 				t.del[s.Name] = append(t.del[s.Name], e)
 			}
 		}
@@ -236,6 +267,11 @@ func (t *transaction) messages(sweep bool) ([]netlink.Message, error) {
 		return nil, err
 	}
 	var out []netlink.Message
+	if t.picture.isOldGuard() {
+		out = append(out, deleteHandle(t.picture.handle))
+	} else if len(t.picture.unknown) > 0 {
+		out = append(out, newTable(ruleset.Table{Name: ruleset.RulesTable}, 0)) // it sees frames again
+	}
 	inTable := attribute(unix.NFTA_RULE_TABLE, cString(ruleset.RulesTable))
 	for _, c := range t.fresh {
 		out = append(out, request(unix.NFT_MSG_DELRULE, 0, slices.Concat(inTable, attribute(unix.NFTA_RULE_CHAIN, cString(c)))))

@@ -101,6 +101,9 @@ func compileChain(table *nftables.Table, c ruleset.Chain) *nftables.Chain {
 		return chain
 	}
 	policy := nftables.ChainPolicyDrop
+	if c.Hook.Policy == ruleset.Accept {
+		policy = nftables.ChainPolicyAccept
+	}
 	chain.Type = nftables.ChainTypeFilter
 	chain.Hooknum = nftables.ChainHookIngress
 	if c.Hook.Type == ruleset.Egress {

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"encoding/binary"
 	"slices"
 	"strings"
 
@@ -43,6 +44,68 @@ func (r *reader) old(names []string) ([]Held, error) {
 		}
 	}
 	return out, nil
+}
+
+// isOldGuard reports whether a table is the guard of a version before, which had the name
+// that the rules' table has now.
+func (p *picture) isOldGuard() bool {
+	return p.name == ruleset.RulesTable && p.chains["from-vm"] != nil
+}
+
+// inherit gives rules that begin with what those of a version before learned of the same
+// VM's device: the MAC addresses of routers, of a family or of both.
+func inherit(should ruleset.Table, old Held) ruleset.Table {
+	index, _ := should.Index()
+	if should.Comment != old.Comment || !asksFor(old.Table, index) {
+		return should
+	}
+	should.Sets = slices.Clone(should.Sets)
+	for i, s := range should.Sets {
+		for _, o := range old.Table.Sets {
+			if s.Dynamic == 0 || o.Dynamic == 0 || s.Name != ruleset.OwnPrefix+o.Name && !strings.HasPrefix(s.Name, ruleset.OwnPrefix+o.Name+"-ipv") {
+				continue
+			}
+			for _, e := range o.Elements {
+				key := append([][]byte{binary.NativeEndian.AppendUint32(nil, index)}, e.From...)
+				should.Sets[i].Elements = append(slices.Clip(should.Sets[i].Elements), ruleset.Element{From: key, To: key})
+			}
+		}
+	}
+	return should
+}
+
+// asksFor reports whether rules of a version before are for the device of that index.
+func asksFor(t ruleset.Table, index uint32) bool {
+	return slices.ContainsFunc(t.Chains, func(c ruleset.Chain) bool {
+		return c.Hook != nil && slices.ContainsFunc(c.Rules, func(r ruleset.Rule) bool { return r.AsksDevice(index) })
+	})
+}
+
+// prepare makes the base chains of interfaces that a version before has a table for, as
+// chains that let everything pass: so no frame is lost when that table goes and these judge.
+// An empty chain drops by its policy, from the moment at which it is made, before the
+// transaction that makes it takes effect (net/netfilter/nf_tables_api.c, nf_tables_addchain).
+func (r *reader) prepare(t *transaction) (bool, error) {
+	var made ruleset.Table
+	for _, c := range t.made.Chains {
+		device, base := ruleset.BaseDevice(c.Name)
+		before := func(h Held) bool { return h.old && h.Name == ruleset.TableName(device) }
+		if c.Hook == nil || !base || t.picture.chains[c.Name] != nil || !slices.ContainsFunc(t.standing, before) {
+			continue
+		}
+		open := *c.Hook
+		open.Policy = ruleset.Accept
+		made.Chains = append(made.Chains, ruleset.Chain{Name: c.Name, Hook: &open})
+	}
+	if len(made.Chains) == 0 || t.picture.isOldGuard() {
+		return false, nil
+	}
+	made.Name = ruleset.RulesTable
+	messages, _, err := compileInto(made, nil, nil, nil)
+	if err != nil {
+		return false, err
+	}
+	return true, commitAt(r.conn, t.picture.generation, messages)
 }
 
 // isOld reports whether a table's name is one that versions before gave.

@@ -113,7 +113,9 @@ func everyMatch() ruleset.Table {
 		add(ruleset.Kind(ruleset.OutputKind, op, "macvtap"))
 	}
 	rules = append(rules, ruleset.Rule{Mark: new(uint32(0x6d766601))}, ruleset.Rule{Mark: new(uint32(0)), Counter: "seen", Verdict: ruleset.Accept})
-	learn := func(f ruleset.Field) *ruleset.Update { return &ruleset.Update{Set: "learned", Fields: []ruleset.Field{f}} }
+	learn := func(f ruleset.Field) *ruleset.Update {
+		return &ruleset.Update{Set: "learned", Fields: []ruleset.Field{f}}
+	}
 	rules = append(rules, ruleset.Rule{Update: learn(ruleset.EtherSource)}, ruleset.Rule{Update: learn(ruleset.ARPSenderMAC), Comment: "learned"})
 	rules = append(rules, ruleset.Rule{Matches: []ruleset.Match{ruleset.Is(ruleset.ARPOperation, 2)}, Update: learn(ruleset.ARPSenderMAC), Counter: "seen", Verdict: ruleset.Accept})
 	rules = append(rules, ruleset.Rule{

@@ -78,6 +78,8 @@ type demand struct {
 	alone  bool                // read no others
 
 	checkFirst bool // the check of offloads comes before the rules
+
+	trim bool // see transaction
 }
 
 // change makes the transaction that meets a demand, and gives what it removed. What it
@@ -106,6 +108,7 @@ func change(ctx context.Context, d demand) ([]Standing, error) {
 	var removed []Standing
 	err = retry(ctx, func() (err error) {
 		removed, err = r.change(d)
+		d.trim = errors.Is(err, unix.ENFILE)
 		return err
 	})
 	return removed, err
@@ -147,6 +150,9 @@ func beside[T any](do func() (T, error)) func() (T, error) {
 // some may be missing (netlink(7), NLM_F_DUMP_INTR).
 var errInterrupted = errors.New("read nftables' tables: they kept changing meanwhile")
 
+// errPrepared says that all is ready for the change itself.
+var errPrepared = errors.New("the change is prepared")
+
 // retry makes an attempt again while it fails because of what somebody else did
 // meanwhile: removed what it saw, or changed something while it looked.
 func retry(ctx context.Context, attempt func() error) error {
@@ -154,7 +160,7 @@ func retry(ctx context.Context, attempt func() error) error {
 	var err error
 	for range attempts {
 		err = attempt()
-		again := errors.Is(err, unix.ENOENT) || errors.Is(err, errInterrupted) || errors.Is(err, unix.ERESTART)
+		again := errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENFILE) || errors.Is(err, errPrepared) || errors.Is(err, errInterrupted) || errors.Is(err, unix.ERESTART)
 		if !again || ctx.Err() != nil {
 			return err
 		}
@@ -200,6 +206,7 @@ func (r *reader) change(d demand) ([]Standing, error) {
 		return nil, err
 	}
 	t := newTransaction(p, append(p.held(), old...))
+	t.trim = d.trim
 	wanted := map[string]bool{}
 	for _, table := range d.tables {
 		wanted[table.Name] = true
@@ -211,6 +218,9 @@ func (r *reader) change(d demand) ([]Standing, error) {
 			removed = append(removed, h.Standing)
 			t.remove(h)
 		}
+	}
+	if prepared, err := r.prepare(t); prepared || err != nil {
+		return nil, errors.Join(err, errPrepared)
 	}
 	messages, err := t.messages(!d.alone)
 	if err != nil || len(messages) == 0 {

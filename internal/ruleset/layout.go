@@ -206,6 +206,11 @@ func asksDevice(r Rule) bool {
 	return ok && m.Op == NotEqual && m.Field.Type == TypeInterface
 }
 
+// AsksDevice reports whether a rule drops the frames of other devices than that of the index.
+func (r Rule) AsksDevice(index uint32) bool {
+	return asksDevice(r) && binary.NativeEndian.Uint32(r.Matches[0].(Compare).Value) == index
+}
+
 // Named gives the part of an interface's rules with the names that it has in the one table.
 func (t Table) Named(name string) Part {
 	out := t.Part()
