@@ -32,6 +32,8 @@ type transaction struct {
 	trim  bool                   // the sets are full of what rules added
 	sets  map[string]ruleset.Set // own ones that stand or will
 	old   []uint64               // handles of tables that go
+
+	counters []string // that will be counted
 }
 
 func newTransaction(p *picture, held []Held) *transaction {
@@ -68,7 +70,7 @@ func (t *transaction) want(should ruleset.Table, anew bool) {
 	}
 	name := t.part(should)
 	t.used[should.Name] = name
-	t.reasons(should.Counters)
+	t.counters = append(t.counters, should.Counters...)
 	index, _ := should.Index()
 	keep := false
 	if old >= 0 {
@@ -140,8 +142,8 @@ func (t *transaction) taken(part string) bool {
 }
 
 // reasons has the chains stand that drop and count, as they should be.
-func (t *transaction) reasons(counters []string) {
-	for _, c := range counters {
+func (t *transaction) reasons() {
+	for _, c := range t.counters {
 		should := ruleset.ReasonChain(c)
 		if slices.ContainsFunc(t.made.Chains, func(m ruleset.Chain) bool { return m.Name == should.Name }) {
 			continue
@@ -255,6 +257,7 @@ func (t *transaction) messages(sweep bool) ([]netlink.Message, error) {
 	if len(t.made.Chains)+len(t.fresh)+len(t.old) == 0 {
 		return nil, nil
 	}
+	t.reasons()
 	if t.picture.stands && sweep && len(t.used) == 0 {
 		out := []netlink.Message{deleteHandle(t.picture.handle)}
 		for _, handle := range t.old {
@@ -321,7 +324,7 @@ func (t *transaction) compile() (created, added []netlink.Message, err error) {
 	for _, s := range t.table.Sets {
 		known[s.Name] = s
 	}
-	return compileInto(t.made, known, t.del, t.add)
+	return compileInto(t.made.Ordered(), known, t.del, t.add)
 }
 
 // compileInto gives the messages that make sets, chains and rules in a table where others

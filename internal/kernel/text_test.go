@@ -66,7 +66,7 @@ func sameThreeWays(t *testing.T, made []ruleset.Table) {
 	nft(t, fromJSON, string(text), "--json", "-f", "-")
 	// nft 1.0 reads no table comments in JSON.
 	without := jsonLosesComments.ReplaceAllString(want, "")
-	if diff := cmp.Diff(without, jsonLosesComments.ReplaceAllString(listing(t, fromJSON), "")); diff != "" {
+	if diff := cmp.Diff(lab.Inline(without), jsonLosesComments.ReplaceAllString(listing(t, fromJSON), "")); diff != "" {
 		t.Errorf("the JSON differs from what is programmed (-netlink +json):\n%s", diff)
 	}
 	again := fresh()

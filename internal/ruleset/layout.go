@@ -2,6 +2,7 @@ package ruleset
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"slices"
@@ -90,12 +91,21 @@ func label(name string) string {
 	return clean[:min(len(clean), longest)]
 }
 
+// unknownIndexes are interface indexes that stand for devices which nobody looked at.
+const unknownIndexes = 1 << 30
+
 // Merge gives the table of the rules of interfaces. Those whose parts are the same share one.
 func Merge(interfaces []Table) Table {
 	out := Table{Name: RulesTable}
+	if len(interfaces) == 1 {
+		out.Unknown = interfaces[0].Unknown
+	}
 	parts := map[string]Part{}
 	var reasons []string
-	for _, t := range interfaces {
+	for n, t := range interfaces {
+		if _, known := t.Index(); !known {
+			t = t.Bind(unknownIndexes + n) // apart from the others: their names are written
+		}
 		part := t.Part()
 		var name string
 		for name = range t.Names {
@@ -123,9 +133,15 @@ func Merge(interfaces []Table) Table {
 			out.Sets = append(out.Sets, s)
 		}
 	}
-	slices.SortStableFunc(out.Chains, func(a, b Chain) int { return place(a) - place(b) })
-	slices.SortStableFunc(out.Sets, func(a, b Set) int { return kind(a) - kind(b) })
-	return out
+	return out.Ordered()
+}
+
+// Ordered gives the table with its chains in the order in which a frame comes to them, and
+// with the sets of what is interfaces' own first.
+func (t Table) Ordered() Table {
+	slices.SortStableFunc(t.Chains, func(a, b Chain) int { return place(a) - place(b) })
+	slices.SortStableFunc(t.Sets, func(a, b Set) int { return kind(a) - kind(b) })
+	return t
 }
 
 // place puts base chains first, and what counts last.
@@ -323,18 +339,11 @@ func cutDirection(counter string) (direction, reason string) {
 	return "", counter
 }
 
-// A reason is text in a set, of as many bytes as a device's name may have.
-const (
-	longReason = "router-advertisement"
-	cutReason  = "router-advert"
-)
+// A reason is text in a set, of as many bytes as a device's name may have. The word redirect
+// alone nft's JSON takes for a type of ICMP (src/parser_json.c).
+var shortReasons = map[string]string{"router-advertisement": "router-advert", "redirect": "icmp-redirect"}
 
-func shortReason(reason string) string {
-	if reason == longReason {
-		return cutReason
-	}
-	return reason
-}
+func shortReason(reason string) string { return cmp.Or(shortReasons[reason], reason) }
 
 // Counter gives the name of the counter that an element of a set of drops is, and the index
 // of its interface; ok is false for an element of another set.
@@ -344,8 +353,10 @@ func Counter(set string, e Element) (index uint32, counter string, ok bool) {
 		return 0, "", false
 	}
 	reason := string(bytes.TrimRight(e.From[1], "\x00"))
-	if reason == cutReason {
-		reason = longReason
+	for long, short := range shortReasons {
+		if reason == short {
+			reason = long
+		}
 	}
 	return binary.NativeEndian.Uint32(e.From[0]), direction + "-" + reason, true
 }

@@ -49,8 +49,9 @@ func Diff(shouldName string, should Table, standsName string, stands Table) stri
 	if Same(should, stands) {
 		return ""
 	}
-	text := func(t Table) []byte { return []byte(t.String()) }
-	d := diff.Diff(shouldName, text(should), standsName, text(retold(stands, should)))
+	told := retold(stands, should)
+	told.Policy, told.Parent = should.Policy, should.Parent
+	d := diff.Diff(shouldName, []byte(Text([]Table{should})), standsName, []byte(Text([]Table{told})))
 	if len(d) == 0 {
 		return fmt.Sprintf("--- %s\n+++ %s\n# they differ in what the text does not show\n", shouldName, standsName)
 	}

@@ -21,7 +21,7 @@ func Text(tables []Table) string {
 func printed(tables []Table) []Table {
 	var interfaces, others []Table
 	for _, t := range tables {
-		if len(t.Interfaces) > 0 {
+		if t.ofInterface() {
 			interfaces = append(interfaces, t)
 		} else {
 			others = append(others, t)
@@ -31,6 +31,12 @@ func printed(tables []Table) []Table {
 		others = append([]Table{Merge(interfaces)}, others...)
 	}
 	return others
+}
+
+// ofInterface reports whether a table is the rules of one interface.
+func (t Table) ofInterface() bool {
+	_, ok := TableDevice(t.Name)
+	return ok && t.Name != GuardTable
 }
 
 // String writes the table as nft text, as nft(8) lists one: sets and chains in
