@@ -7,7 +7,7 @@ import (
 
 var (
 	rawSet      = regexp.MustCompile(`(?s)\tset (\S+) \{\n\t\ttypeof [^\n]*\n(.*?)\t\}\n\n`)
-	rawElements = regexp.MustCompile(`(?s)elements = (\{.*?\})`)
+	rawElements = regexp.MustCompile(`(?s)elements = (\{.*?\})\n`)
 )
 
 // Inline gives a listing of nft's with each set of raw bytes where a rule looks into it: so
