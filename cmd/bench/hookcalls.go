@@ -130,7 +130,7 @@ func (s *site) settle(ctx context.Context) error {
 
 // checkTables reports a contender that did not do what it is timed for.
 func (s *site) checkTables(ctx context.Context, c contender, call string) error {
-	tables, err := s.nft(ctx, "", "list", "tables", "netdev")
+	chains, err := s.nft(ctx, "", "list", "chains", "netdev")
 	if err != nil {
 		return err
 	}
@@ -138,8 +138,8 @@ func (s *site) checkTables(ctx context.Context, c contender, call string) error 
 	if call == bench.Stop || c.name == bench.EmptyGo {
 		want = 0
 	}
-	if got := strings.Count(tables, "table "); got != want {
-		return fmt.Errorf("%s: %d tables stand after %q, want %d", c.name, got, call, want)
+	if got := strings.Count(chains, "hook egress"); got != want {
+		return fmt.Errorf("%s: %d NICs have rules after %q, want %d", c.name, got, call, want)
 	}
 	return nil
 }

@@ -64,7 +64,7 @@ func (t *transaction) want(should ruleset.Table, anew bool) {
 	if stands && old < 0 && !anew {
 		as := t.standing[i].Table
 		as.CheckOffload = should.CheckOffload // it is no part of the table
-		if ruleset.Same(should, as) {
+		if ruleset.Stands(should, as) {
 			return
 		}
 	}

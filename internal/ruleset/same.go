@@ -16,7 +16,7 @@ func Same(a, b Table) bool {
 	return a.Name == b.Name && a.Comment == b.Comment && a.CheckOffload == b.CheckOffload &&
 		a.Unknown == "" && b.Unknown == "" &&
 		slices.Equal(byName(a.Counters, itself), byName(b.Counters, itself)) &&
-		slices.EqualFunc(byName(a.Sets, setName), byName(b.Sets, setName), sameSet) &&
+		slices.EqualFunc(byName(decisive(a.Sets), setName), byName(decisive(b.Sets), setName), sameSet) &&
 		slices.EqualFunc(byName(a.Chains, chainName), byName(b.Chains, chainName), sameChain)
 }
 
@@ -27,17 +27,14 @@ func Stands(should, stands Table) bool {
 	if !Same(should, stands) {
 		return false
 	}
-	for _, s := range should.Sets {
-		for _, other := range stands.Sets {
-			lacks := func(e Element) bool {
-				return !contains(other.Elements, func(o Element) bool { return SameElement(o, e) })
-			}
-			if s.Dynamic > 0 && s.Name == other.Name && slices.ContainsFunc(s.Elements, lacks) {
-				return false
-			}
-		}
+	has := func(set string, e Element) bool {
+		return contains(stands.Sets, func(s Set) bool {
+			return s.Name == set && contains(s.Elements, func(o Element) bool { return SameElement(o, e) })
+		})
 	}
-	return true
+	return !contains(should.Sets, func(s Set) bool {
+		return s.Dynamic > 0 && contains(s.Elements, func(e Element) bool { return !has(s.Name, e) })
+	})
 }
 
 // Diff gives what differs in the table that stands from the one that should, as a
@@ -115,6 +112,12 @@ func byName[P any](parts []P, name func(P) string) []P {
 	out := slices.Clone(parts)
 	slices.SortFunc(out, compare)
 	return out
+}
+
+// decisive leaves out the sets of what is interfaces' own in which there is nothing of this
+// one, or only what rules added: they are there for others, too.
+func decisive(sets []Set) []Set {
+	return slices.DeleteFunc(slices.Clone(sets), func(s Set) bool { return s.Own() && (s.Dynamic > 0 || len(s.Elements) == 0) })
 }
 
 func itself(s string) string   { return s }
