@@ -34,6 +34,8 @@ type transaction struct {
 	old   []uint64               // handles of tables that go
 
 	counters []string // that will be counted
+
+	trusted map[string]string // see trust
 }
 
 func newTransaction(p *picture, held []Held) *transaction {
@@ -68,9 +70,11 @@ func (t *transaction) want(should ruleset.Table, anew bool) {
 			return
 		}
 	}
-	name := t.part(should)
+	name, unread := t.part(should)
 	t.used[should.Name] = name
-	t.counters = append(t.counters, should.Counters...)
+	if !unread { // else what drops and counts for it was seen with it
+		t.counters = append(t.counters, should.Counters...)
+	}
 	index, _ := should.Index()
 	keep := false
 	if old >= 0 {
@@ -109,30 +113,34 @@ func (t *transaction) base(c ruleset.Chain, sameDevice bool) {
 }
 
 // part gives the name of the part that the interface's rules will have: one that stands and
-// is the same, or a new one.
-func (t *transaction) part(should ruleset.Table) string {
+// is the same, or a new one. unread says that it is trusted, and was not read.
+func (t *transaction) part(should ruleset.Table) (name string, unread bool) {
 	part := should.Part()
 	if len(part.Chains) == 0 {
-		return ""
+		return "", false
 	}
+	content := digest(part)
 	for name := range should.Names {
+		if _, read := t.parts[name]; !read && t.trusted[name] == content {
+			return name, true
+		}
 		known, ok := t.parts[name]
 		if !ok {
 			known = ruleset.PartOf(t.table, name)
 		}
 		if len(known.Chains) > 0 && known.Same(part) {
-			t.parts[name] = known
-			return name
+			t.parts[name], t.trusted[name] = known, content
+			return name, false
 		}
 		if len(known.Chains) > 0 || t.taken(name) {
 			continue
 		}
-		t.parts[name] = part
+		t.parts[name], t.trusted[name] = part, content
 		named := should.Named(name)
 		t.made.Chains, t.made.Sets = append(t.made.Chains, named.Chains...), append(t.made.Sets, named.Sets...)
-		return name
+		return name, false
 	}
-	return ""
+	return "", false
 }
 
 // taken reports whether something stands that has a name of a part, though it is none.
@@ -250,6 +258,7 @@ func (t *transaction) messages(sweep bool) ([]netlink.Message, error) {
 	if sweep {
 		unused = t.unused()
 		for _, c := range unused.Chains {
+			delete(t.trusted, ruleset.PartName(c.Name))
 			t.fresh = append(t.fresh, c.Name)
 			t.gone = append(t.gone, c.Name)
 		}
@@ -259,6 +268,7 @@ func (t *transaction) messages(sweep bool) ([]netlink.Message, error) {
 	}
 	t.reasons()
 	if t.picture.stands && sweep && len(t.used) == 0 {
+		clear(t.trusted)
 		out := []netlink.Message{deleteHandle(t.picture.handle)}
 		for _, handle := range t.old {
 			out = append(out, deleteHandle(handle))

@@ -223,6 +223,14 @@ func (p *picture) set(name string) error {
 	if p.sets[name] != nil {
 		return nil
 	}
+	if err := p.declaration(name); err != nil || p.sets[name] == nil {
+		return err
+	}
+	return p.elements(p.sets[name])
+}
+
+// declaration reads what a set is, without its elements.
+func (p *picture) declaration(name string) error {
 	var s set
 	wanted := slices.Concat(p.named, attribute(unix.NFTA_SET_NAME, cString(name)))
 	err := p.reader.ask(unix.NFT_MSG_GETSET, 0, wanted, func(b []byte) error {
@@ -236,7 +244,7 @@ func (p *picture) set(name string) error {
 		return err
 	}
 	p.sets[name] = &s
-	return p.elements(&s)
+	return nil
 }
 
 // elements reads a set's elements, and what they counted.

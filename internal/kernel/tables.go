@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -186,14 +187,21 @@ func (r *reader) change(d demand) ([]Standing, error) {
 		device, _ := ruleset.TableDevice(t.Name)
 		bases = append(bases, ruleset.BaseName("from-vm", device), ruleset.BaseName("to-vm", device))
 	}
+	known := loadTrust(r.devices)
 	p, err := r.take(ruleset.RulesTable, func(p *picture) error {
 		if !d.alone {
 			return p.all()
 		}
-		return p.start(d.tables, bases)
+		if p.generation != known.generation {
+			known.parts = map[string]string{}
+		}
+		return p.start(d.tables, bases, known)
 	})
 	if err != nil {
 		return nil, err
+	}
+	if p.generation != known.generation {
+		known.parts = map[string]string{}
 	}
 	var names []string
 	if d.alone {
@@ -206,6 +214,7 @@ func (r *reader) change(d demand) ([]Standing, error) {
 		return nil, err
 	}
 	t := newTransaction(p, append(p.held(), old...))
+	t.trusted = known.parts
 	t.trim = d.trim
 	wanted := map[string]bool{}
 	for _, table := range d.tables {
@@ -223,25 +232,35 @@ func (r *reader) change(d demand) ([]Standing, error) {
 		return nil, errors.Join(err, errPrepared)
 	}
 	messages, err := t.messages(!d.alone)
-	if err != nil || len(messages) == 0 {
-		return removed, err
+	if err != nil {
+		return nil, err
 	}
-	return removed, commitAt(r.conn, p.generation, messages)
+	known = trust{known.namespace, p.generation, t.trusted}
+	if len(messages) > 0 {
+		if err := commitAt(r.conn, p.generation, messages); err != nil {
+			return nil, err
+		}
+		known.generation++
+	}
+	known.save()
+	return removed, nil
 }
 
 // start reads what a VM's first start needs: what has the names of its devices, whether
-// their interface indexes have been others', and the parts that its policies may have.
-func (p *picture) start(tables []ruleset.Table, bases []string) error {
-	if err := p.from(bases...); err != nil {
-		return err
+// their interface indexes have been others', and the parts that its policies may have, as
+// far as these are not trusted.
+func (p *picture) start(tables []ruleset.Table, bases []string, known trust) error {
+	for _, name := range bases {
+		if err := p.from(name); err != nil {
+			return err
+		}
 	}
 	for _, t := range tables {
-		for _, s := range t.Sets {
-			if s.Own() {
-				if err := p.set(s.Name); err != nil {
-					return err
-				}
-			}
+		if err := p.own(t); err != nil {
+			return err
+		}
+		if known.of(t) != "" {
+			continue
 		}
 		for name := range t.Names {
 			var chains []string
@@ -259,6 +278,29 @@ func (p *picture) start(tables []ruleset.Table, bases []string) error {
 			if err := p.from(ruleset.ReasonChain(c).Name); err != nil {
 				return err
 			}
+		}
+	}
+	return nil
+}
+
+// own reads the sets of what is interfaces' own: of the first, which has an element of each
+// interface, these, and of the others only where an interface had the index before.
+func (p *picture) own(t ruleset.Table) error {
+	index, _ := t.Index()
+	used := false
+	for n, s := range t.Sets {
+		if !s.Own() {
+			continue
+		}
+		read := p.declaration
+		if n == 0 || used {
+			read = p.set
+		}
+		if err := read(s.Name); err != nil {
+			return err
+		}
+		if found := p.sets[s.Name]; n == 0 && found != nil {
+			used = slices.ContainsFunc(found.elements, func(e element) bool { return len(e.key) >= 4 && binary.NativeEndian.Uint32(e.key) == index })
 		}
 	}
 	return nil
