@@ -23,18 +23,13 @@ import (
 // (Target) that nft can write and a MAC address, and the domain a UUID, by which
 // the table is found again when the VM is gone.
 func Table(d *domain.Domain, i domain.Interface, p policy.Policy) (ruleset.Table, error) {
-	if err := identified(d, i); err != nil {
+	b, err := newBuilder(d, i, p)
+	if err != nil {
 		return ruleset.Table{}, err
 	}
-	if len(i.MAC) != 6 {
-		return ruleset.Table{}, errors.New("the domain XML has no <mac address='…'/>")
-	}
-	b := builder{vm: d.Name, device: i.Target, mac: i.MAC, policy: p, table: interfaceTable(d, i)}
-	b.table.Policy, b.table.Parent = p.Name, i.Parent
-	b.table.CheckOffload = !p.PassOffload
 	b.table.Sets = slices.Concat(b.ownSets(), b.sets())
 	for _, v := range []view{fromVM, toVM} {
-		s := side{view: v, builder: &b}
+		s := side{view: v, builder: b}
 		s.ip(family4)
 		if !p.DropIPv6 {
 			s.ip(family6)
@@ -48,6 +43,38 @@ func Table(d *domain.Domain, i domain.Interface, p policy.Policy) (ruleset.Table
 	return b.table, nil
 }
 
+// Like gives the table of an interface whose policy is that of another, of which the table
+// is made: what is not the interface's own is the other's. Of a policy that logs there is
+// none, for logs name the VM; then it is made anew.
+func Like(other ruleset.Table, d *domain.Domain, i domain.Interface, p policy.Policy) (ruleset.Table, error) {
+	if p.Log {
+		return Table(d, i, p)
+	}
+	b, err := newBuilder(d, i, p)
+	if err != nil {
+		return ruleset.Table{}, err
+	}
+	for _, v := range []view{fromVM, toVM} {
+		side{view: v, builder: b}.base(i.Target)
+	}
+	bases := b.table.Chains
+	b.table.Chains, b.table.Counters = nil, other.Counters
+	for _, c := range other.Chains {
+		if c.Hook != nil {
+			c, bases = bases[0], bases[1:]
+		}
+		b.table.Chains = append(b.table.Chains, c)
+	}
+	b.table.Sets = b.ownSets()
+	for _, s := range other.Sets[len(b.table.Sets):] {
+		if s.Own() {
+			s = b.routers(map[string]family{routerSet(family4): family4, routerSet(family6): family6}[s.Name])
+		}
+		b.table.Sets = append(b.table.Sets, s)
+	}
+	return b.table, nil
+}
+
 // interfaceTable gives the rules of an interface without any, for a device that nobody looked
 // at (see Bind).
 func interfaceTable(d *domain.Domain, i domain.Interface) ruleset.Table {
@@ -55,6 +82,20 @@ func interfaceTable(d *domain.Domain, i domain.Interface) ruleset.Table {
 		Name: ruleset.TableName(i.Target), Comment: Owner{UUID: d.UUID, Name: d.Name}.Comment(),
 		Interfaces: map[uint32]string{0: i.Target},
 	}
+}
+
+// newBuilder begins the table of an interface.
+func newBuilder(d *domain.Domain, i domain.Interface, p policy.Policy) (*builder, error) {
+	if err := identified(d, i); err != nil {
+		return nil, err
+	}
+	if len(i.MAC) != 6 {
+		return nil, errors.New("the domain XML has no <mac address='…'/>")
+	}
+	b := &builder{vm: d.Name, device: i.Target, mac: i.MAC, policy: p, table: interfaceTable(d, i)}
+	b.table.Policy, b.table.Parent = p.Name, i.Parent
+	b.table.CheckOffload = !p.PassOffload
+	return b, nil
 }
 
 // identified reports what keeps the table of an interface from being told from all
