@@ -32,6 +32,10 @@ const (
 	maxRouters = 1024
 )
 
+// fewRouters is the number of addresses in a row that are taken for those of routers, not
+// for a network: a pair of routers has three.
+const fewRouters = 4
+
 // router matches a MAC address of a router of the family or, with not, any other.
 func (f family) router(mac ruleset.Field, not bool) ruleset.Match {
 	return ruleset.Lookup{Fields: []ruleset.Field{mac}, Not: not, Set: f.set(routers)}
@@ -193,14 +197,17 @@ func (b *builder) mayRoute(f family) []netipx.IPRange {
 
 // portedRouters gives those of the peers that are allowed by port that may be routers. A
 // range may hold the link, and the addresses that no host has: a probe comes from such a
-// one, whoever probes.
+// one, whoever probes. Where a gateway is known, whole networks are none: a denied host
+// may well have an address of those, too.
 func (b *builder) portedRouters(f family) []netipx.IPRange {
 	if !b.knowsLink(f) && len(f.only(b.policy.Gateways)) > 0 {
 		return nil
 	}
 	var out netipx.IPSetBuilder
 	for _, r := range f.merged(b.policy.ServicePeers()) {
-		out.AddRange(r)
+		if len(f.only(b.policy.Gateways)) == 0 || count([]netipx.IPRange{r}, fewRouters+1) <= fewRouters {
+			out.AddRange(r)
+		}
 	}
 	for _, p := range append(b.link(f), f.special...) {
 		out.RemovePrefix(p)
