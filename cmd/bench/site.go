@@ -66,6 +66,11 @@ func (s *site) build() error {
 	if s.network, err = lab.New(options); err != nil {
 		return err
 	}
+	for _, gateway := range options.Gateways { // as a host that has spoken to its router
+		if err := s.network.Hypervisor.SetNeighbour(s.network.Parent, gateway, lanMAC); err != nil {
+			return err
+		}
+	}
 	return errors.Join(s.isolate(), s.takeLog())
 }
 

@@ -17,39 +17,31 @@ import (
 func TestRunningGuestKeepsItsRouter(t *testing.T) {
 	needRootAndNFT(t)
 	s := newCostSite(t)
-	call := func(operation string) string {
+	says := func(stdin, program string, args ...string) string {
 		t.Helper()
-		cmd := exec.Command(s.program, "web", operation, "begin", "-")
+		cmd := exec.Command(program, args...)
 		cmd.Env = append(os.Environ(), "MACVTAP_FILTER_CONFIG="+s.config)
-		cmd.Stdin = strings.NewReader(fmt.Sprintf(`<domain><name>web</name><uuid>4b1d2f6a-6c1d-4c5e-9d3b-7a0f3f2e9c11</uuid><devices>
-<interface type='direct'><mac address='%s'/><source dev='%s' mode='bridge'/><target dev='%s'/></interface></devices></domain>`,
-			s.tap.MAC, s.network.Parent, s.tap.Name))
+		cmd.Stdin = strings.NewReader(stdin)
 		var out strings.Builder
 		cmd.Stdout, cmd.Stderr = &out, &out
 		if err := s.network.Hypervisor.Run(cmd); err != nil {
-			t.Fatalf("%s: %v: %s", operation, err, out.String())
+			t.Fatalf("%s %s: %v: %s", program, args, err, out.String())
 		}
 		return out.String()
+	}
+	call := func(operation string) string {
+		t.Helper()
+		return says(fmt.Sprintf(`<domain><name>web</name><uuid>4b1d2f6a-6c1d-4c5e-9d3b-7a0f3f2e9c11</uuid><devices>
+<interface type='direct'><mac address='%s'/><source dev='%s' mode='bridge'/><target dev='%s'/></interface></devices></domain>`,
+			s.tap.MAC, s.network.Parent, s.tap.Name), s.program, "web", operation, "begin", "-")
 	}
 	knows := func(mac string) bool {
 		t.Helper()
-		cmd := exec.Command("nft", "list", "set", "netdev", "macvtap-filter-"+s.tap.Name, "routers-ipv4")
-		var out strings.Builder
-		cmd.Stdout, cmd.Stderr = &out, &out
-		if err := s.network.Hypervisor.Run(cmd); err != nil {
-			t.Fatalf("%v: %s", err, out.String())
-		}
-		return strings.Contains(out.String(), mac)
+		return strings.Contains(says("", "nft", "list", "set", "netdev", "macvtap-filter-"+s.tap.Name, "routers-ipv4"), mac)
 	}
 	neighbours := func() string {
 		t.Helper()
-		cmd := exec.Command("ip", "neigh")
-		var out strings.Builder
-		cmd.Stdout = &out
-		if err := s.network.Hypervisor.Run(cmd); err != nil {
-			t.Fatal(err)
-		}
-		return out.String()
+		return says("", "ip", "neigh")
 	}
 	if said := call("start") + neighbours(); said != "" {
 		t.Errorf("a start asked, or said: %s", said)
@@ -62,7 +54,7 @@ func TestRunningGuestKeepsItsRouter(t *testing.T) {
 		t.Fatal(err)
 	}
 	// A busy machine may take longer than one call waits.
-	for end := time.Now().Add(5 * time.Minute); !knows("02:00:00:00:02:01"); call("reconnect") {
+	for end := time.Now().Add(bound); !knows("02:00:00:00:02:01"); call("reconnect") {
 		if time.Now().After(end) {
 			t.Fatal("the router answers, and the rules do not know it")
 		}

@@ -88,7 +88,7 @@ func (l *list) relay6(piece func(more bool, packet []byte) []byte) {
 		name string
 		kind byte
 	}{{"relay-forward", 12}, {"relay-reply", 13}, {"advertise", 2}, {"reply", 7}, {"reconfigure", 10}, {"lease query", 14}} {
-		text := string(changedFirst(forward, m.kind))
+		text := string(ofType(forward, m.kind))
 		l.fromVM("DHCPv6 "+m.name+" to servers", source, "dhcp-client", l.out(groupMAC(agents), l.udp(vm.Link, agents, 546, 547, text)),
 			l.out(gateway.MAC, l.udp(vm.Link, gateway.Link, 546, 547, text)), l.out(l.Web.MAC, l.udp(vm.IPv6, l.Web.IPv6, 546, 547, text)))
 	}
@@ -103,7 +103,7 @@ func (l *list) relay6(piece func(more bool, packet []byte) []byte) {
 	l.fromVM("DHCPv6 of no type", source, "dhcp-client", l.out(gateway.MAC, l.udp(vm.Link, gateway.Link, 546, 547, "")))
 }
 
-// changedFirst is a message of another type.
-func changedFirst(message []byte, kind byte) []byte {
+// ofType is a DHCPv6 message with another type, its first byte.
+func ofType(message []byte, kind byte) []byte {
 	return append([]byte{kind}, message[1:]...)
 }

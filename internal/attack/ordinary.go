@@ -24,7 +24,7 @@ func (l *list) leases() {
 		name string
 		kind byte
 	}{{"request", 3}, {"confirm", 4}, {"renew", 5}, {"rebind", 6}, {"release", 8}, {"decline", 9}, {"information-request", 11}} {
-		l.fromVM("DHCPv6 "+m.name, "RFC 8415, 18.2", "", l.out(groupMAC(agents), l.udp(vm.Link, agents, 546, 547, string(changedFirst([]byte(solicit6), m.kind)))))
+		l.fromVM("DHCPv6 "+m.name, "RFC 8415, 18.2", "", l.out(groupMAC(agents), l.udp(vm.Link, agents, 546, 547, string(ofType([]byte(solicit6), m.kind)))))
 	}
 	l.toVM("DHCPv6 advertise", "RFC 8415, 18.3.9", "", l.in(gateway.MAC, l.udp(gateway.Link, vm.Link, 547, 546, advertise6)))
 	l.toVM("DHCPv6 reply", "RFC 8415, 18.3.10", "", l.in(gateway.MAC, l.udp(gateway.Link, vm.Link, 547, 546, reply6)))

@@ -48,7 +48,7 @@ func (c *chain) dhcpClient(f family) {
 // moreFragments matches fragments but the last (RFC 791, 3.1).
 var moreFragments = ruleset.Masked{Field: ruleset.IPFragment, Mask: []byte{0x20, 0}, Op: ruleset.NotEqual, Value: []byte{0, 0}}
 
-// mayDiscover matches the addresses from which a DHCP client broadcasts.
+// mayDiscover matches the addresses from which a DHCP client broadcasts, and reports groups.
 func (c *chain) mayDiscover() []ruleset.Match {
 	if !c.knowsOwn(family4) {
 		return nil

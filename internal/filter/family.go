@@ -2,6 +2,7 @@ package filter
 
 import (
 	"net/netip"
+	"slices"
 
 	"go4.org/netipx"
 
@@ -140,6 +141,30 @@ func (b *builder) relayed() []netipx.IPRange {
 	}
 	return built(&out).Ranges()
 }
+
+// allowedNetworks gives the allowed ranges of the family. Of IPv6, a range that holds
+// addresses which stand for IPv4 ones, and others, is not meant for those: they are
+// judged by what they stand for.
+func (b *builder) allowedNetworks(f family) []netipx.IPRange {
+	var narrow, wide netipx.IPSetBuilder
+	for _, r := range f.merged(b.policy.Ranges) {
+		if isTranslated(r) || embedded.Contains(r.To()) {
+			narrow.AddRange(r)
+		} else {
+			wide.AddRange(r)
+		}
+	}
+	if f.name == family6.name && !b.policy.PassTunnels {
+		for _, p := range slices.Concat(translatedPrefixes, []netip.Prefix{embedded}) {
+			wide.RemovePrefix(p)
+		}
+	}
+	narrow.AddSet(built(&wide))
+	return built(&narrow).Ranges()
+}
+
+// embedded holds the IPv4-mapped and -compatible addresses (RFC 4291, 2.5.5).
+var embedded = netip.MustParsePrefix("::/16")
 
 // isTranslated reports whether a range holds translated addresses and no others: whoever
 // allows such a range means those.

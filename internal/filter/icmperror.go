@@ -1,6 +1,7 @@
 package filter
 
 import (
+	"net/netip"
 	"slices"
 
 	"go4.org/netipx"
@@ -11,8 +12,8 @@ import (
 
 // icmpErrors lets in what routers whose own addresses are denied tell the VM of its
 // traffic: the gateway by its global address, which is of the LAN's prefix, and routers
-// behind it. Without, the VM never learns that its packets are too big for the way
-// (RFC 1191; RFC 8201; RFC 4890, 4.3.1).
+// behind it; and hosts that are allowed by a service alone. Without, the VM never learns
+// that its packets are too big for the way (RFC 1191; RFC 8201; RFC 4890, 4.3.1).
 //
 // The message must quote a datagram that this policy lets the VM send, from the VM's own
 // address as far as that is known. A host of the LAN can forge one, but it could before,
@@ -25,12 +26,14 @@ func (c *chain) icmpErrors(f family) {
 		q = quoted6()
 		message = []ruleset.Match{directly, ruleset.Between{Field: ruleset.ICMPv6Type, From: []byte{unreachable6}, To: []byte{parameterProblem6}}}
 	}
+	// Many a router of a tunnel has an IPv4 link-local address alone.
+	noRouters := slices.DeleteFunc(slices.Clone(f.special), func(p netip.Prefix) bool { return p == linkLocal4 })
 	var own []ruleset.Match
 	if c.knowsOwn(f) {
 		own = one(ruleset.Among(q.source, false, elements(ofAddrs(c.own(f)))...))
 	}
 	accept := func(when ...ruleset.Match) {
-		c.accept(all(message, outside(c.peerField(f), f.special), one(q.header), own, when)...)
+		c.accept(all(message, outside(c.peerField(f), noRouters), one(q.header), own, when)...)
 	}
 	if peer, any := c.notClosed(f, q.destination); any {
 		accept(peer...)
@@ -50,7 +53,7 @@ func (c *chain) icmpErrors(f family) {
 // sendsWhole gives the closed peers of other networks to which the VM may send anything:
 // of its traffic with neighbours no router tells it.
 func (b *builder) sendsWhole(f family) []netipx.IPRange {
-	lists := [][]netipx.IPRange{ofAddrs(b.policy.Hosts), b.policy.Ranges}
+	lists := [][]netipx.IPRange{ofAddrs(b.policy.Hosts), b.allowedNetworks(f)}
 	if f.name == family6.name && !b.policy.PassTunnels {
 		lists = append(lists, b.relayed())
 	}
@@ -75,8 +78,8 @@ type portsOf struct {
 	peers   []netipx.IPRange
 }
 
-// sendsServices gives the allowed services of the family in other networks, each once,
-// with its peers.
+// sendsServices gives the allowed services of the family, each once, with its peers:
+// one on the link tells itself that a port is closed.
 func (b *builder) sendsServices(f family) []portsOf {
 	var out []portsOf
 	places := map[config.Service]int{}
@@ -91,10 +94,7 @@ func (b *builder) sendsServices(f family) []portsOf {
 		}
 		out[places[key]].peers = append(out[places[key]].peers, s.Peers)
 	}
-	for i := range out {
-		out[i].peers = b.beyond(f, out[i].peers)
-	}
-	return slices.DeleteFunc(out, func(p portsOf) bool { return len(p.peers) == 0 })
+	return out
 }
 
 // quoted matches a datagram of the service that an error quotes. Whether it is a later

@@ -31,7 +31,6 @@ func (s side) ip(f family) {
 	}
 	c.dhcpServer(f)
 	if s.out {
-		c.groupReports(f)
 		c.sourceRoutes(f)
 	}
 	if !s.policy.PassTunnels {
@@ -213,6 +212,7 @@ func (c *chain) spoofedSources(f family) {
 		c.dropRanges("spoofed-ip", "source address that no host has", f.source(), f.nobodys())
 	}
 	c.dhcpClient(f)
+	c.groupReports(f)
 	if c.policy.PassSpoofing {
 		return
 	}

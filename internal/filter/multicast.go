@@ -60,15 +60,16 @@ func (f family) groupsOf(all []netipx.IPRange) []netipx.IPRange {
 
 // groupReports lets the VM tell switches and routers that it listens to groups that are
 // allowed, by IGMP: with the option router alert, by which no router sends it elsewhere
-// (RFC 2113). MLD is told for all groups (see reports), since neighbour discovery needs it.
+// (RFC 2113), and from no address while it has none (RFC 3376, 4.2.13). MLD is told for all
+// groups (see reports), since neighbour discovery needs it.
 func (c *chain) groupReports(f family) {
 	groups := c.groupsAllowed(f)
 	if f.name == family6.name || len(groups) == 0 {
 		return
 	}
 	report := func(kind byte, to ruleset.Match) {
-		c.accept(all(one(noOptions), igmpMessage(kind), one(to))...)
-		c.accept(all(one(ruleset.Byte(versionAndLength, 0x46)), one(routerAlert4), igmpMessage(kind), one(to))...)
+		c.accept(all(one(noOptions), igmpMessage(kind), one(to), c.mayDiscover())...)
+		c.accept(all(one(ruleset.Byte(versionAndLength, 0x46)), one(routerAlert4), igmpMessage(kind), one(to), c.mayDiscover())...)
 	}
 	report(igmpV1Report, among(c.ip4, groups))
 	report(igmpV2Report, among(c.ip4, groups))
@@ -92,12 +93,18 @@ func (c *chain) groupQueries(f family) {
 }
 
 // answerPorts are the ports from which members of well-known groups answer one host: mDNS
-// (RFC 6762, 6.7), SSDP (UPnP Device Architecture, 1.3.3) and LLMNR (RFC 4795, 2.5).
+// (RFC 6762, 6.7), SSDP (UPnP Device Architecture, 1.3.3), WS-Discovery (1.1, 3.1.1) and
+// LLMNR (RFC 4795, 2.5).
 var answerPorts = []groupPort{
 	{"224.0.0.251", 5353}, {"ff02::fb", 5353},
 	{"239.255.255.250", 1900}, {"ff02::c", 1900}, {"ff05::c", 1900},
+	{"239.255.255.250", 3702}, {"ff02::c", 3702},
 	{"224.0.0.252", 5355}, {"ff02::1:3", 5355},
 }
+
+// netbios is the service from which hosts answer who asks for a name in a broadcast (RFC
+// 1002, 5.1.3).
+var netbios = config.Service{Proto: ruleset.UDP, From: 137, To: 137}
 
 // A groupPort is the port of a group's service.
 type groupPort struct {
@@ -126,6 +133,17 @@ func (c *chain) groupAnswers(f family) {
 	}
 	for _, s := range c.answers(f, whole) {
 		c.accept(all(hosts, ports(f, ruleset.SourcePort, s))...)
+	}
+	if c.policy.PassMulticast {
+		if f.name == family4.name {
+			c.accept(all(hosts, one(unicast), ports(f, ruleset.SourcePort, netbios))...)
+		}
+		return
+	}
+	for _, s := range c.sendsServices(f) { // from whatever port: questions and announcements
+		if to := f.groupsOf(s.peers); len(to) > 0 {
+			c.accept(all(hosts, one(among(destination, to)), ports(f, ruleset.DestinationPort, s.service))...)
+		}
 	}
 }
 

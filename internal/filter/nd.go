@@ -96,8 +96,8 @@ func (s side) icmpv6() {
 func (s side) icmpv6FromVM() {
 	c := s.newChain("icmpv6")
 	if !s.policy.PassRouters {
-		c.drop("router-advertisement", "router advertisement", icmpType(routerAdvertisement))
-		c.drop("redirect", "redirect", icmpType(redirect))
+		c.drop("router-advertisement", "router advertisement", typed(routerAdvertisement))
+		c.drop("redirect", "redirect", typed(redirect))
 	}
 	if !s.policy.PassSpoofing {
 		if taken, any := s.taken(family6, ruleset.IP6Source, false); any {
@@ -116,9 +116,9 @@ func (s side) icmpv6FromVM() {
 	if s.policy.PassNeighbours {
 		c.accept(directly, icmpTypes(discoveryTypes))
 	} else {
-		c.goTo("ns", icmpType(neighbourSolicitation))
-		c.goTo("na", icmpType(neighbourAdvert))
-		c.goTo("rs", icmpType(routerSolicitation))
+		c.goTo("ns", typed(neighbourSolicitation))
+		c.goTo("na", typed(neighbourAdvert))
+		c.goTo("rs", typed(routerSolicitation))
 	}
 	c.goTo("mld", alerted()...)
 	if !c.policy.PassTunnels {
@@ -185,14 +185,22 @@ var (
 // the kernel reads the message's own (see withPorts), and none is hidden.
 var directly = ruleset.Byte(ruleset.IP6NextHeader, ruleset.ICMPv6)
 
+// typed matches a type of the VM's ICMPv6, whatever stands before it, and typedFrom several
+// in a row. Of a later fragment the kernel reads the type alone from the destination MAC
+// address (see portAndMore), and pings by some routers would match.
+func typed(kind byte) ruleset.Match { return typedFrom(kind, kind) }
+
+func typedFrom(first, last byte) ruleset.Match {
+	return ruleset.Between{Field: ruleset.Raw(ruleset.TransportHeader, 0, 3), From: []byte{first, 0, 0}, To: []byte{last, 0xff, 0xff}}
+}
+
 // fragmented matches fragments of ICMPv6. No host takes neighbour discovery in fragments,
 // a router's included (RFC 6980, 5).
 var fragmented = []ruleset.Match{ruleset.Byte(ruleset.IP6NextHeader, fragmentHeader), ruleset.Byte(secondHeader, ruleset.ICMPv6)}
 
 // open6 lets pass the peers that are allowed whole or not denied.
 func (c *chain) open6() {
-	c.drop("nd", "neighbour discovery in fragments", ruleset.Byte(ruleset.IP6NextHeader, fragmentHeader),
-		ruleset.Between{Field: ruleset.ICMPv6Type, From: []byte{routerSolicitation}, To: []byte{redirect}})
+	c.drop("nd", "neighbour discovery in fragments", ruleset.Byte(ruleset.IP6NextHeader, fragmentHeader), typedFrom(routerSolicitation, redirect))
 	for _, kind := range []string{hosts, ranges} {
 		if c.has(family6.set(kind)) {
 			peer := ruleset.Lookup{Fields: []ruleset.Field{c.ip6}, Set: family6.set(kind)}
@@ -220,6 +228,7 @@ func (s side) icmpv6ToVM() {
 	}
 	c.accept(all(alerted(), one(within(ruleset.IP6Source, linkLocal6, false)), one(ruleset.Byte(afterHopByHop, mldQuery)))...)
 	c.ownND()
+	c.routersND()
 	if c.has(routerSet(family6)) {
 		// A router may ask by an address that is denied, its global one.
 		c.accept(directly, discoveryHopLimit, icmpTypes(neighbourTypes), c.router(family6, ruleset.EtherSource, false))
@@ -238,6 +247,17 @@ func (s side) icmpv6ToVM() {
 	c.drop("nd", "neighbour discovery of a denied host", icmpTypes(discoveryTypes))
 	c.drop("denied-ipv6", "denied IPv6 source")
 	c.done()
+}
+
+// routersND lets a VM that may advertise itself as a router, or whose neighbour discovery
+// is not judged, hear who looks for a router; and one that may ask for groups, the answers.
+func (c *chain) routersND() {
+	if c.policy.PassRouters || c.policy.PassNeighbours {
+		c.accept(directly, discoveryHopLimit, icmpType(routerSolicitation))
+	}
+	if c.policy.PassRouters {
+		c.accept(all(alerted(), one(amongBytes(afterHopByHop, mldReport, mldDone, mldv2Report)))...)
+	}
 }
 
 // ownND lets the VM hear who else probes for an address, and who has one of its own: so
@@ -375,7 +395,7 @@ func (s side) discoveryPeers() {
 	toPeer := func(when ...ruleset.Match) { c.accept(all(one(unicast), when)...) }
 	c.neighbours(family6, ruleset.IP6Destination, toPeer)
 	if s.servesNeighbours() {
-		toPeer(s.clients(family6, ruleset.IP6Destination)...)
+		toPeer(append(s.clients(family6, ruleset.IP6Destination), icmpTypes(neighbourTypes))...)
 	}
 	if c.has(routerSet(family6)) {
 		c.accept(icmpTypes(neighbourTypes), c.router(family6, ruleset.EtherDestination, false)) // whichever of its addresses it asked by

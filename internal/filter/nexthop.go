@@ -27,6 +27,10 @@ const routers = "routers"
 // configuration knows is in the set from the beginning.
 const maxRouters = 65535
 
+// fewRouters is the number of addresses in a row that are taken for those of routers, not
+// for a network: a pair of routers has three.
+const fewRouters = 4
+
 // router matches a MAC address of a router of the family, as the NIC knows it or, with not,
 // any other.
 func (s side) router(f family, mac ruleset.Field, not bool) ruleset.Match {
@@ -192,19 +196,56 @@ func (b *builder) mayRoute(f family) []netipx.IPRange {
 
 // portedRouters gives those of the peers that are allowed by port that may be routers. A
 // range may hold the link, and the addresses that no host has: a probe comes from such a
-// one, whoever probes.
+// one, whoever probes. Where a gateway is known, whole networks are none: a denied host
+// may well have an address of those, too.
 func (b *builder) portedRouters(f family) []netipx.IPRange {
 	if !b.knowsLink(f) && len(f.only(b.policy.Gateways)) > 0 {
 		return nil
 	}
 	var out netipx.IPSetBuilder
 	for _, r := range f.merged(b.policy.ServicePeers()) {
-		out.AddRange(r)
+		if len(f.only(b.policy.Gateways)) == 0 || few(r) {
+			out.AddRange(r)
+		}
 	}
 	for _, p := range append(b.link(f), f.special...) {
 		out.RemovePrefix(p)
 	}
 	return built(&out).Ranges()
+}
+
+// few reports whether a range is of so few addresses that they are taken for routers'.
+func few(r netipx.IPRange) bool {
+	a := r.From()
+	for range fewRouters {
+		if a = a.Next(); !r.Contains(a) {
+			return true
+		}
+	}
+	return false
+}
+
+// wholeRouters gives those of the ranges that are allowed whole that may be of routers: all
+// where no gateway is known, and else those of few addresses and what is on the link. By an
+// address of an allowed network elsewhere a denied host of the link would become one.
+func (b *builder) wholeRouters(f family) []netipx.IPRange {
+	all := f.merged(b.policy.Ranges)
+	if len(f.only(b.policy.Gateways)) == 0 {
+		return all
+	}
+	var small, link, near netipx.IPSetBuilder
+	for _, r := range all {
+		near.AddRange(r)
+		if few(r) {
+			small.AddRange(r)
+		}
+	}
+	for _, p := range b.link(f) {
+		link.AddPrefix(p)
+	}
+	near.Intersect(built(&link))
+	near.AddSet(built(&small))
+	return built(&near).Ranges()
 }
 
 // learnARP adds to the routers' MAC addresses what ARP tells the VM of them.
@@ -225,7 +266,7 @@ var unicastSender = ruleset.Masked{Field: ruleset.ARPSenderMAC, Mask: groupBit, 
 
 // possibleRouters gives those whose MAC addresses may be routers'.
 func (b *builder) possibleRouters(f family) []netipx.IPRange {
-	return f.merged(ofAddrs(b.policy.Hosts), b.policy.Ranges, b.mayRoute(f))
+	return f.merged(ofAddrs(b.policy.Hosts), b.wholeRouters(f), b.mayRoute(f))
 }
 
 // learn adds, for each way in which a field can hold the address of a router, a rule
@@ -235,12 +276,10 @@ func (c *chain) learn(f family, address, mac ruleset.Field, when []ruleset.Match
 		return
 	}
 	var peers []ruleset.Match
-	for _, kind := range []string{hosts, ranges} {
-		if c.has(f.set(kind)) {
-			peers = append(peers, ruleset.Lookup{Fields: []ruleset.Field{address}, Set: f.set(kind)})
-		}
+	if c.has(f.set(hosts)) {
+		peers = append(peers, ruleset.Lookup{Fields: []ruleset.Field{address}, Set: f.set(hosts)})
 	}
-	if others := c.mayRoute(f); len(others) > 0 {
+	if others := f.merged(c.wholeRouters(f), c.mayRoute(f)); len(others) > 0 {
 		peers = append(peers, among(address, others))
 	}
 	for _, p := range peers {

@@ -85,7 +85,7 @@ func (b *builder) sets() []ruleset.Set {
 		}
 		add(f.rangeSet(open, b.openRanges(f)))
 		add(f.hostSet(hosts, p.Hosts))
-		add(f.rangeSet(ranges, p.Ranges))
+		add(f.rangeSet(ranges, b.allowedNetworks(f)))
 		add(f.servicesOf(f.set(services), p.Services))
 		add(f.rangeSet(servicePeers, p.ServicePeers()))
 		if !p.PassSpoofing {

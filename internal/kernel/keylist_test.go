@@ -4,7 +4,8 @@ package kernel_test
 const (
 	arpFromVM  = `ARP (scan|for a denied|announcement of a denied|reply to a denied).*, from the VM`
 	arpToVM    = `ARP re(ply|quest) of a denied host, to the VM`
-	ndFromVM   = `(solicitation for the gateway, sent|neighbour advertisement of its own address|router solicitation) to a denied host, from the VM`
+	ndFromVM   = `(solicitation for the gateway, sent|neighbour advertisement of its own address) to a denied host, from the VM`
+	rsFromVM   = `router solicitation to a denied host, from the VM`
 	ndToVM     = `neighbour (solicitation|advertisement) of a denied host, to the VM`
 	linkScan   = `neighbour scan, (multicast|unicast), link-local, from the VM`
 	globalScan = `neighbour scan, (multicast|unicast), global, from the VM`
@@ -79,6 +80,6 @@ var keys = []struct {
 	{policy: `allow = ["gateway", "dns", "broadcast udp/9"]`, opens: []string{limited, directed}},
 	{policy: `allow = ["gateway", "dns", "broadcast", "224.0.0.251 udp/5353", "ff02::fb udp/5353"]`, opens: []string{mDNS, `IPv[46] multicast of a denied host, to the VM`}},
 	{policy: `allow = ["gateway", "dns", "broadcast", "192.168.2.77 tcp/22", "fe80::77 tcp/22"]`, opens: []string{
-		`TCP (over IPv6 )?to a denied host(, link-local)?, from the VM`, `ARP (scan|scan, each host by itself|for a denied.*|reply to a denied.*), from the VM`, arpToVM, linkScan, ndFromVM, ndToVM,
+		`TCP (over IPv6 )?to a denied host(, link-local)?, from the VM`, `ARP (scan|scan, each host by itself|for a denied.*|reply to a denied.*), from the VM`, arpToVM, linkScan, ndFromVM, rsFromVM, ndToVM,
 	}},
 }

@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"macvtap-filter/internal/patience"
 	"macvtap-filter/internal/ruleset"
@@ -230,6 +229,6 @@ func listChains(ctx context.Context) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience.NFT)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "nft", "list", "chains", "netdev")
-	cmd.WaitDelay = 100 * time.Millisecond // a script's children may keep the pipe
+	cmd.WaitDelay = patience.NFT // where nft is a script, its children may keep the pipe
 	return cmd.Output()
 }

@@ -145,4 +145,3 @@ func (e *eventful) hook(v vm, operation, sub string) bool {
 	}
 	return err == nil
 }
-

@@ -11,8 +11,8 @@ import (
 )
 
 // bpf is the system call bpf(2). The attributes are the beginning of one of the
-// structures of the kernel's union bpf_attr; what they point to must stay alive
-// meanwhile.
+// structures of the kernel's union bpf_attr; what they point to, by [pointer], must stay
+// alive meanwhile.
 func bpf[A any](command int, attributes *A) (int, error) {
 	for {
 		n, _, errno := unix.Syscall(unix.SYS_BPF, uintptr(command), uintptr(unsafe.Pointer(attributes)), unsafe.Sizeof(*attributes))
@@ -26,8 +26,20 @@ func bpf[A any](command int, attributes *A) (int, error) {
 	}
 }
 
-// pointer is a pointer as bpf(2) takes it.
-func pointer[T any](p *T) uint64 { return uint64(uintptr(unsafe.Pointer(p))) }
+// pointer is a pointer as bpf(2) takes it: a number, which nobody corrects when a stack
+// grows and so moves. So what it points to is put on the heap, where nothing moves.
+func pointer[T any](p *T) uint64 {
+	if onHeap.never {
+		onHeap.pointer = p
+	}
+	return uint64(uintptr(unsafe.Pointer(p)))
+}
+
+// onHeap may hold any pointer, for all that the compiler knows.
+var onHeap struct {
+	never   bool
+	pointer any
+}
 
 // An objectName is how programs and maps are called: by at most 15 letters, digits,
 // '_' and '.' (BPF_OBJ_NAME_LEN).

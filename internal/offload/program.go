@@ -153,6 +153,7 @@ func instructions(counter int, asks []instruction) []instruction {
 		load(size8, r4, frame, ethernet+ipv6Header), // the one behind it
 		jump(unix.BPF_JNE, r4, tcp, "drop"),
 		goTo("whole"),
+		// DHCPv6 to a server as DHCP above.
 		at("cut6udp", move(r4, frame)),
 		calculate(unix.BPF_ADD, r4, ethernet+ipv6Header+portsEnd),
 		jumpIf(unix.BPF_JGT, r4, end, "drop"),

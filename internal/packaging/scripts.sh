@@ -46,10 +46,8 @@ installed() {
 }
 
 upgraded() {
-	if test -d /run/systemd/system; then
-		systemctl daemon-reload || true
-		try_restart "$service" || true
-	fi
+	reload
+	if test -d /run/systemd/system; then try_restart "$service" || true; fi
 	echo "macvtap-filter: running VMs keep their rules; \"macvtap-filter apply --all\" brings these up to the new version"
 }
 
@@ -73,8 +71,12 @@ removing() {
 	fi
 }
 
+# reload has systemd see that the service's file is another, or gone.
+reload() {
+	if test -d /run/systemd/system; then systemctl daemon-reload || true; fi
+}
+
 # removed takes away what the program noted in /run; its rules are in the kernel.
 removed() {
-	if test -d /run/systemd/system; then systemctl daemon-reload || true; fi
 	rm -f /run/macvtap-filter-hook /run/macvtap-filter.lock /run/macvtap-filter-watch-*.lock /run/macvtap-filter-watch-*.sock
 }

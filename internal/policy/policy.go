@@ -112,7 +112,7 @@ func Resolve(p config.Policy, f facts.Facts) (Policy, []string, error) {
 	}
 	out.GatewayMACs = distinct(out.GatewayMACs)
 	out.Claimed = claimed(allow, p.Addresses, f)
-	allow, broadcasts := partBroadcasts(allow, f)
+	allow, broadcasts := partBroadcasts(lessNetworks(allow, f), f)
 	if p.PassMulticast {
 		for _, a := range f.Broadcast {
 			broadcasts = append(broadcasts, peers{netipx.IPRangeFrom(a, a), everyService, ""})
@@ -175,6 +175,34 @@ func partBroadcasts(all []peers, f facts.Facts) (rest, broadcasts []peers) {
 		}
 	}
 	return rest, broadcasts
+}
+
+// lessNetworks takes the first addresses of the parent's IPv4 links out of ranges. No host
+// has them, but many take them for the broadcast address (RFC 1122, 3.3.6; Linux did
+// until 5.14): a datagram for one in a denied host's own frame reaches that host.
+func lessNetworks(all []peers, f facts.Facts) []peers {
+	var out []peers
+	for _, p := range all {
+		if p.From() == p.To() {
+			out = append(out, p)
+			continue
+		}
+		var b netipx.IPSetBuilder
+		b.AddRange(p.IPRange)
+		for _, link := range f.OnLink {
+			if link.Addr().Is4() && link.Bits() < 31 { // smaller ones have none (RFC 3021)
+				b.Remove(link.Masked().Addr())
+			}
+		}
+		set, err := b.IPSet()
+		if err != nil {
+			panic(err) // only invalid ranges fail, and all were parsed
+		}
+		for _, r := range set.Ranges() {
+			out = append(out, peers{r, p.services, p.word})
+		}
+	}
+	return out
 }
 
 // isBroadcast reports whether an entry is a broadcast address, for certain.
