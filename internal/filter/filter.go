@@ -65,10 +65,10 @@ func Like(other ruleset.Table, d *domain.Domain, i domain.Interface, p policy.Po
 		}
 		b.table.Chains = append(b.table.Chains, c)
 	}
-	b.table.Sets = b.ownSets()
-	for _, s := range other.Sets[len(b.table.Sets):] {
-		if s.Own() {
-			s = b.routers(map[string]family{routerSet(family4): family4, routerSet(family6): family6}[s.Name])
+	own := append(b.ownSets(), b.routers(family4), b.routers(family6))
+	for _, s := range other.Sets {
+		if n := slices.IndexFunc(own, func(o ruleset.Set) bool { return o.Name == s.Name }); n >= 0 {
+			s = own[n]
 		}
 		b.table.Sets = append(b.table.Sets, s)
 	}

@@ -48,7 +48,18 @@ func (t Table) Part() Part {
 
 // Same reports whether two parts judge alike, as Same does of tables.
 func (p Part) Same(o Part) bool {
+	if p.identity() != nil && p.identity() == o.identity() {
+		return true
+	}
 	return Same(Table{Chains: p.Chains, Sets: p.Sets}, Table{Chains: o.Chains, Sets: o.Sets})
+}
+
+// identity is the same for parts that were made once, for several interfaces.
+func (p Part) identity() *Rule {
+	if len(p.Chains) == 0 || len(p.Chains[0].Rules) == 0 {
+		return nil
+	}
+	return &p.Chains[0].Rules[0]
 }
 
 // Own reports whether the set's elements are each of one interface, by its index.
