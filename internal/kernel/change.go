@@ -22,11 +22,11 @@ type transaction struct {
 	table    ruleset.Table // what stands
 	standing []Held
 
-	parts map[string]ruleset.Part // the parts of policies that stand, and those that will, by name
-	used  map[string]string       // by the names of interfaces, the part that each will have
-	made  ruleset.Table           // what is made: sets, chains with their rules
-	fresh []string                // chains whose rules go first
-	gone  []string                // chains that go
+	seen  map[string]string // digests of the parts that were read and are as they should be, or will be, by name
+	used  map[string]string // by the names of interfaces, the part that each will have
+	made  ruleset.Table     // what is made: sets, chains with their rules
+	fresh []string          // chains whose rules go first
+	gone  []string          // chains that go
 	add   map[string][]ruleset.Element
 	del   map[string][]ruleset.Element
 	trim  bool                   // the sets are full of what rules added
@@ -36,14 +36,18 @@ type transaction struct {
 	counters []string // that will be counted
 
 	trusted map[string]string // see trust
+
+	compared map[[2]*ruleset.Rule]bool // see samePart
+	digests  map[*ruleset.Rule]string
 }
 
 func newTransaction(p *picture, held []Held) *transaction {
 	t := &transaction{
 		picture: p, table: p.table(), standing: held,
-		parts: map[string]ruleset.Part{}, used: map[string]string{},
-		made: ruleset.Table{Name: ruleset.RulesTable},
-		add:  map[string][]ruleset.Element{}, del: map[string][]ruleset.Element{}, sets: map[string]ruleset.Set{},
+		seen: map[string]string{}, used: map[string]string{},
+		made:     ruleset.Table{Name: ruleset.RulesTable},
+		compared: map[[2]*ruleset.Rule]bool{}, digests: map[*ruleset.Rule]string{},
+		add: map[string][]ruleset.Element{}, del: map[string][]ruleset.Element{}, sets: map[string]ruleset.Set{},
 	}
 	for _, s := range t.table.Sets {
 		if s.Own() {
@@ -66,7 +70,7 @@ func (t *transaction) want(should ruleset.Table, anew bool) {
 	if stands && old < 0 && !anew {
 		as := t.standing[i].Table
 		as.CheckOffload = should.CheckOffload // it is no part of the table
-		if ruleset.Stands(should, as) {
+		if t.samePart(should, as) && ruleset.Stands(should.Alone(), as.Alone()) {
 			return
 		}
 	}
@@ -94,6 +98,28 @@ func (t *transaction) want(should ruleset.Table, anew bool) {
 	t.elements(should, index, keep)
 }
 
+// samePart compares the parts of what should stand and stands, those of many interfaces once.
+func (t *transaction) samePart(should, stands ruleset.Table) bool {
+	a, b := should.Part(), stands.Part()
+	pair := [2]*ruleset.Rule{a.Memory(), b.Memory()}
+	same, known := t.compared[pair]
+	if !known {
+		same = a.Same(b)
+		t.compared[pair] = same
+	}
+	return same
+}
+
+// digest is the part's, worked out once for many interfaces.
+func (t *transaction) digest(p ruleset.Part) string {
+	known, ok := t.digests[p.Memory()]
+	if !ok {
+		known = digest(p)
+		t.digests[p.Memory()] = known
+	}
+	return known
+}
+
 // base has a base chain stand. One of the very device gets other rules; any other is made
 // anew, for it may not be bound to the device that has its name now.
 func (t *transaction) base(c ruleset.Chain, sameDevice bool) {
@@ -119,25 +145,26 @@ func (t *transaction) part(should ruleset.Table) (name string, unread bool) {
 	if len(part.Chains) == 0 {
 		return "", false
 	}
-	content := digest(part)
+	content := t.digest(part)
 	for name := range should.Names {
-		if _, read := t.parts[name]; !read && t.trusted[name] == content {
+		switch {
+		case t.seen[name] == content:
+			return name, false
+		case t.seen[name] != "":
+			continue
+		case t.trusted[name] == content:
 			return name, true
 		}
-		known, ok := t.parts[name]
-		if !ok {
-			known = ruleset.PartOf(t.table, name)
-		}
-		if len(known.Chains) > 0 && known.Same(part) {
-			t.parts[name], t.trusted[name] = known, content
-			return name, false
-		}
-		if len(known.Chains) > 0 || t.taken(name) {
+		known := ruleset.PartOf(t.table, name)
+		switch {
+		case len(known.Chains) > 0 && known.Same(part):
+		case len(known.Chains) > 0 || t.taken(name):
 			continue
+		default:
+			named := should.Named(name)
+			t.made.Chains, t.made.Sets = append(t.made.Chains, named.Chains...), append(t.made.Sets, named.Sets...)
 		}
-		t.parts[name], t.trusted[name] = part, content
-		named := should.Named(name)
-		t.made.Chains, t.made.Sets = append(t.made.Chains, named.Chains...), append(t.made.Sets, named.Sets...)
+		t.seen[name], t.trusted[name] = content, content
 		return name, false
 	}
 	return "", false

@@ -48,18 +48,24 @@ func (t Table) Part() Part {
 
 // Same reports whether two parts judge alike, as Same does of tables.
 func (p Part) Same(o Part) bool {
-	if p.identity() != nil && p.identity() == o.identity() {
-		return true
-	}
 	return Same(Table{Chains: p.Chains, Sets: p.Sets}, Table{Chains: o.Chains, Sets: o.Sets})
 }
 
-// identity is the same for parts that were made once, for several interfaces.
-func (p Part) identity() *Rule {
+// Memory tells parts that were made or read once, for several interfaces: it is the same for
+// all of them. Nil is that of none.
+func (p Part) Memory() *Rule {
 	if len(p.Chains) == 0 || len(p.Chains[0].Rules) == 0 {
 		return nil
 	}
 	return &p.Chains[0].Rules[0]
+}
+
+// Alone gives an interface's rules without its policy's part.
+func (t Table) Alone() Table {
+	t.Chains = slices.DeleteFunc(slices.Clone(t.Chains), func(c Chain) bool { return c.Hook == nil })
+	t.Sets = slices.DeleteFunc(slices.Clone(t.Sets), func(s Set) bool { return !s.Own() })
+	t.Counters = nil // they are those of the rules
+	return t
 }
 
 // Own reports whether the set's elements are each of one interface, by its index.
