@@ -1,5 +1,30 @@
 package kernel
 
+import (
+	"context"
+
+	"macvtap-filter/internal/ruleset"
+)
+
+// CreatePlain programs tables that are no interfaces' rules, as the guard's is programmed.
+func CreatePlain(ctx context.Context, tables ...ruleset.Table) error {
+	return createPlain(ctx, tables...)
+}
+
+// ReadPlain reads such a table, as the guard's is read.
+func ReadPlain(ctx context.Context, name string) (ruleset.Table, error) {
+	r, err := dialReader(ctx)
+	if err != nil {
+		return ruleset.Table{}, err
+	}
+	defer r.close()
+	p, err := r.take(name, (*picture).all)
+	if err != nil {
+		return ruleset.Table{}, err
+	}
+	return p.table(), nil
+}
+
 // UsePrefixes has guards programmed with prefixes, or with their names spelled out,
 // whatever nft is here, until undo is called.
 func UsePrefixes(use bool) (undo func()) {

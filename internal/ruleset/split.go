@@ -108,6 +108,9 @@ func (s *splitter) ownSets(index uint32, bound bool, chains []Chain) []Set {
 	return out
 }
 
+// Uses reports whether a rule looks into a set of that name or adds to it.
+func (t Table) Uses(set string) bool { return lookedInto(t.Chains)[set] }
+
 // lookedInto gives the names of the sets that the rules of chains look into or add to.
 func lookedInto(chains []Chain) map[string]bool {
 	out := map[string]bool{}
@@ -138,7 +141,7 @@ func (s *splitter) one(device string, bases []Chain) Table {
 	}
 	name := partOf(bases)
 	part := s.part(name)
-	counters := slices.Clone(part.Counters)
+	var counters []string
 	for _, c := range bases {
 		c.Rules = s.short(name, c.Rules, &counters)
 		for n, r := range c.Rules {
@@ -147,6 +150,11 @@ func (s *splitter) one(device string, bases []Chain) Table {
 			}
 		}
 		out.Chains = append(out.Chains, c)
+	}
+	for _, c := range part.Counters {
+		if !slices.Contains(counters, c) {
+			counters = append(counters, c)
+		}
 	}
 	out.Policy, out.Counters = name, counters
 	out.Chains = append(out.Chains, part.Chains...)
