@@ -50,7 +50,7 @@ func TestCost(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if !isFast(decision.Rule) || len(decision.Path) != 1 {
+			if !isFast(decision.Rule) || len(decision.Path) != 2 {
 				t.Errorf("%s, protocol %d: not by the fast path, but %v %q", test.name, proto, decision.Path, decision.Rule)
 			}
 			cost := decision.Cost

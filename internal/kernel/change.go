@@ -2,8 +2,6 @@ package kernel
 
 import (
 	"encoding/binary"
-	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -34,11 +32,12 @@ type transaction struct {
 	old   []uint64               // handles of tables that go
 
 	counters []string // that will be counted
+	foreign  foreignParts
 }
 
 func newTransaction(p *picture, held []Held) *transaction {
 	t := &transaction{
-		picture: p, table: p.table(), standing: held,
+		picture: p, table: p.table(), standing: held, foreign: p.foreign(),
 		parts: map[string]ruleset.Part{}, used: map[string]string{},
 		made: ruleset.Table{Name: ruleset.RulesTable},
 		add:  map[string][]ruleset.Element{}, del: map[string][]ruleset.Element{}, sets: map[string]ruleset.Set{},
@@ -63,8 +62,8 @@ func (t *transaction) want(should ruleset.Table, anew bool) {
 	stands := i >= 0
 	if stands && old < 0 && !anew {
 		as := t.standing[i].Table
-		as.CheckOffload = should.CheckOffload // it is no part of the table
-		if ruleset.Same(should, as) {
+		as.CheckOffload = should.CheckOffload                 // it is no part of the table
+		if ruleset.Same(should, as) && t.picture.owner == 0 { // it would go with its owner
 			return
 		}
 	}
@@ -249,12 +248,15 @@ func (t *transaction) messages(sweep bool) ([]netlink.Message, error) {
 	var unused ruleset.Part
 	if sweep {
 		unused = t.unused()
-		for _, c := range unused.Chains {
-			t.fresh = append(t.fresh, c.Name)
-			t.gone = append(t.gone, c.Name)
-		}
 	}
-	if len(t.made.Chains)+len(t.fresh)+len(t.old) == 0 {
+	if sweep {
+		unused.Chains, unused.Sets = append(unused.Chains, t.foreign.chains...), append(unused.Sets, t.foreign.sets...)
+	}
+	for _, c := range unused.Chains {
+		t.fresh, t.gone = append(t.fresh, c.Name), append(t.gone, c.Name)
+	}
+	spoiled := len(t.picture.unknown) > 0 || sweep && len(t.picture.objects) > 0
+	if len(t.made.Chains)+len(t.fresh)+len(t.old) == 0 && !spoiled {
 		return nil, nil
 	}
 	t.reasons()
@@ -285,6 +287,13 @@ func (t *transaction) messages(sweep bool) ([]netlink.Message, error) {
 	for _, s := range unused.Sets {
 		out = append(out, request(unix.NFT_MSG_DELSET, 0, slices.Concat(inTable, attribute(unix.NFTA_SET_NAME, cString(s.Name)))))
 	}
+	if sweep {
+		for _, o := range t.picture.objects {
+			out = append(out, request(unix.NFT_MSG_DELOBJ, 0, slices.Concat(
+				attribute(unix.NFTA_OBJ_TABLE, cString(ruleset.RulesTable)), attribute(unix.NFTA_OBJ_NAME, cString(o.name)),
+				attribute(unix.NFTA_OBJ_TYPE, binary.BigEndian.AppendUint32(nil, o.kind)))))
+		}
+	}
 	for _, handle := range t.old {
 		out = append(out, deleteHandle(handle))
 	}
@@ -304,6 +313,9 @@ func (t *transaction) unused() ruleset.Part {
 			out.Chains = append(out.Chains, c)
 			continue
 		}
+		if t.foreign.has(c) {
+			continue
+		}
 		for _, r := range c.Rules {
 			for _, s := range r.Sets() {
 				looked[s] = true
@@ -311,7 +323,7 @@ func (t *transaction) unused() ruleset.Part {
 		}
 	}
 	for _, s := range t.table.Sets {
-		if !s.Own() && !looked[s.Name] {
+		if !s.Own() && !looked[s.Name] && !t.foreign.hasSet(s) {
 			out.Sets = append(out.Sets, s)
 		}
 	}
@@ -389,9 +401,3 @@ func elementMessages(kind int, table, set string, elements []ruleset.Element) []
 	}
 	return out
 }
-
-var (
-	_ = binary.BigEndian
-	_ = errors.New
-	_ = fmt.Errorf
-)

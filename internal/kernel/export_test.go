@@ -11,6 +11,20 @@ func CreatePlain(ctx context.Context, tables ...ruleset.Table) error {
 	return createPlain(ctx, tables...)
 }
 
+// ReplacePlain programs such a table in the place of one of that name, if there is one.
+func ReplacePlain(ctx context.Context, table ruleset.Table) error {
+	conn, err := dial(ctx)
+	if err != nil {
+		return err
+	}
+	defer closeLater(conn)
+	compiled, err := compile(table)
+	if err != nil {
+		return err
+	}
+	return commit(conn, inPlace(table.Name, compiled))
+}
+
 // ReadPlain reads such a table, as the guard's is read.
 func ReadPlain(ctx context.Context, name string) (ruleset.Table, error) {
 	r, err := dialReader(ctx)
