@@ -255,8 +255,7 @@ func (t *transaction) messages(sweep bool) ([]netlink.Message, error) {
 	for _, c := range unused.Chains {
 		t.fresh, t.gone = append(t.fresh, c.Name), append(t.gone, c.Name)
 	}
-	spoiled := len(t.picture.unknown) > 0 || sweep && len(t.picture.objects) > 0
-	if len(t.made.Chains)+len(t.fresh)+len(t.old) == 0 && !spoiled {
+	if len(t.made.Chains)+len(t.fresh)+len(t.old)+len(unused.Sets) == 0 && (!sweep || len(t.picture.objects) == 0) {
 		return nil, nil
 	}
 	t.reasons()
@@ -274,8 +273,6 @@ func (t *transaction) messages(sweep bool) ([]netlink.Message, error) {
 	var out []netlink.Message
 	if t.picture.isOldGuard() {
 		out = append(out, deleteHandle(t.picture.handle))
-	} else if len(t.picture.unknown) > 0 {
-		out = append(out, newTable(ruleset.Table{Name: ruleset.RulesTable}, 0)) // it sees frames again
 	}
 	inTable := attribute(unix.NFTA_RULE_TABLE, cString(ruleset.RulesTable))
 	for _, c := range t.fresh {

@@ -47,3 +47,31 @@ func UsePrefixes(use bool) (undo func()) {
 	prefixes.read = use
 	return func() { prefixes.read = before }
 }
+
+// StartMessages gives how many netlink messages the transaction of a start would have.
+func StartMessages(ctx context.Context, tables []ruleset.Table) (int, error) {
+	tables, err := bound(tables)
+	if err != nil {
+		return 0, err
+	}
+	r, err := dialReader(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer r.close()
+	var bases []string
+	for _, t := range tables {
+		device, _ := ruleset.TableDevice(t.Name)
+		bases = append(bases, ruleset.BaseName("from-vm", device), ruleset.BaseName("to-vm", device))
+	}
+	p, err := r.take(ruleset.RulesTable, func(p *picture) error { return p.start(tables, bases) })
+	if err != nil {
+		return 0, err
+	}
+	t := newTransaction(p, p.held())
+	for _, table := range tables {
+		t.want(table, false)
+	}
+	messages, err := t.messages(false)
+	return len(messages), err
+}

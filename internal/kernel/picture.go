@@ -24,6 +24,7 @@ type picture struct {
 	named  []byte // the attribute that names the table; it is the first in all requests
 
 	stands     bool
+	dormant    bool
 	comment    string
 	handle     uint64
 	owner      uint32
@@ -90,6 +91,7 @@ func (p *picture) header() error {
 		flags &^= tableOwned | tablePersist // who may change it is no part of what it does
 		switch {
 		case flags == unix.NFT_TABLE_F_DORMANT:
+			p.dormant = true
 			p.unknown = append(p.unknown, "flags dormant: no chain of the table sees a frame")
 		case flags != 0:
 			p.unknown = append(p.unknown, fmt.Sprintf("flags %#x", flags))

@@ -195,6 +195,9 @@ func (r *reader) change(d demand) ([]Standing, error) {
 	if err != nil {
 		return nil, err
 	}
+	if p.dormant {
+		return nil, errors.Join(r.wake(p), errPrepared)
+	}
 	var names []string
 	if d.alone {
 		for _, t := range d.tables {
@@ -266,6 +269,12 @@ func (p *picture) start(tables []ruleset.Table, bases []string) error {
 
 // part gives what stands as a part of that name.
 func (p *picture) part(name string) ruleset.Part { return ruleset.PartOf(p.table(), name) }
+
+// wake has a table see frames again that sleeps, which no other change of it can come with
+// (net/netfilter/nf_tables_api.c, __NFT_TABLE_F_UPDATE).
+func (r *reader) wake(p *picture) error {
+	return commitAt(r.conn, p.generation, []netlink.Message{newTable(ruleset.Table{Name: p.name}, 0)})
+}
 
 // commitAt commits a transaction if nftables is still at that generation.
 func commitAt(conn *netlink.Conn, generation uint64, messages []netlink.Message) error {

@@ -168,8 +168,8 @@ func TestNothingHalfProgrammed(t *testing.T) {
 			t.Errorf("%s: no error", name)
 			continue
 		}
-		if !strings.Contains(err.Error(), "macvtap-filter-macvtap1") {
-			t.Errorf("%s: %q does not name the table", name, err)
+		if !strings.Contains(err.Error(), "default-"+lan.Parent+"-2-") {
+			t.Errorf("%s: %q does not name the set of the policy", name, err)
 		}
 		if after := listing(t, n.Hypervisor); after != before {
 			t.Errorf("%s: the failure changed the ruleset to:\n%s", name, after)
