@@ -75,3 +75,13 @@ func StartMessages(ctx context.Context, tables []ruleset.Table) (int, error) {
 	messages, err := t.messages(false)
 	return len(messages), err
 }
+
+// Generation gives the number of nftables' last transaction.
+func Generation(ctx context.Context) (uint64, error) {
+	r, err := dialReader(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer r.close()
+	return r.generation()
+}

@@ -44,11 +44,16 @@ func vm(uuid string, devices ...string) *domain.Domain {
 // tables plans a domain's tables under a configuration; "" is the defaults.
 func tables(t testing.TB, d *domain.Domain, policy string) []ruleset.Table {
 	t.Helper()
-	c, err := config.Parse("config.toml", []byte("parents = [\"enp88s0\"]\n"+policy))
+	return tablesBy(t, d, policy, lan)
+}
+
+func tablesBy(t testing.TB, d *domain.Domain, policy string, known facts.Facts) []ruleset.Table {
+	t.Helper()
+	c, err := config.Parse("config.toml", []byte("parents = [\""+known.Parent+"\"]\n"+policy))
 	if err != nil {
 		t.Fatal(err)
 	}
-	made, err := plan.Make(d, c, plan.Recorded{lan})
+	made, err := plan.Make(d, c, plan.Recorded{known})
 	if err != nil {
 		t.Fatal(err)
 	}
