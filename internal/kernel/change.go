@@ -20,16 +20,18 @@ type transaction struct {
 	table    ruleset.Table // what stands
 	standing []Held
 
-	parts map[string]ruleset.Part // the parts of policies that stand, and those that will, by name
-	used  map[string]string       // by the names of interfaces, the part that each will have
-	made  ruleset.Table           // what is made: sets, chains with their rules
-	fresh []string                // chains whose rules go first
-	gone  []string                // chains that go
-	add   map[string][]ruleset.Element
-	del   map[string][]ruleset.Element
-	trim  bool                   // the sets are full of what rules added
-	sets  map[string]ruleset.Set // own ones that stand or will
-	old   []uint64               // handles of tables that go
+	parts  map[string]ruleset.Part // the parts of policies that stand, and those that will, by name
+	used   map[string]string       // by the names of interfaces, the part that each will have
+	made   ruleset.Table           // what is made: sets, chains with their rules
+	fresh  []string                // chains whose rules go first
+	gone   []string                // chains that go
+	add    map[string][]ruleset.Element
+	del    map[string][]ruleset.Element
+	trim   bool                   // the sets are full of what rules added
+	sets   map[string]ruleset.Set // own ones that stand or will
+	tables []uint64               // handles of tables that go
+	old    map[string]bool        // base chains that take the place of such a table's
+	live   bool                   // base chains of devices in use change, see prepare
 
 	counters []string // that will be counted
 	foreign  foreignParts
@@ -38,7 +40,7 @@ type transaction struct {
 func newTransaction(p *picture, held []Held) *transaction {
 	t := &transaction{
 		picture: p, table: p.table(), standing: held, foreign: p.foreign(),
-		parts: map[string]ruleset.Part{}, used: map[string]string{},
+		parts: map[string]ruleset.Part{}, used: map[string]string{}, old: map[string]bool{},
 		made: ruleset.Table{Name: ruleset.RulesTable},
 		add:  map[string][]ruleset.Element{}, del: map[string][]ruleset.Element{}, sets: map[string]ruleset.Set{},
 	}
@@ -74,7 +76,7 @@ func (t *transaction) want(should ruleset.Table, anew bool) {
 	keep := false
 	if old >= 0 {
 		should = inherit(should, t.standing[old])
-		t.old = append(t.old, t.standing[old].Handle)
+		t.tables = append(t.tables, t.standing[old].Handle)
 	}
 	if stands {
 		was, _ := t.standing[i].Table.Index()
@@ -83,7 +85,9 @@ func (t *transaction) want(should ruleset.Table, anew bool) {
 			t.dropElements(was, nil)
 		}
 	}
+	t.live = t.live || keep || old >= 0
 	for _, c := range should.Bases(name) {
+		t.old[c.Name] = old >= 0
 		t.base(c, keep || old >= 0)
 	}
 	t.elements(should, index, keep)
@@ -226,7 +230,7 @@ func (t *transaction) dropElements(index uint32, keep func(ruleset.Set, ruleset.
 // remove takes away what stands of an interface.
 func (t *transaction) remove(h Held) {
 	if h.old {
-		t.old = append(t.old, h.Handle)
+		t.tables = append(t.tables, h.Handle)
 		return
 	}
 	delete(t.used, h.Name)
@@ -255,13 +259,13 @@ func (t *transaction) messages(sweep bool) ([]netlink.Message, error) {
 	for _, c := range unused.Chains {
 		t.fresh, t.gone = append(t.fresh, c.Name), append(t.gone, c.Name)
 	}
-	if len(t.made.Chains)+len(t.fresh)+len(t.old)+len(unused.Sets) == 0 && (!sweep || len(t.picture.objects) == 0) {
+	if len(t.made.Chains)+len(t.fresh)+len(t.tables)+len(unused.Sets) == 0 && (!sweep || len(t.picture.objects) == 0) {
 		return nil, nil
 	}
 	t.reasons()
 	if t.picture.stands && sweep && len(t.used) == 0 {
 		out := []netlink.Message{deleteHandle(t.picture.handle)}
-		for _, handle := range t.old {
+		for _, handle := range t.tables {
 			out = append(out, deleteHandle(handle))
 		}
 		return out, nil
@@ -291,7 +295,7 @@ func (t *transaction) messages(sweep bool) ([]netlink.Message, error) {
 				attribute(unix.NFTA_OBJ_TYPE, binary.BigEndian.AppendUint32(nil, o.kind)))))
 		}
 	}
-	for _, handle := range t.old {
+	for _, handle := range t.tables {
 		out = append(out, deleteHandle(handle))
 	}
 	out = append(out, created...)
@@ -329,11 +333,16 @@ func (t *transaction) unused() ruleset.Part {
 
 // compile gives the messages that make what is made, and those that change elements.
 func (t *transaction) compile() (created, added []netlink.Message, err error) {
+	return compileInto(t.made.Ordered(), t.knownSets(), t.del, t.add)
+}
+
+// knownSets gives the sets that stand, by their names.
+func (t *transaction) knownSets() map[string]ruleset.Set {
 	known := map[string]ruleset.Set{}
 	for _, s := range t.table.Sets {
 		known[s.Name] = s
 	}
-	return compileInto(t.made.Ordered(), known, t.del, t.add)
+	return known
 }
 
 // compileInto gives the messages that make sets, chains and rules in a table where others

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -79,7 +80,8 @@ type demand struct {
 
 	checkFirst bool // the check of offloads comes before the rules
 
-	trim bool // see transaction
+	trim    bool // see transaction
+	swapped bool // the base chains have changed, see prepare
 }
 
 // change makes the transaction that meets a demand, and gives what it removed. What it
@@ -106,8 +108,9 @@ func change(ctx context.Context, d demand) ([]Standing, error) {
 		}
 	}
 	var removed []Standing
-	err = retry(ctx, func() (err error) {
-		removed, err = r.change(d)
+	err = retry(ctx, func() error {
+		gone, err := r.change(&d)
+		removed = append(removed, gone...)
 		d.trim = errors.Is(err, unix.ENFILE)
 		return err
 	})
@@ -179,8 +182,9 @@ func lookGuard(conn *netlink.Conn) (Standing, bool, error) {
 	return p.standing(), p.stands, nil
 }
 
-// change makes one attempt.
-func (r *reader) change(d demand) ([]Standing, error) {
+// change makes one attempt, of all or of a part that comes before the rest, and gives what
+// it removed.
+func (r *reader) change(d *demand) ([]Standing, error) {
 	var bases []string
 	for _, t := range d.tables {
 		device, _ := ruleset.TableDevice(t.Name)
@@ -196,7 +200,7 @@ func (r *reader) change(d demand) ([]Standing, error) {
 		return nil, err
 	}
 	if p.dormant {
-		return nil, errors.Join(r.wake(p), errPrepared)
+		return nil, cmp.Or(r.wake(p), errPrepared)
 	}
 	var names []string
 	if d.alone {
@@ -213,7 +217,7 @@ func (r *reader) change(d demand) ([]Standing, error) {
 	wanted := map[string]bool{}
 	for _, table := range d.tables {
 		wanted[table.Name] = true
-		t.want(table, d.anew)
+		t.want(table, d.anew && !d.swapped)
 	}
 	var removed []Standing
 	for _, h := range t.standing {
@@ -222,14 +226,22 @@ func (r *reader) change(d demand) ([]Standing, error) {
 			t.remove(h)
 		}
 	}
+	t.live = t.live && !d.swapped
 	if prepared, err := r.prepare(t); prepared || err != nil {
-		return nil, errors.Join(err, errPrepared)
+		return nil, cmp.Or(err, errPrepared)
 	}
-	messages, err := t.messages(!d.alone)
+	messages, err := t.messages(!d.alone && !t.live)
 	if err != nil || len(messages) == 0 {
 		return removed, err
 	}
-	return removed, commitAt(r.conn, p.generation, messages)
+	if err := commitAt(r.conn, p.generation, messages); err != nil {
+		return nil, err
+	}
+	if t.live && !d.alone {
+		d.swapped = true
+		return removed, errPrepared // and what nobody goes to any more is left
+	}
+	return removed, nil
 }
 
 // start reads what a VM's first start needs: what has the names of its devices, whether
