@@ -40,6 +40,7 @@ func Table(d *domain.Domain, i domain.Interface, p policy.Policy) (ruleset.Table
 		s.other()
 		s.base(i.Target)
 	}
+	b.table.Sets = slices.DeleteFunc(b.table.Sets, func(s ruleset.Set) bool { return !b.table.Uses(s.Name) })
 	return b.table, nil
 }
 

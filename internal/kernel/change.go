@@ -2,8 +2,6 @@ package kernel
 
 import (
 	"encoding/binary"
-	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -22,18 +20,21 @@ type transaction struct {
 	table    ruleset.Table // what stands
 	standing []Held
 
-	seen  map[string]string // digests of the parts that were read and are as they should be, or will be, by name
-	used  map[string]string // by the names of interfaces, the part that each will have
-	made  ruleset.Table     // what is made: sets, chains with their rules
-	fresh []string          // chains whose rules go first
-	gone  []string          // chains that go
-	add   map[string][]ruleset.Element
-	del   map[string][]ruleset.Element
-	trim  bool                   // the sets are full of what rules added
-	sets  map[string]ruleset.Set // own ones that stand or will
-	old   []uint64               // handles of tables that go
+	seen   map[string]string // digests of the parts that were read and are as they should be, or will be, by name
+	used   map[string]string // by the names of interfaces, the part that each will have
+	made   ruleset.Table     // what is made: sets, chains with their rules
+	fresh  []string          // chains whose rules go first
+	gone   []string          // chains that go
+	add    map[string][]ruleset.Element
+	del    map[string][]ruleset.Element
+	trim   bool                   // the sets are full of what rules added
+	sets   map[string]ruleset.Set // own ones that stand or will
+	tables []uint64               // handles of tables that go
+	old    map[string]bool        // base chains that take the place of such a table's
+	live   bool                   // base chains of devices in use change, see prepare
 
 	counters []string // that will be counted
+	foreign  foreignParts
 
 	trusted map[string]string // see trust
 
@@ -43,8 +44,8 @@ type transaction struct {
 
 func newTransaction(p *picture, held []Held) *transaction {
 	t := &transaction{
-		picture: p, table: p.table(), standing: held,
-		seen: map[string]string{}, used: map[string]string{},
+		picture: p, table: p.table(), standing: held, foreign: p.foreign(),
+		seen: map[string]string{}, used: map[string]string{}, old: map[string]bool{},
 		made:     ruleset.Table{Name: ruleset.RulesTable},
 		compared: map[[2]*ruleset.Rule]bool{}, digests: map[*ruleset.Rule]string{},
 		add: map[string][]ruleset.Element{}, del: map[string][]ruleset.Element{}, sets: map[string]ruleset.Set{},
@@ -70,7 +71,8 @@ func (t *transaction) want(should ruleset.Table, anew bool) {
 	if stands && old < 0 && !anew {
 		as := t.standing[i].Table
 		as.CheckOffload = should.CheckOffload // it is no part of the table
-		if t.samePart(should, as) && ruleset.Stands(should.Alone(), as.Alone()) {
+		// What another process owns would go with it.
+		if t.picture.owner == 0 && t.samePart(should, as) && ruleset.Stands(should.Alone(), as.Alone()) {
 			return
 		}
 	}
@@ -83,7 +85,7 @@ func (t *transaction) want(should ruleset.Table, anew bool) {
 	keep := false
 	if old >= 0 {
 		should = inherit(should, t.standing[old])
-		t.old = append(t.old, t.standing[old].Handle)
+		t.tables = append(t.tables, t.standing[old].Handle)
 	}
 	if stands {
 		was, _ := t.standing[i].Table.Index()
@@ -92,7 +94,9 @@ func (t *transaction) want(should ruleset.Table, anew bool) {
 			t.dropElements(was, nil)
 		}
 	}
+	t.live = t.live || keep || old >= 0
 	for _, c := range should.Bases(name) {
+		t.old[c.Name] = old >= 0
 		t.base(c, keep || old >= 0)
 	}
 	t.elements(should, index, keep)
@@ -262,7 +266,7 @@ func (t *transaction) dropElements(index uint32, keep func(ruleset.Set, ruleset.
 // remove takes away what stands of an interface.
 func (t *transaction) remove(h Held) {
 	if h.old {
-		t.old = append(t.old, h.Handle)
+		t.tables = append(t.tables, h.Handle)
 		return
 	}
 	delete(t.used, h.Name)
@@ -286,18 +290,22 @@ func (t *transaction) messages(sweep bool) ([]netlink.Message, error) {
 		unused = t.unused()
 		for _, c := range unused.Chains {
 			delete(t.trusted, ruleset.PartName(c.Name))
-			t.fresh = append(t.fresh, c.Name)
-			t.gone = append(t.gone, c.Name)
 		}
 	}
-	if len(t.made.Chains)+len(t.fresh)+len(t.old) == 0 {
+	if sweep {
+		unused.Chains, unused.Sets = append(unused.Chains, t.foreign.chains...), append(unused.Sets, t.foreign.sets...)
+	}
+	for _, c := range unused.Chains {
+		t.fresh, t.gone = append(t.fresh, c.Name), append(t.gone, c.Name)
+	}
+	if len(t.made.Chains)+len(t.fresh)+len(t.tables)+len(unused.Sets) == 0 && (!sweep || len(t.picture.objects) == 0) {
 		return nil, nil
 	}
 	t.reasons()
 	if t.picture.stands && sweep && len(t.used) == 0 {
 		clear(t.trusted)
 		out := []netlink.Message{deleteHandle(t.picture.handle)}
-		for _, handle := range t.old {
+		for _, handle := range t.tables {
 			out = append(out, deleteHandle(handle))
 		}
 		return out, nil
@@ -309,8 +317,6 @@ func (t *transaction) messages(sweep bool) ([]netlink.Message, error) {
 	var out []netlink.Message
 	if t.picture.isOldGuard() {
 		out = append(out, deleteHandle(t.picture.handle))
-	} else if len(t.picture.unknown) > 0 {
-		out = append(out, newTable(ruleset.Table{Name: ruleset.RulesTable}, 0)) // it sees frames again
 	}
 	inTable := attribute(unix.NFTA_RULE_TABLE, cString(ruleset.RulesTable))
 	for _, c := range t.fresh {
@@ -322,7 +328,14 @@ func (t *transaction) messages(sweep bool) ([]netlink.Message, error) {
 	for _, s := range unused.Sets {
 		out = append(out, request(unix.NFT_MSG_DELSET, 0, slices.Concat(inTable, attribute(unix.NFTA_SET_NAME, cString(s.Name)))))
 	}
-	for _, handle := range t.old {
+	if sweep {
+		for _, o := range t.picture.objects {
+			out = append(out, request(unix.NFT_MSG_DELOBJ, 0, slices.Concat(
+				attribute(unix.NFTA_OBJ_TABLE, cString(ruleset.RulesTable)), attribute(unix.NFTA_OBJ_NAME, cString(o.name)),
+				attribute(unix.NFTA_OBJ_TYPE, binary.BigEndian.AppendUint32(nil, o.kind)))))
+		}
+	}
+	for _, handle := range t.tables {
 		out = append(out, deleteHandle(handle))
 	}
 	out = append(out, created...)
@@ -341,6 +354,9 @@ func (t *transaction) unused() ruleset.Part {
 			out.Chains = append(out.Chains, c)
 			continue
 		}
+		if t.foreign.has(c) {
+			continue
+		}
 		for _, r := range c.Rules {
 			for _, s := range r.Sets() {
 				looked[s] = true
@@ -348,7 +364,7 @@ func (t *transaction) unused() ruleset.Part {
 		}
 	}
 	for _, s := range t.table.Sets {
-		if !s.Own() && !looked[s.Name] {
+		if !s.Own() && !looked[s.Name] && !t.foreign.hasSet(s) {
 			out.Sets = append(out.Sets, s)
 		}
 	}
@@ -357,11 +373,16 @@ func (t *transaction) unused() ruleset.Part {
 
 // compile gives the messages that make what is made, and those that change elements.
 func (t *transaction) compile() (created, added []netlink.Message, err error) {
+	return compileInto(t.made.Ordered(), t.knownSets(), t.del, t.add)
+}
+
+// knownSets gives the sets that stand, by their names.
+func (t *transaction) knownSets() map[string]ruleset.Set {
 	known := map[string]ruleset.Set{}
 	for _, s := range t.table.Sets {
 		known[s.Name] = s
 	}
-	return compileInto(t.made.Ordered(), known, t.del, t.add)
+	return known
 }
 
 // compileInto gives the messages that make sets, chains and rules in a table where others
@@ -426,9 +447,3 @@ func elementMessages(kind int, table, set string, elements []ruleset.Element) []
 	}
 	return out
 }
-
-var (
-	_ = binary.BigEndian
-	_ = errors.New
-	_ = fmt.Errorf
-)

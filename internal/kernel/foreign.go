@@ -2,10 +2,14 @@ package kernel
 
 import (
 	"context"
+	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
+
+	"macvtap-filter/internal/ruleset"
 )
 
 // A Binding is a base chain of somebody else's that sees the frames of a device.
@@ -66,4 +70,62 @@ func foreign(b []byte) []Binding {
 		out = append(out, chain)
 	}
 	return out
+}
+
+// Foreign parts are chains and sets of the one table that no version of this program puts
+// into it.
+type foreignParts struct {
+	counters []string
+	chains   []ruleset.Chain
+	sets     []ruleset.Set
+}
+
+// foreign gives those that were read.
+func (p *picture) foreign() (f foreignParts) {
+	if p.isOldGuard() {
+		return f
+	}
+	t := p.table()
+	f.counters = t.Counters
+	var parts []string
+	for _, c := range t.Chains {
+		_, base := ruleset.BaseDevice(c.Name)
+		part := ruleset.PartName(c.Name)
+		if part != "" {
+			parts = append(parts, part+"-")
+		}
+		if c.Hook != nil && !base || c.Hook == nil && part == "" && !ruleset.IsDropChain(c.Name) {
+			f.chains = append(f.chains, c)
+		}
+	}
+	for _, s := range t.Sets {
+		ofPart := func(part string) bool { return strings.HasPrefix(s.Name, part) }
+		if !ruleset.IsOwn(s.Name) && !slices.ContainsFunc(parts, ofPart) {
+			f.sets = append(f.sets, s)
+		}
+	}
+	return f
+}
+
+// words names them.
+func (f foreignParts) words() []string {
+	var out []string
+	for _, c := range f.counters {
+		out = append(out, fmt.Sprintf("counter %s, which is somebody's", c))
+	}
+	for _, c := range f.chains {
+		out = append(out, fmt.Sprintf("chain %s, which is somebody's", c.Name))
+	}
+	for _, s := range f.sets {
+		out = append(out, fmt.Sprintf("set %s, which is somebody's", s.Name))
+	}
+	return out
+}
+
+func (f foreignParts) has(c ruleset.Chain) bool {
+	return slices.ContainsFunc(f.chains, func(o ruleset.Chain) bool { return o.Name == c.Name })
+}
+
+func (f foreignParts) hasSet(s ruleset.Set) bool {
+	return slices.ContainsFunc(f.sets, func(o ruleset.Set) bool { return o.Name == s.Name })
 }

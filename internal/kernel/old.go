@@ -81,33 +81,6 @@ func asksFor(t ruleset.Table, index uint32) bool {
 	})
 }
 
-// prepare makes the base chains of interfaces that a version before has a table for, as
-// chains that let everything pass: so no frame is lost when that table goes and these judge.
-// An empty chain drops by its policy, from the moment at which it is made, before the
-// transaction that makes it takes effect (net/netfilter/nf_tables_api.c, nf_tables_addchain).
-func (r *reader) prepare(t *transaction) (bool, error) {
-	var made ruleset.Table
-	for _, c := range t.made.Chains {
-		device, base := ruleset.BaseDevice(c.Name)
-		before := func(h Held) bool { return h.old && h.Name == ruleset.TableName(device) }
-		if c.Hook == nil || !base || t.picture.chains[c.Name] != nil || !slices.ContainsFunc(t.standing, before) {
-			continue
-		}
-		open := *c.Hook
-		open.Policy = ruleset.Accept
-		made.Chains = append(made.Chains, ruleset.Chain{Name: c.Name, Hook: &open})
-	}
-	if len(made.Chains) == 0 || t.picture.isOldGuard() {
-		return false, nil
-	}
-	made.Name = ruleset.RulesTable
-	messages, _, err := compileInto(made, nil, nil, nil)
-	if err != nil {
-		return false, err
-	}
-	return true, commitAt(r.conn, t.picture.generation, messages)
-}
-
 // isOld reports whether a table's name is one that versions before gave.
 func isOld(name string) bool {
 	return strings.HasPrefix(name, ruleset.Prefix) && name != ruleset.GuardTable

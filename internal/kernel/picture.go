@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
@@ -23,11 +24,13 @@ type picture struct {
 	named  []byte // the attribute that names the table; it is the first in all requests
 
 	stands     bool
+	dormant    bool
 	comment    string
 	handle     uint64
 	owner      uint32
 	generation uint64 // nftables' own, when all of this stood
 	unknown    []string
+	objects    []object // what no version of this program puts into the table
 
 	chains map[string]*chain
 	sets   sets
@@ -88,6 +91,7 @@ func (p *picture) header() error {
 		flags &^= tableOwned | tablePersist // who may change it is no part of what it does
 		switch {
 		case flags == unix.NFT_TABLE_F_DORMANT:
+			p.dormant = true
 			p.unknown = append(p.unknown, "flags dormant: no chain of the table sees a frame")
 		case flags != 0:
 			p.unknown = append(p.unknown, fmt.Sprintf("flags %#x", flags))
@@ -102,7 +106,7 @@ func (p *picture) header() error {
 
 // all reads the whole table.
 func (p *picture) all() error {
-	if err := p.objects(); err != nil {
+	if err := p.readObjects(); err != nil {
 		return err
 	}
 	err := p.reader.dump(unix.NFT_MSG_GETSET, p.named, func(b []byte) error {
@@ -271,18 +275,19 @@ func (p *picture) elements(s *set) error {
 	return nil
 }
 
-// objects reads named counters, and names what else there is.
-func (p *picture) objects() error {
+// readObjects reads named counters, and names what else there is.
+func (p *picture) readObjects() error {
 	return p.reader.dump(unix.NFT_MSG_GETOBJ, p.named, func(b []byte) error {
 		if text(nested(b, unix.NFTA_OBJ_TABLE)) != p.name {
 			return nil
 		}
-		name, count, unknown := object(b)
-		if unknown != "" {
-			p.unknown = append(p.unknown, unknown)
+		o := parseObject(b)
+		p.objects = append(p.objects, o)
+		if o.kind != unix.NFT_OBJECT_COUNTER {
+			p.unknown = append(p.unknown, fmt.Sprintf("object %s of type %d", o.name, o.kind))
 			return nil
 		}
-		p.order, p.tally[name] = append(p.order, name), count
+		p.order, p.tally[o.name] = append(p.order, o.name), o.count
 		return nil
 	})
 }
@@ -302,12 +307,7 @@ func (p *picture) decode(chains []*chain) error {
 // table gives what was read.
 func (p *picture) table() ruleset.Table {
 	t := ruleset.Table{Name: p.name, Comment: p.comment, Counters: p.order}
-	for i, u := range p.unknown {
-		if i > 0 {
-			t.Unknown += "; "
-		}
-		t.Unknown += u
-	}
+	t.Unknown = strings.Join(p.unknown, "; ")
 	for _, c := range slices.SortedFunc(maps.Values(p.chains), func(a, b *chain) int { return cmp.Compare(a.handle, b.handle) }) {
 		t.Chains = append(t.Chains, c.Chain)
 	}
@@ -319,10 +319,12 @@ func (p *picture) table() ruleset.Table {
 	return t
 }
 
-// held gives the rules of each interface.
-func (p *picture) held() []Held {
+// held gives the rules of each interface. What is unknown of the table is so of all.
+func (p *picture) held(unknown ...string) []Held {
+	table := p.table()
+	table.Unknown = strings.Join(unknown, "; ")
 	var out []Held
-	for _, t := range ruleset.Split(p.table()) {
+	for _, t := range ruleset.Split(table) {
 		device, _ := ruleset.TableDevice(t.Name)
 		h := Held{Table: t, Counts: map[string]Count{}, Standing: Standing{Name: t.Name, Comment: t.Comment, Owner: p.owner}}
 		for _, direction := range []string{"from-vm", "to-vm"} {

@@ -125,7 +125,7 @@ func (r *reader) read(names []string) ([]Held, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, h := range p.held() {
+	for _, h := range p.held(append(p.unknown, p.foreign().words()...)...) {
 		if len(names) == 0 || slices.Contains(names, h.Name) {
 			held = append(held, h)
 		}
@@ -223,24 +223,29 @@ func (r *reader) ask(message int, flags netlink.HeaderFlags, attributes []byte, 
 	return first
 }
 
-// object reads a named counter, or says what else it is.
-func object(b []byte) (name string, count Count, unknown string) {
-	var kind uint64
+// An object is a named counter, or something else that has a name of its own.
+type object struct {
+	name  string
+	kind  uint32
+	count Count // of a counter
+}
+
+func parseObject(b []byte) (o object) {
 	var data []byte
 	for a, value := range attributes(b) {
 		switch a {
 		case unix.NFTA_OBJ_NAME:
-			name = text(value)
+			o.name = text(value)
 		case unix.NFTA_OBJ_TYPE:
-			kind = number(value)
+			o.kind = uint32(number(value))
 		case unix.NFTA_OBJ_DATA:
 			data = value
 		}
 	}
-	if kind != unix.NFT_OBJECT_COUNTER {
-		return "", Count{}, fmt.Sprintf("object %s of type %d", name, kind)
+	if o.kind == unix.NFT_OBJECT_COUNTER {
+		o.count = counted(data)
 	}
-	return name, counted(data), ""
+	return o
 }
 
 // counted reads what a counter counted (enum nft_counter_attributes).

@@ -127,7 +127,7 @@ func everyMatch() ruleset.Table {
 	v4 := func(s string) []byte { return netip.MustParseAddr(s).AsSlice() }
 	single := func(s string) ruleset.Element { return ruleset.Element{From: [][]byte{v4(s)}, To: [][]byte{v4(s)}} }
 	return ruleset.Table{
-		Name: ruleset.TableName("odd+name"), Comment: "every match", Counters: []string{"seen"},
+		Name: "every-match", Comment: "every match", Counters: []string{"seen"},
 		Sets: []ruleset.Set{
 			{Name: "hosts", Key: []ruleset.Type{ruleset.TypeIPv4}, Elements: []ruleset.Element{single("192.0.2.1"), single("192.0.2.2")}},
 			{Name: "ranges", Key: []ruleset.Type{ruleset.TypeIPv4}, Interval: true, Elements: []ruleset.Element{

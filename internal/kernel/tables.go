@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -80,7 +81,8 @@ type demand struct {
 
 	checkFirst bool // the check of offloads comes before the rules
 
-	trim bool // see transaction
+	trim    bool // see transaction
+	swapped bool // the base chains have changed, see prepare
 }
 
 // change makes the transaction that meets a demand, and gives what it removed. What it
@@ -107,8 +109,9 @@ func change(ctx context.Context, d demand) ([]Standing, error) {
 		}
 	}
 	var removed []Standing
-	err = retry(ctx, func() (err error) {
-		removed, err = r.change(d)
+	err = retry(ctx, func() error {
+		gone, err := r.change(&d)
+		removed = append(removed, gone...)
 		d.trim = errors.Is(err, unix.ENFILE)
 		return err
 	})
@@ -180,8 +183,9 @@ func lookGuard(conn *netlink.Conn) (Standing, bool, error) {
 	return p.standing(), p.stands, nil
 }
 
-// change makes one attempt.
-func (r *reader) change(d demand) ([]Standing, error) {
+// change makes one attempt, of all or of a part that comes before the rest, and gives what
+// it removed.
+func (r *reader) change(d *demand) ([]Standing, error) {
 	var bases []string
 	for _, t := range d.tables {
 		device, _ := ruleset.TableDevice(t.Name)
@@ -203,6 +207,9 @@ func (r *reader) change(d demand) ([]Standing, error) {
 	if p.generation != known.generation {
 		known.parts = map[string]string{}
 	}
+	if p.dormant {
+		return nil, cmp.Or(r.wake(p), errPrepared)
+	}
 	var names []string
 	if d.alone {
 		for _, t := range d.tables {
@@ -219,7 +226,7 @@ func (r *reader) change(d demand) ([]Standing, error) {
 	wanted := map[string]bool{}
 	for _, table := range d.tables {
 		wanted[table.Name] = true
-		t.want(table, d.anew)
+		t.want(table, d.anew && !d.swapped)
 	}
 	var removed []Standing
 	for _, h := range t.standing {
@@ -228,10 +235,11 @@ func (r *reader) change(d demand) ([]Standing, error) {
 			t.remove(h)
 		}
 	}
+	t.live = t.live && !d.swapped
 	if prepared, err := r.prepare(t); prepared || err != nil {
-		return nil, errors.Join(err, errPrepared)
+		return nil, cmp.Or(err, errPrepared)
 	}
-	messages, err := t.messages(!d.alone)
+	messages, err := t.messages(!d.alone && !t.live)
 	if err != nil {
 		return nil, err
 	}
@@ -243,6 +251,10 @@ func (r *reader) change(d demand) ([]Standing, error) {
 		known.generation++
 	}
 	known.save()
+	if len(messages) > 0 && t.live && !d.alone {
+		d.swapped = true
+		return removed, errPrepared // and what nobody goes to any more is left
+	}
 	return removed, nil
 }
 
@@ -308,6 +320,12 @@ func (p *picture) own(t ruleset.Table) error {
 
 // part gives what stands as a part of that name.
 func (p *picture) part(name string) ruleset.Part { return ruleset.PartOf(p.table(), name) }
+
+// wake has a table see frames again that sleeps, which no other change of it can come with
+// (net/netfilter/nf_tables_api.c, __NFT_TABLE_F_UPDATE).
+func (r *reader) wake(p *picture) error {
+	return commitAt(r.conn, p.generation, []netlink.Message{newTable(ruleset.Table{Name: p.name}, 0)})
+}
 
 // commitAt commits a transaction if nftables is still at that generation.
 func commitAt(conn *netlink.Conn, generation uint64, messages []netlink.Message) error {

@@ -308,6 +308,9 @@ const (
 // it is one in which drops are counted.
 func IsOwn(set string) bool { return strings.HasPrefix(set, OwnPrefix) || IsDrops(set) }
 
+// IsDropChain reports whether a chain of that name is one that drops and counts.
+func IsDropChain(name string) bool { return strings.HasPrefix(name, dropPrefix) }
+
 // IsDrops reports whether drops are counted in a set of that name.
 func IsDrops(set string) bool {
 	direction, ok := strings.CutSuffix(set, drops)

@@ -152,12 +152,17 @@ const (
 
 // TableName names the table of a device: one table a device, so that one
 // device's rules can be replaced or removed without a look at any other's.
-func TableName(device string) string { return Prefix + escape(device) }
+func TableName(device string) string {
+	if Prefix+device == GuardTable { // the guard's, which is no device's
+		return fmt.Sprintf("%s/%02x%s", Prefix, device[0], escape(device[1:]))
+	}
+	return Prefix + escape(device)
+}
 
 // TableDevice gives the device that a table of ours is named after; false for a
 // name that TableName never gives.
 func TableDevice(table string) (string, bool) {
 	escaped, ours := strings.CutPrefix(table, Prefix)
 	device, ok := unescape(escaped)
-	return device, ours && ok && device != "" && escape(device) == escaped
+	return device, ours && ok && device != "" && TableName(device) == table
 }

@@ -3,7 +3,6 @@ package ruleset
 import (
 	"bytes"
 	"encoding/binary"
-	"maps"
 	"slices"
 	"strings"
 )
@@ -66,26 +65,60 @@ type splitter struct {
 	table  Table
 	chains map[string]Chain
 	sets   map[string]Set
-	own    map[uint32][]Set // sets of what is interfaces' own, with the elements of one
-	parts  map[string]Table // what was taken out, by its name
+	own    map[uint32]map[string][]Element // of interfaces, by the names of the sets
+	parts  map[string]Table                // what was taken out, by its name
 }
 
-// byInterface gives, for each interface index, the sets of what is interfaces' own with its
-// elements alone.
-func (t Table) byInterface() map[uint32][]Set {
-	out := map[uint32][]Set{}
+// byInterface gives, for each interface index, its elements of the sets of what is
+// interfaces' own, by the names of these.
+func (t Table) byInterface() map[uint32]map[string][]Element {
+	out := map[uint32]map[string][]Element{}
 	for _, s := range t.Sets {
-		if !s.Own() || strings.HasSuffix(s.Name, drops) {
+		if !s.Own() || IsDrops(s.Name) {
 			continue
 		}
-		elements := map[uint32][]Element{}
 		for _, e := range s.Elements {
 			index := binary.NativeEndian.Uint32(e.From[0])
-			elements[index] = append(elements[index], e)
+			if out[index] == nil {
+				out[index] = map[string][]Element{}
+			}
+			out[index][s.Name] = append(out[index][s.Name], e)
 		}
-		for index, own := range elements {
-			s.Elements = own
-			out[index] = append(out[index], s)
+	}
+	return out
+}
+
+// ownSets gives the sets of what is interfaces' own that an interface's rules look into, or
+// that have elements of its index, with these.
+func (s *splitter) ownSets(index uint32, bound bool, chains []Chain) []Set {
+	looked := lookedInto(chains)
+	var out []Set
+	for _, set := range s.table.Sets {
+		if !set.Own() || IsDrops(set.Name) {
+			continue
+		}
+		set.Elements = nil
+		if bound {
+			set.Elements = s.own[index][set.Name]
+		}
+		if looked[set.Name] || len(set.Elements) > 0 {
+			out = append(out, set)
+		}
+	}
+	return out
+}
+
+// Uses reports whether a rule looks into a set of that name or adds to it.
+func (t Table) Uses(set string) bool { return lookedInto(t.Chains)[set] }
+
+// lookedInto gives the names of the sets that the rules of chains look into or add to.
+func lookedInto(chains []Chain) map[string]bool {
+	out := map[string]bool{}
+	for _, c := range chains {
+		for _, r := range c.Rules {
+			for _, set := range r.Sets() {
+				out[set] = true
+			}
 		}
 	}
 	return out
@@ -105,11 +138,10 @@ func (s *splitter) one(device string, bases []Chain) Table {
 	}
 	if bound {
 		out.Interfaces[index] = device
-		out.Sets = slices.Clone(s.own[index])
 	}
 	name := partOf(bases)
 	part := s.part(name)
-	counters := slices.Clone(part.Counters)
+	var counters []string
 	for _, c := range bases {
 		c.Rules = s.short(name, c.Rules, &counters)
 		for n, r := range c.Rules {
@@ -119,8 +151,14 @@ func (s *splitter) one(device string, bases []Chain) Table {
 		}
 		out.Chains = append(out.Chains, c)
 	}
+	for _, c := range part.Counters {
+		if !slices.Contains(counters, c) {
+			counters = append(counters, c)
+		}
+	}
 	out.Policy, out.Counters = name, counters
-	out.Chains, out.Sets = append(out.Chains, part.Chains...), append(out.Sets, part.Sets...)
+	out.Chains = append(out.Chains, part.Chains...)
+	out.Sets = append(s.ownSets(index, bound, out.Chains), part.Sets...)
 	return out
 }
 
@@ -160,26 +198,22 @@ func (s *splitter) part(name string) Table {
 		return known
 	}
 	var out Table
-	sets := map[string]bool{}
+	var long []Chain
 	for _, c := range s.table.Chains {
 		short, ok := strings.CutPrefix(c.Name, name+"-")
 		direction, _ := cutDirection(short)
 		if !ok || direction == "" || c.Hook != nil {
 			continue
 		}
-		for _, r := range c.Rules {
-			for _, set := range r.Sets() {
-				sets[set] = true
-			}
-		}
+		long = append(long, c)
 		c.Name, c.Rules = short, s.short(name, c.Rules, &out.Counters)
 		out.Chains = append(out.Chains, c)
 	}
-	for _, set := range slices.Sorted(maps.Keys(sets)) {
-		found, ok := s.sets[set]
-		if short, its := strings.CutPrefix(set, name+"-"); ok && its && !found.Own() {
-			found.Name = short
-			out.Sets = append(out.Sets, found)
+	looked := lookedInto(long)
+	for _, set := range s.table.Sets {
+		if short, its := strings.CutPrefix(set.Name, name+"-"); its && looked[set.Name] && !set.Own() {
+			set.Name = short
+			out.Sets = append(out.Sets, set)
 		}
 	}
 	s.parts[name] = out

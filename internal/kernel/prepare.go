@@ -1,0 +1,77 @@
+package kernel
+
+import (
+	"slices"
+
+	"macvtap-filter/internal/ruleset"
+)
+
+// A transaction takes effect in parts, within microseconds: the kernel gives one chain after
+// the other its new rules, and lets new elements be found after all of them
+// (net/netfilter/nf_tables_api.c, nf_tables_commit). Nothing passes meanwhile that should not,
+// for what no rule decides is dropped. But frames of a device that is in use would be lost
+// that should pass. So its base chains change alone: what they will go to stands before, and
+// what they went to goes after.
+
+// prepare makes what the base chains of devices in use will go to, and gives whether there
+// was anything to make.
+func (r *reader) prepare(t *transaction) (bool, error) {
+	if !t.live || t.picture.isOldGuard() {
+		return false, nil
+	}
+	t.reasons()
+	made := ruleset.Table{Name: ruleset.RulesTable, Sets: t.made.Sets}
+	for _, c := range t.made.Chains {
+		switch {
+		case t.picture.chains[c.Name] != nil:
+		case c.Hook == nil:
+			made.Chains = append(made.Chains, c)
+		case t.old[c.Name]:
+			// An empty chain decides by its policy from the moment at which it is made, before
+			// the transaction that makes it takes effect.
+			open := *c.Hook
+			open.Policy = ruleset.Accept
+			made.Chains = append(made.Chains, ruleset.Chain{Name: c.Name, Hook: &open})
+		}
+	}
+	add := t.missing()
+	if len(made.Chains)+len(made.Sets)+len(add) == 0 {
+		return false, nil
+	}
+	created, added, err := compileInto(made.Ordered(), t.knownSets(), t.trimmed(), add)
+	if err != nil {
+		return false, err
+	}
+	return true, commitAt(r.conn, t.picture.generation, append(created, added...))
+}
+
+// missing gives the elements that have to be added and do not stand.
+func (t *transaction) missing() map[string][]ruleset.Element {
+	out := map[string][]ruleset.Element{}
+	for set, elements := range t.add {
+		stands := map[string]bool{}
+		for _, e := range t.sets[set].Elements {
+			stands[string(join(e.From))] = true
+		}
+		for _, e := range elements {
+			if !stands[string(join(e.From))] {
+				out[set] = append(out[set], e)
+			}
+		}
+	}
+	return out
+}
+
+// trimmed gives the elements that have to go before there is room for others.
+func (t *transaction) trimmed() map[string][]ruleset.Element {
+	if !t.trim {
+		return nil
+	}
+	out := map[string][]ruleset.Element{}
+	for set, elements := range t.del {
+		if t.sets[set].Dynamic > 0 {
+			out[set] = slices.Clone(elements)
+		}
+	}
+	return out
+}

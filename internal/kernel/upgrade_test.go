@@ -1,0 +1,119 @@
+package kernel_test
+
+import (
+	"fmt"
+	"os"
+	"testing"
+
+	"macvtap-filter/internal/kernel"
+	"macvtap-filter/internal/lab"
+	"macvtap-filter/internal/ruleset"
+)
+
+// stand has the table stand that a version before made for a device, as it bound it.
+func stand(t *testing.T, ns *lab.Namespace) {
+	t.Helper()
+	text, err := os.ReadFile("testdata/table-per-device.nft")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const table = "netdev macvtap-filter-macvtap0"
+	nft(t, ns, string(text), "-f", "-")
+	for chain, field := range map[string]string{"from-vm": "oif", "to-vm": "iif"} {
+		nft(t, ns, fmt.Sprintf("add counter %[1]s %[2]s-stale-device\ninsert rule %[1]s %[2]s meta %[3]s != \"macvtap0\" counter name \"%[2]s-stale-device\" drop comment \"%[4]s\"\n",
+			table, chain, field, ruleset.StaleComment), "-f", "-")
+	}
+}
+
+// TestUpgrade moves a running VM from the table of a version before to the one table: while
+// its frames cross no denied one gets out, and no allowed one is lost. What the old rules
+// learned is known to the new ones.
+func TestUpgrade(t *testing.T) {
+	n, tap := network(t)
+	ns := n.Hypervisor
+	made := boundIn(t, ns, tables(t, vm(vmUUID, tap.Name), ""))
+	all := func(kernel.Standing) bool { return true }
+	sent, out0 := 0, out
+	for round := range 10 {
+		remove(t, ns, all)
+		stand(t, ns)
+		learned := to(out0.udp(t, "192.0.2.1", 53), secondMAC)
+		crosses(t, n, tap, out, sample{"by a router that nobody knows", learned, false})
+		crosses(t, n, tap, in, sample{"a reply", reply(t, secondMAC), true})
+		crosses(t, n, tap, out, sample{"by the router, by the rules of before", learned, true})
+		stands(t, ns, made[0].Name)
+		if held := read(t, ns, made[0].Name); len(held) != 1 || ruleset.Same(made[0], held[0].Table) {
+			t.Fatalf("the table of before passes for that which should stand: %v", held)
+		}
+		lost, leaked, count := upgrade(t, n, tap, func() { settle(t, ns, made...) })
+		sent += count
+		if lost > 0 || leaked > 0 {
+			t.Errorf("round %d: of %d frames each, %d allowed ones were lost and %d denied ones got out", round, count, lost, leaked)
+		}
+		stands(t, ns, made[0].Name)
+		crosses(t, n, tap, out, sample{"by the router, by the new rules", learned, true})
+	}
+	t.Logf("%d frames each during 10 upgrades", sent)
+	if got := nft(t, ns, "", "list", "tables"); got != "table netdev "+ruleset.RulesTable+"\n" {
+		t.Errorf("there stand\n%s", got)
+	}
+	for _, h := range read(t, ns) {
+		if diff := ruleset.Diff("should", made[0], "stands", h.Table); diff != "" {
+			t.Error(diff)
+		}
+	}
+}
+
+// upgrade sends allowed and denied frames in turn from the VM, each with a port of its own,
+// while something is done, and counts what was lost and what got out.
+func upgrade(t *testing.T, n *lab.Network, tap *lab.Tap, do func()) (lost, leaked, sent int) {
+	t.Helper()
+	const least, most, before = 100, 4000, 50
+	begin, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		<-begin
+		do()
+	}()
+	var allowed, denied [][]byte
+	for port := range most {
+		allowed = append(allowed, to(out.udp(t, "192.0.2.1", uint16(10000+port)), secondMAC))
+		denied = append(denied, out.udp(t, "192.168.2.77", uint16(10000+port)))
+	}
+	seen, err := n.Watch(func() error {
+		after := 0
+		for sent = 0; sent < most && (sent < least || after < before); sent++ {
+			if sent == before {
+				close(begin)
+			}
+			select {
+			case <-done:
+				after++
+			default:
+			}
+			for _, frame := range [][]byte{allowed[sent], denied[sent]} {
+				if err := tap.Send(frame); err != nil {
+					return err
+				}
+			}
+		}
+		<-done
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wire := map[string]bool{}
+	for _, f := range seen.Wire {
+		wire[string(f)] = true
+	}
+	for i := range sent {
+		if !wire[string(allowed[i])] {
+			lost++
+		}
+		if wire[string(denied[i])] {
+			leaked++
+		}
+	}
+	return lost, leaked, sent
+}
