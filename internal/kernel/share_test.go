@@ -286,6 +286,20 @@ func TestManyPolicies(t *testing.T) {
 	}
 }
 
+// of gives rules that nobody bound as another device's of the same VM.
+func of(t ruleset.Table, device string) ruleset.Table {
+	t.Name, t.Interfaces = ruleset.TableName(device), map[uint32]string{0: device}
+	t.Chains = slices.Clone(t.Chains)
+	for i, c := range t.Chains {
+		if c.Hook != nil {
+			hook := *c.Hook
+			hook.Device = device
+			t.Chains[i].Hook = &hook
+		}
+	}
+	return t
+}
+
 // TestLongPolicyOfManyNICs changes a policy of 10,000 entries that 200 NICs use: for all of
 // them in one transaction, and it stands once.
 func TestLongPolicyOfManyNICs(t *testing.T) {
@@ -303,8 +317,14 @@ func TestLongPolicyOfManyNICs(t *testing.T) {
 		}
 		return with("long", "allow = ["+entries.String()+"]")
 	}
-	d := vm(vmUUID, devices...)
-	create(t, ns, tables(t, d, policy(10_000)))
+	made := func(hosts int) (all []ruleset.Table) {
+		one := tables(t, vm(vmUUID, devices[0]), policy(hosts))[0]
+		for _, device := range devices {
+			all = append(all, of(one, device))
+		}
+		return all
+	}
+	create(t, ns, made(10_000))
 	partsAre(t, ns, "at first", "long")
 	generation := func() (now uint64) {
 		err := within(t, ns, func(ctx context.Context) (err error) {
@@ -317,7 +337,7 @@ func TestLongPolicyOfManyNICs(t *testing.T) {
 		return now
 	}
 	before := generation()
-	should := boundIn(t, ns, tables(t, d, policy(10_001)))
+	should := boundIn(t, ns, made(10_001))
 	settle(t, ns, should...)
 	// The new policy stands before, and the old one goes after.
 	if got := generation() - before; got != 3 {
