@@ -22,24 +22,24 @@ const (
 	Stale       State = "stale"       // rules stand and none should
 )
 
-// A Finding is one table that is not as it should be.
+// A Finding is the rules of one interface, or the guard, that are not as they should be.
 type Finding struct {
 	State     State  `json:"state"`
 	VM        string `json:"vm"` // "" for the guard, which is everybody's
 	UUID      string `json:"uuid"`
 	Interface int    `json:"interface,omitempty"` // its place in the domain XML, from 1
 	Device    string `json:"device"`
-	Table     string `json:"table"`
+	Table     string `json:"table"` // that the rules stand in, or should
 	Reason    string `json:"reason"`
 	Diff      string `json:"diff,omitempty"` // of a drifted one: unified, in nft's words
 
-	Handle uint64 `json:"-"` // of the table that stands
+	Handle uint64 `json:"-"` // of the rules that stand
 	Kept   bool   `json:"-"` // only who removes rules, or mends the configuration, mends it
 }
 
 // String tells the finding in one line, and below it how the rules differ.
 func (f Finding) String() string {
-	return fmt.Sprintf("%s, table %s: %s: %s\n%s", f.Where(), f.Table, f.State, f.Reason, f.Diff)
+	return fmt.Sprintf("%s: %s: %s\n%s", f.Where(), f.State, f.Reason, f.Diff)
 }
 
 // Where names the VM, its interface and the device.
@@ -55,7 +55,7 @@ func (f Finding) Where() string {
 	return fmt.Sprintf("VM %q: device %q", f.VM, f.Device)
 }
 
-// A VM is a running one and the tables that should stand for it.
+// A VM is a running one and the rules that should stand for it.
 type VM struct {
 	*domain.Domain
 	Tables []ruleset.Table
@@ -64,8 +64,8 @@ type VM struct {
 }
 
 // Find gives what is wrong: first VM by VM, in their order, then what belongs to
-// none of them. exists reports whether there is a device of that name; a table that
-// names no owner is somebody's own, and is let alone.
+// none of them. exists reports whether there is a device of that name; rules that
+// name no owner are somebody's own, and are let alone.
 func Find(vms []VM, held []kernel.Held, exists func(device string) bool) []Finding {
 	standing := map[string]kernel.Held{}
 	for _, h := range held {
@@ -98,7 +98,7 @@ func Find(vms []VM, held []kernel.Held, exists func(device string) bool) []Findi
 			continue // watch closes what it cannot tell the VM of
 		}
 		found = append(found, Finding{
-			State: Stale, VM: owner.Name, UUID: owner.UUID, Device: device, Table: h.Name, Handle: h.Handle,
+			State: Stale, VM: owner.Name, UUID: owner.UUID, Device: device, Table: ruleset.RulesTable, Handle: h.Handle,
 			Reason: stale(device, running[owner.UUID], exists(device)),
 		})
 	}
@@ -107,7 +107,7 @@ func Find(vms []VM, held []kernel.Held, exists func(device string) bool) []Findi
 
 func compare(vm VM, should ruleset.Table, h kernel.Held, stands bool) (Finding, bool) {
 	device, _ := ruleset.TableDevice(should.Name)
-	f := Finding{VM: vm.Name, UUID: vm.UUID, Device: device, Table: should.Name, Handle: h.Handle}
+	f := Finding{VM: vm.Name, UUID: vm.UUID, Device: device, Table: ruleset.RulesTable, Handle: h.Handle}
 	for _, i := range vm.Direct {
 		if i.Target == device {
 			f.Interface = i.Number

@@ -109,6 +109,7 @@ func (s *splitter) one(device string, bases []Chain) Table {
 	}
 	name := partOf(bases)
 	part := s.part(name)
+	out.Sets = append(out.Sets, s.empty(out.Sets, part.Chains)...)
 	counters := slices.Clone(part.Counters)
 	for _, c := range bases {
 		c.Rules = s.short(name, c.Rules, &counters)
@@ -121,6 +122,24 @@ func (s *splitter) one(device string, bases []Chain) Table {
 	}
 	out.Policy, out.Counters = name, counters
 	out.Chains, out.Sets = append(out.Chains, part.Chains...), append(out.Sets, part.Sets...)
+	return out
+}
+
+// empty gives, without elements, the sets of what is interfaces' own that chains look into or
+// add to, and that hold nothing of the interface: others than those that do.
+func (s *splitter) empty(full []Set, chains []Chain) []Set {
+	var out []Set
+	for _, c := range chains {
+		for _, r := range c.Rules {
+			for _, name := range r.Sets() {
+				has := func(o Set) bool { return o.Name == name }
+				if set, ok := s.sets[name]; ok && set.Own() && !contains(full, has) && !contains(out, has) {
+					set.Elements = nil
+					out = append(out, set)
+				}
+			}
+		}
+	}
 	return out
 }
 
