@@ -33,6 +33,7 @@ type Finding struct {
 	Reason    string `json:"reason"`
 	Diff      string `json:"diff,omitempty"` // of a drifted one: unified, in nft's words
 
+	Rules  string `json:"-"` // the name of the rules, see ruleset.TableName, or of the guard
 	Handle uint64 `json:"-"` // of the rules that stand
 	Kept   bool   `json:"-"` // only who removes rules, or mends the configuration, mends it
 }
@@ -45,7 +46,7 @@ func (f Finding) String() string {
 // Where names the VM, its interface and the device.
 func (f Finding) Where() string {
 	switch {
-	case f.Table == ruleset.GuardTable:
+	case f.Rules == ruleset.GuardTable:
 		return "the guard"
 	case f.Interface > 0:
 		return fmt.Sprintf("VM %q: interface %d, device %q", f.VM, f.Interface, f.Device)
@@ -98,7 +99,7 @@ func Find(vms []VM, held []kernel.Held, exists func(device string) bool) []Findi
 			continue // watch closes what it cannot tell the VM of
 		}
 		found = append(found, Finding{
-			State: Stale, VM: owner.Name, UUID: owner.UUID, Device: device, Table: ruleset.RulesTable, Handle: h.Handle,
+			State: Stale, VM: owner.Name, UUID: owner.UUID, Device: device, Table: ruleset.RulesTable, Rules: h.Name, Handle: h.Handle,
 			Reason: stale(device, running[owner.UUID], exists(device)),
 		})
 	}
@@ -107,7 +108,7 @@ func Find(vms []VM, held []kernel.Held, exists func(device string) bool) []Findi
 
 func compare(vm VM, should ruleset.Table, h kernel.Held, stands bool) (Finding, bool) {
 	device, _ := ruleset.TableDevice(should.Name)
-	f := Finding{VM: vm.Name, UUID: vm.UUID, Device: device, Table: ruleset.RulesTable, Handle: h.Handle}
+	f := Finding{VM: vm.Name, UUID: vm.UUID, Device: device, Table: ruleset.RulesTable, Rules: should.Name, Handle: h.Handle}
 	for _, i := range vm.Direct {
 		if i.Target == device {
 			f.Interface = i.Number
@@ -131,13 +132,14 @@ func compare(vm VM, should ruleset.Table, h kernel.Held, stands bool) (Finding, 
 }
 
 func diff(should, stands ruleset.Table) string {
-	return ruleset.Diff(should.Name+" (should stand)", should, should.Name+" (stands)", stands)
+	whose := ruleset.Shown(should.Name)
+	return ruleset.Diff(whose+" (should stand)", should, whose+" (stands)", stands)
 }
 
 // Guard gives what is wrong with the guard that the configuration wants, nil for
 // none.
 func Guard(want *ruleset.Table, held []kernel.Held) []Finding {
-	f := Finding{Table: ruleset.GuardTable}
+	f := Finding{Table: ruleset.GuardTable, Rules: ruleset.GuardTable}
 	stands := len(held) > 0
 	if stands {
 		f.Handle = held[0].Handle
