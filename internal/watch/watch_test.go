@@ -84,12 +84,12 @@ func TestPutsBack(t *testing.T) {
 	w.until("protected", func() bool { return !passes(t, n, tap, "198.51.100.9") })
 	for _, script := range []string{
 		"flush ruleset",
+		"insert rule netdev macvtap-filter dmz-from-vm-ipv4 accept",
 		"delete table netdev macvtap-filter",
 		"flush chain netdev macvtap-filter from-vm-macvtap0",
 		"flush table netdev macvtap-filter",
 		"insert rule netdev macvtap-filter from-vm-macvtap0 accept",
-		"insert rule netdev macvtap-filter dmz-from-vm-ipv4 accept",
-		"flush set netdev macvtap-filter nic-mac; add rule netdev macvtap-filter drop-from-vm-denied-ipv4 accept; insert rule netdev macvtap-filter drop-from-vm-denied-ipv4 accept",
+		"insert rule netdev macvtap-filter drop-from-vm-denied-ipv4 accept",
 		"add chain netdev macvtap-filter from-vm-macvtap0 { policy accept; }; flush table netdev macvtap-filter",
 	} {
 		w.nft(script)
