@@ -40,6 +40,7 @@ func Table(d *domain.Domain, i domain.Interface, p policy.Policy) (ruleset.Table
 		s.other()
 		s.base(i.Target)
 	}
+	b.table.Sets = slices.DeleteFunc(b.table.Sets, b.unused)
 	return b.table, nil
 }
 
@@ -73,6 +74,13 @@ func Like(other ruleset.Table, d *domain.Domain, i domain.Interface, p policy.Po
 		b.table.Sets = append(b.table.Sets, s)
 	}
 	return b.table, nil
+}
+
+// unused reports whether no rule looks into a set: of a family that is dropped, for one.
+func (b *builder) unused(s ruleset.Set) bool {
+	return !slices.ContainsFunc(b.table.Chains, func(c ruleset.Chain) bool {
+		return slices.ContainsFunc(c.Rules, func(r ruleset.Rule) bool { return slices.Contains(r.Sets(), s.Name) })
+	})
 }
 
 // interfaceTable gives the rules of an interface without any, for a device that nobody looked
