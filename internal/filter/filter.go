@@ -40,7 +40,7 @@ func Table(d *domain.Domain, i domain.Interface, p policy.Policy) (ruleset.Table
 		s.other()
 		s.base(i.Target)
 	}
-	b.table.Sets = slices.DeleteFunc(b.table.Sets, b.unused)
+	b.leaveOutUnused()
 	return b.table, nil
 }
 
@@ -76,11 +76,18 @@ func Like(other ruleset.Table, d *domain.Domain, i domain.Interface, p policy.Po
 	return b.table, nil
 }
 
-// unused reports whether no rule looks into a set: of a family that is dropped, for one.
-func (b *builder) unused(s ruleset.Set) bool {
-	return !slices.ContainsFunc(b.table.Chains, func(c ruleset.Chain) bool {
-		return slices.ContainsFunc(c.Rules, func(r ruleset.Rule) bool { return slices.Contains(r.Sets(), s.Name) })
-	})
+// leaveOutUnused leaves out sets that no rule looks into: of a family that is dropped, for
+// one. Nobody would find them again, who reads what the rules of an interface come to.
+func (b *builder) leaveOutUnused() {
+	used := map[string]bool{}
+	for _, c := range b.table.Chains {
+		for _, r := range c.Rules {
+			for s := range r.Sets {
+				used[s] = true
+			}
+		}
+	}
+	b.table.Sets = slices.DeleteFunc(b.table.Sets, func(s ruleset.Set) bool { return !used[s.Name] })
 }
 
 // interfaceTable gives the rules of an interface without any, for a device that nobody looked

@@ -357,7 +357,7 @@ func (t *transaction) unused() ruleset.Part {
 			continue
 		}
 		for _, r := range c.Rules {
-			for _, s := range r.Sets() {
+			for s := range r.Sets {
 				looked[s] = true
 			}
 		}

@@ -131,7 +131,7 @@ func (s *splitter) empty(full []Set, chains []Chain) []Set {
 	var out []Set
 	for _, c := range chains {
 		for _, r := range c.Rules {
-			for _, name := range r.Sets() {
+			for name := range r.Sets {
 				has := func(o Set) bool { return o.Name == name }
 				if set, ok := s.sets[name]; ok && set.Own() && !contains(full, has) && !contains(out, has) {
 					set.Elements = nil
@@ -187,7 +187,7 @@ func (s *splitter) part(name string) Table {
 			continue
 		}
 		for _, r := range c.Rules {
-			for _, set := range r.Sets() {
+			for set := range r.Sets {
 				sets[set] = true
 			}
 		}
@@ -212,17 +212,15 @@ func PartOf(t Table, name string) Part {
 }
 
 // Sets gives the names of the sets that a rule looks into or adds to.
-func (r Rule) Sets() []string {
-	var out []string
-	if r.Update != nil {
-		out = append(out, r.Update.Set)
+func (r Rule) Sets(yield func(string) bool) {
+	if r.Update != nil && !yield(r.Update.Set) {
+		return
 	}
 	for _, m := range r.Matches {
-		if l, ok := m.(Lookup); ok {
-			out = append(out, l.Set)
+		if l, ok := m.(Lookup); ok && !yield(l.Set) {
+			return
 		}
 	}
-	return out
 }
 
 // short gives rules with the short names, and adds the reasons for which they drop.
