@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"macvtap-filter/internal/bench"
+	"macvtap-filter/internal/ruleset"
 )
 
 // A VM whose device is gone is told of, and keeps none of those from their rules that
@@ -40,12 +41,12 @@ func TestApplyAllWithOneWrong(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), vms[7].name) {
 		t.Errorf("no word of %s, whose device is gone: %v", vms[7].name, err)
 	}
-	tables, err := s.nft(t.Context(), "", "list", "tables", "netdev")
+	chains, err := s.nft(t.Context(), "", "list", "table", "netdev", ruleset.RulesTable)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i, v := range vms {
-		if got := strings.Contains(tables+" ", "macvtap-filter-"+v.nics[0].Device+"\n"); got != (i != 7) {
+		if got := strings.Contains(chains, "chain "+ruleset.BaseName("from-vm", v.nics[0].Device)+" {\n"); got != (i != 7) {
 			t.Errorf("%s has rules: %t", v.name, got)
 		}
 	}

@@ -66,7 +66,7 @@ func (a *applier) many(ctx context.Context, names []string, begin func(place int
 	return len(failures) == 0
 }
 
-// stood gives the tables that stood before any VM's XML was read, of what is held.
+// stood gives the rules that stood before any VM's XML was read, of what is held.
 func (a *applier) stood(ctx context.Context) ([]kernel.Standing, error) {
 	if len(a.held) == 0 {
 		return kernel.Tables(ctx)

@@ -126,9 +126,11 @@ func (c *chain) drop(reason, words string, when ...ruleset.Match) {
 
 // dropped is a rule that drops and counts under a reason.
 func (c *chain) dropped(reason, words string, when []ruleset.Match) ruleset.Rule {
-	counter := c.chainName(reason)
-	if !slices.Contains(c.table.Counters, counter) {
-		c.table.Counters = append(c.table.Counters, counter)
+	i := slices.IndexFunc(c.table.Counters, func(known string) bool { return known == c.prefix+"-"+reason })
+	if i < 0 {
+		i = len(c.table.Counters)
+		c.table.Counters = append(c.table.Counters, c.chainName(reason))
 	}
+	counter := c.table.Counters[i]
 	return ruleset.Rule{Matches: when, Counter: counter, Verdict: ruleset.Drop, Comment: ruleset.Comment(words)}
 }

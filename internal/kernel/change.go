@@ -22,6 +22,7 @@ type transaction struct {
 
 	seen   map[string]string // digests of the parts that were read and are as they should be, or will be, by name
 	used   map[string]string // by the names of interfaces, the part that each will have
+	index  map[string]uint32 // and the device, by its index
 	made   ruleset.Table     // what is made: sets, chains with their rules
 	fresh  []string          // chains whose rules go first
 	gone   []string          // chains that go
@@ -45,7 +46,7 @@ type transaction struct {
 func newTransaction(p *picture, held []Held) *transaction {
 	t := &transaction{
 		picture: p, table: p.table(), standing: held, foreign: p.foreign(),
-		seen: map[string]string{}, used: map[string]string{}, old: map[string]bool{},
+		seen: map[string]string{}, used: map[string]string{}, index: map[string]uint32{}, old: map[string]bool{},
 		made:     ruleset.Table{Name: ruleset.RulesTable},
 		compared: map[[2]*ruleset.Rule]bool{}, digests: map[*ruleset.Rule]string{},
 		add: map[string][]ruleset.Element{}, del: map[string][]ruleset.Element{}, sets: map[string]ruleset.Set{},
@@ -58,6 +59,7 @@ func newTransaction(p *picture, held []Held) *transaction {
 	for _, h := range held {
 		if !h.old {
 			t.used[h.Name] = h.Table.Policy
+			t.index[h.Name], _ = h.Table.Index()
 		}
 	}
 	return t
@@ -82,6 +84,7 @@ func (t *transaction) want(should ruleset.Table, anew bool) {
 		t.counters = append(t.counters, should.Counters...)
 	}
 	index, _ := should.Index()
+	t.index[should.Name] = index
 	keep := false
 	if old >= 0 {
 		should = inherit(should, t.standing[old])
@@ -91,7 +94,7 @@ func (t *transaction) want(should ruleset.Table, anew bool) {
 		was, _ := t.standing[i].Table.Index()
 		keep = was == index && t.standing[i].Comment == should.Comment
 		if was != index {
-			t.dropElements(was, nil)
+			t.leave(was)
 		}
 	}
 	t.live = t.live || keep || old >= 0
@@ -270,6 +273,7 @@ func (t *transaction) remove(h Held) {
 		return
 	}
 	delete(t.used, h.Name)
+	delete(t.index, h.Name)
 	device, _ := ruleset.TableDevice(h.Name)
 	for _, d := range []string{"from-vm", "to-vm"} {
 		name := ruleset.BaseName(d, device)
@@ -278,8 +282,19 @@ func (t *transaction) remove(h Held) {
 		}
 	}
 	if index, ok := h.Table.Index(); ok {
-		t.dropElements(index, nil)
+		t.leave(index)
 	}
+}
+
+// leave takes away the elements of an index that an interface has no more, unless they are
+// another's now: a device was renamed.
+func (t *transaction) leave(index uint32) {
+	for _, other := range t.index {
+		if other == index {
+			return
+		}
+	}
+	t.dropElements(index, nil)
 }
 
 // messages gives the transaction. With sweep, all of the table was read, and the parts that
@@ -358,7 +373,7 @@ func (t *transaction) unused() ruleset.Part {
 			continue
 		}
 		for _, r := range c.Rules {
-			for _, s := range r.Sets() {
+			for s := range r.Sets {
 				looked[s] = true
 			}
 		}

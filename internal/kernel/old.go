@@ -37,7 +37,7 @@ func (r *reader) old(names []string) ([]Held, error) {
 		if err != nil {
 			return nil, err
 		}
-		if p.stands {
+		if p.stands && p.owner == 0 { // of another process it is none of those, and nobody's else to remove
 			s := p.standing()
 			s.old = true
 			out = append(out, Held{Standing: s, Table: p.table(), Counts: p.tally})

@@ -1,10 +1,9 @@
 package kernel
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"hash"
+	"hash/fnv"
 	"maps"
 	"os"
 	"path/filepath"
@@ -117,9 +116,10 @@ func (t trust) of(table ruleset.Table) string {
 	return ""
 }
 
-// digest tells parts apart by what they hold.
+// digest tells parts apart by what they hold. Package crypto would do it, too, and initialise
+// itself before each hook call.
 func digest(p ruleset.Part) string {
-	sum := sha256.New()
+	sum := fnv.New128a()
 	for _, s := range p.Sets {
 		fmt.Fprintln(sum, "set", s.Name, s.Key, s.Interval, s.Dynamic, s.Typeof)
 		for _, e := range s.Elements {
@@ -133,7 +133,7 @@ func digest(p ruleset.Part) string {
 			fmt.Fprintln(sum, r)
 		}
 	}
-	return hex.EncodeToString(sum.Sum(nil)[:16])
+	return fmt.Sprintf("%x", sum.Sum(nil))
 }
 
 func values(sum hash.Hash, all [][]byte) {

@@ -116,7 +116,7 @@ func lookedInto(chains []Chain) map[string]bool {
 	out := map[string]bool{}
 	for _, c := range chains {
 		for _, r := range c.Rules {
-			for _, set := range r.Sets() {
+			for set := range r.Sets {
 				out[set] = true
 			}
 		}
@@ -227,17 +227,15 @@ func PartOf(t Table, name string) Part {
 }
 
 // Sets gives the names of the sets that a rule looks into or adds to.
-func (r Rule) Sets() []string {
-	var out []string
-	if r.Update != nil {
-		out = append(out, r.Update.Set)
+func (r Rule) Sets(yield func(string) bool) {
+	if r.Update != nil && !yield(r.Update.Set) {
+		return
 	}
 	for _, m := range r.Matches {
-		if l, ok := m.(Lookup); ok {
-			out = append(out, l.Set)
+		if l, ok := m.(Lookup); ok && !yield(l.Set) {
+			return
 		}
 	}
-	return out
 }
 
 // short gives rules with the short names, and adds the reasons for which they drop.

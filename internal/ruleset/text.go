@@ -36,7 +36,7 @@ func printed(tables []Table) []Table {
 // ofInterface reports whether a table is the rules of one interface.
 func (t Table) ofInterface() bool {
 	_, ok := TableDevice(t.Name)
-	return ok && t.Name != GuardTable
+	return ok
 }
 
 // String writes the table as nft text, as nft(8) lists one: sets and chains in

@@ -107,7 +107,7 @@ func (w *watcher) mayRoute(e host.Event) bool {
 	return e.Router
 }
 
-// noteRules notes the devices whose tables somebody touched.
+// noteRules notes the devices whose rules somebody touched.
 func (w *watcher) noteRules(c kernel.Change) {
 	switch {
 	case c.Lost:
