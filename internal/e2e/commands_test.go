@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"macvtap-filter/internal/e2e/hypervisor"
+	"macvtap-filter/internal/ruleset"
 )
 
 // An administrator's commands work on running VMs, by whatever socket libvirt has.
@@ -135,16 +136,17 @@ func (s *site) expectDiff(t *testing.T, vm *hypervisor.VM) {
 		t.Errorf("rules that are right would change:\n%s", out)
 	}
 	for name := range rules {
-		s.run(t, "nft", "insert rule netdev "+name+" to-vm ip saddr 203.0.113.99 accept")
+		device, _ := ruleset.TableDevice(name)
+		s.run(t, "nft", "insert rule netdev "+ruleset.RulesTable+" "+ruleset.BaseName("to-vm", device)+" ip saddr 203.0.113.99 accept")
 	}
 	opened := s.rules(t)
 	if out := diff(); strings.Count(out, "\n-\t\tip saddr 203.0.113.99 accept\n") != len(rules) || strings.Contains(out, "\n+\t") {
-		t.Errorf("a rule too many in %d tables is told as\n%s", len(rules), out)
+		t.Errorf("a rule too many for %d interfaces is told as\n%s", len(rules), out)
 	}
 	s.expectRules(t, opened, true)
 	s.run(t, "macvtap-filter", "remove", "--all")
 	if out := diff(); strings.Count(out, "\n+table netdev ") != len(rules) || strings.Contains(out, "\n-\t") {
-		t.Errorf("%d tables that are missing are told as\n%s", len(rules), out)
+		t.Errorf("the missing rules of %d interfaces are told as\n%s", len(rules), out)
 	}
 	s.expectNoRules(t)
 	s.run(t, "macvtap-filter", "apply", "--all")

@@ -31,17 +31,19 @@ import (
 //
 // So the Ethernet header is asked once and late, and all else as raw payload
 // expressions, before which nft asks nothing. A match beyond the frame's end does not
-// hold, so whatever is read is there.
+// hold, so whatever is read is there. Masks begin with the field's first bit: others, nft
+// 1.1 lists as a field of fewer bits, and of bits apart as wrong ones (src/payload.c,
+// payload_expr_trim_force).
 func (c *chain) fastPath(f family) {
 	toRouters := c.out && c.nextHopIsRouter(f)
 	if peers, any := c.fastOpen(f); any && !(toRouters && !c.has(routerSet(f))) {
-		c.fast("internet", all(peers, f.fastProtocol(), one(c.fastPorts(f)), c.fastSource(f), c.fastNextHop(f, toRouters)))
+		c.fast("internet", all(peers, one(f.fastProtocol()), c.fastPorts(f), c.fastSource(f), c.fastNextHop(f, toRouters)))
 	}
 	if f.name == family6.name {
 		return
 	}
 	if link, any := c.fastLink(family4); any && c.has(family4.set(hosts)) {
-		c.fast("allowed hosts", all(one(noOptions), link, family4.fastProtocol(), c.fastClient(), one(c.fastPorts(family4)), c.fastSource(family4), c.fastNextHop(family4, false), c.fastHosts()))
+		c.fast("allowed hosts", all(one(noOptions), link, one(family4.fastProtocol()), c.fastClient(), c.fastPorts(family4), c.fastSource(family4), c.fastNextHop(family4, false), c.fastHosts()))
 	}
 }
 
@@ -58,34 +60,31 @@ func network(offset, size uint32) ruleset.Field {
 // where it usually is, and no IPv6 ones.
 var noOptions = ruleset.Byte(versionAndLength, 0x45)
 
-// fastProtocol matches headers that name TCP or UDP as what comes next, or some
-// other protocol that is neither ICMP nor an extension header nor a tunnel: numbers
-// that have bits only where those two have some are 0 to 7 and 16 to 23, and the
-// second match takes 0, 1, 4 and 5 away.
-func (f family) fastProtocol() []ruleset.Match {
-	const bits, fewer = 0xe8, 0xfa
-	field, shift := network(8, 4), 16 // time to live, protocol, checksum
+// fastProtocol matches headers that name TCP, 6, or UDP, 17, as what comes next, or a number
+// between: none of these is ICMP, an extension header or a tunnel.
+func (f family) fastProtocol() ruleset.Match {
+	field := network(9, 1)
 	if f.name == family6.name {
-		field, shift = network(4, 4), 8 // length, next header, hop limit
+		field = network(6, 1)
 	}
-	return []ruleset.Match{masked(field, bits<<shift, ruleset.Equal, 0), masked(field, fewer<<shift, ruleset.NotEqual, 0)}
+	return ruleset.Between{Field: field, From: []byte{ruleset.TCP}, To: []byte{ruleset.UDP}}
 }
 
 // fastPorts matches datagrams that have ports, which only those have whose header
 // the kernel finds right, and from the VM not those to DHCP clients and servers, whose
-// ports are, of IPv4, among 64 to 71 and, of IPv6, among 512 to 767.
-func (s side) fastPorts(f family) ruleset.Match {
+// ports are, of IPv6, among 512 to 767.
+func (s side) fastPorts(f family) []ruleset.Match {
 	switch {
 	case s.out && f.name == family4.name:
-		return masked(ruleset.Raw(ruleset.TransportHeader, 0, 4), 0x0000fff8, ruleset.NotEqual, 64)
+		return []ruleset.Match{isNot(ruleset.DestinationPort, 0, 67), isNot(ruleset.DestinationPort, 0, 68)}
 	case s.out:
-		return isNot(ruleset.Raw(ruleset.TransportHeader, 2, 1), 546>>8)
+		return one(isNot(ruleset.Raw(ruleset.TransportHeader, 2, 1), 546>>8))
 	}
-	return isNot(ruleset.SourcePort, 0, 0)
+	return one(isNot(ruleset.SourcePort, 0, 0))
 }
 
 // fastClient matches what no DHCP server of the VM's sends. It is masked, since nft
-// 1.0.6 takes "th sport != 67 th dport != 68" for one comparison of both.
+// 1.0.6 takes "th sport != 67 th dport != 67" for one comparison of both.
 func (s side) fastClient() []ruleset.Match {
 	if !s.out {
 		return nil

@@ -10,7 +10,7 @@ import (
 // fields are those that have a name in a frame; meta fields have theirs anywhere.
 var fields = []Field{
 	EtherSource, EtherDestination, EtherType,
-	IPSource, IPDestination, IPFragment,
+	IPSource, IPDestination, IPTTL, IPFragment,
 	ARPHardware, ARPProtocol, ARPHardLen, ARPProtoLen, ARPOperation, ARPSenderMAC, ARPSenderIP, ARPTargetIP,
 	IP6Length, IP6NextHeader, IP6HopLimit, IP6Source, IP6Destination,
 	SourcePort, DestinationPort, TCPFlags, ICMPType, ICMPv6Type,
