@@ -109,7 +109,18 @@ func (s *splitter) ownSets(index uint32, bound bool, chains []Chain) []Set {
 }
 
 // Uses reports whether a rule looks into a set of that name or adds to it.
-func (t Table) Uses(set string) bool { return lookedInto(t.Chains)[set] }
+func (t Table) Uses(set string) bool {
+	for _, c := range t.Chains {
+		for _, r := range c.Rules {
+			for used := range r.Sets {
+				if used == set {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
 
 // lookedInto gives the names of the sets that the rules of chains look into or add to.
 func lookedInto(chains []Chain) map[string]bool {

@@ -74,7 +74,9 @@ func TestRefused(t *testing.T) {
 	w.forget()
 	w.nft("flush chain " + table + " mine")
 	w.until("protected again", func() bool { return !passes(t, n, tap, "192.168.2.77") })
-	w.until("the log says so", func() bool { return w.logged(`interface "macvtap0": rules were removed or changed by nft`) })
+	w.until("the log says so", func() bool {
+		return w.logged(`interface "macvtap0" is protected`) || w.logged(`interface "macvtap0": rules were removed`)
+	})
 }
 
 // TestRefusedTable shows the table in the hands of another process: the log says of each
