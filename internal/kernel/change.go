@@ -46,7 +46,7 @@ type transaction struct {
 func newTransaction(p *picture, held []Held) *transaction {
 	t := &transaction{
 		picture: p, table: p.table(), standing: held, foreign: p.foreign(),
-		seen: map[string]string{}, used: map[string]string{}, index: map[string]uint32{}, old: map[string]bool{},
+		seen: map[string]string{}, trusted: map[string]string{}, used: map[string]string{}, index: map[string]uint32{}, old: map[string]bool{},
 		made:     ruleset.Table{Name: ruleset.RulesTable},
 		compared: map[[2]*ruleset.Rule]bool{}, digests: map[*ruleset.Rule]string{},
 		add: map[string][]ruleset.Element{}, del: map[string][]ruleset.Element{}, sets: map[string]ruleset.Set{},
