@@ -2,6 +2,7 @@
 # make test          unit tests, golden rulesets, frames on a tap, command lines
 # make e2e           real libvirt and QEMU guests; the service under a real systemd
 # make test-kernels  the kernel tests on Linux 6.1 in QEMU, or on KERNELS='6.1 6.12'
+# make test-nft      what nft lists loads again, with the nft of Debian's NFT='trixie sid'
 # make soak          over a million random frames, judged and sent; a thousand of
 #                    everything that could open an interface, leaks counted
 # make bench         measured beside the shell hook
@@ -14,6 +15,7 @@ BIN     := bin/macvtap-filter
 DESTDIR ?=
 PARENT  ?=
 KERNELS ?= 6.1
+NFT     ?= trixie sid
 comma   := ,
 
 HOOK    := $(DESTDIR)/etc/libvirt/hooks/qemu.d/macvtap-filter
@@ -34,7 +36,7 @@ TIMEOUT   ?= 3h
 # nothing of it.
 export CGO_ENABLED = 0
 
-.PHONY: all build demo test test-kernels e2e soak bench fuzz lint pictures packages install uninstall clean
+.PHONY: all build demo test test-kernels test-nft e2e soak bench fuzz lint pictures packages install uninstall clean
 
 all: build
 
@@ -81,6 +83,15 @@ soak:
 # Debian has 5.10, 6.1, 6.12, and most from 6.16 on; a kernel takes minutes.
 test-kernels:
 	MACVTAP_FILTER_KERNELS='$(KERNELS)' $(GO) test -tags kernels -count=1 -v -timeout $$((3 * $(words $(KERNELS))))h ./internal/kernels
+
+# Each takes a minute to install, into a folder of its own.
+test-nft:
+	@roots=$$(mktemp -d); trap 'rm -rf "$$roots"' EXIT; list=; \
+	for suite in $(NFT); do \
+	  debootstrap --variant=minbase --include=nftables $$suite "$$roots/$$suite" >"$$roots/log" 2>&1 || { cat "$$roots/log" >&2; exit 1; }; \
+	  list="$$list:$$roots/$$suite"; \
+	done; \
+	MACVTAP_FILTER_NFT="$${list#:}" $(GO) test -count=1 -v -timeout $(TIMEOUT) -run '^TestListingLoadsAgain$$' ./internal/kernel
 
 e2e: build packages
 	$(GO) test -tags e2e -count=1 -v -p 1 -timeout $(TIMEOUT) ./internal/e2e/... ./cmd/bench

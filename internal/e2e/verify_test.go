@@ -108,7 +108,7 @@ func (s *site) deviceOf(t *testing.T, vm *hypervisor.VM) string {
 func TestVerifyWhoIsNotThere(t *testing.T) {
 	s := shieldedSite(t, "")
 	vm := s.start(t, "there", s.nics(1)...)
-	s.run(t, "ip", "link", "add", "gone", "type", "dummy")
+	s.run(t, "ip", "link", "add", "gone", "type", "bridge")
 	const owner = "uuid=0d3f7c1e-5b2a-4c61-9e0f-1a2b3c4d5e6f vm=dead"
 	for _, left := range []string{
 		`add chain netdev T from-vm-gone { type filter hook egress device "gone" priority 0; policy drop; }` + "\n" +

@@ -16,11 +16,12 @@ import (
 // TestListingLoadsAgain loads the text of every story with nft, has that nft list it, and loads
 // the listing: the rules that the kernel then holds are the same. So a host's rules are what
 // "nft list ruleset" says, and come back after "nft -f". It is held for the nft of this machine,
-// and for those that MACVTAP_FILTER_NFT names, a list like PATH.
+// and for those that MACVTAP_FILTER_NFT names, a list like PATH of programs, or of root folders
+// that have one: "make test-nft" makes these.
 func TestListingLoadsAgain(t *testing.T) {
 	all := stories(t)
 	for _, program := range append([]string{"nft"}, filepath.SplitList(os.Getenv("MACVTAP_FILTER_NFT"))...) {
-		version, err := exec.Command(program, "--version").Output()
+		version, err := nftCommand(program, "--version").Output()
 		if err != nil {
 			t.Fatalf("%s: %v", program, err)
 		}
@@ -73,7 +74,7 @@ func holds(t *testing.T, ns *lab.Namespace, of string, made []ruleset.Table) {
 // nftOf is nft for an nft of that path.
 func nftOf(t *testing.T, ns *lab.Namespace, program, input string, args ...string) string {
 	t.Helper()
-	cmd := exec.Command(program, args...)
+	cmd := nftCommand(program, args...)
 	cmd.Stdin = strings.NewReader(input)
 	var output, said strings.Builder
 	cmd.Stdout, cmd.Stderr = &output, &said
@@ -82,4 +83,12 @@ func nftOf(t *testing.T, ns *lab.Namespace, program, input string, args ...strin
 		t.Fatalf("%s %s: %v: %s", program, strings.Join(args, " "), err, said.String())
 	}
 	return output.String()
+}
+
+// nftCommand is an nft, given as a program or as a root folder that has one.
+func nftCommand(program string, args ...string) *exec.Cmd {
+	if info, err := os.Stat(program); err == nil && info.IsDir() {
+		return exec.Command("chroot", append([]string{program, "nft"}, args...)...)
+	}
+	return exec.Command(program, args...)
 }

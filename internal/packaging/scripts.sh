@@ -72,7 +72,7 @@ removing() {
 		nobody else does any more: another VM's device of the same name has no network while they
 		stand. The chains from-vm-DEVICE and to-vm-DEVICE are all that stands for one device.
 	END
-	if echo "$stands" | grep -q '^#'; then echo "  nft delete table netdev macvtap-filter"; fi
+	if echo "$stands" | grep -qvx 'delete table netdev macvtap-filter-guard'; then echo "  nft delete table netdev macvtap-filter"; fi
 	if echo "$stands" | grep -qx 'delete table netdev macvtap-filter-guard'; then
 		echo "  nft delete table netdev macvtap-filter-guard"
 		echo "macvtap-filter: the guard (the last of them) closes the macvtap devices of VMs that start from now on, too"
