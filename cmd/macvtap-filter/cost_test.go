@@ -59,7 +59,7 @@ func TestCostOfAStart(t *testing.T) {
 		}
 	}
 	for _, c := range opened {
-		if !slices.Contains(s.mayOpen, c.path()) {
+		if !slices.Contains(s.mayOpen, c.path()) && !strings.HasPrefix(c.path(), "/run/macvtap-filter-generation-") {
 			t.Errorf("a start opens %q, want none but %q", c.path(), s.mayOpen)
 		}
 	}

@@ -80,7 +80,13 @@ func (t *transaction) want(should ruleset.Table, anew bool) {
 	}
 	name, unread := t.part(should)
 	t.used[should.Name] = name
-	if !unread { // else what drops and counts for it was seen with it
+	if unread { // what drops and counts for it was seen with it
+		for _, s := range should.Sets {
+			if _, read := t.sets[s.Name]; s.Own() && !read {
+				t.sets[s.Name] = s
+			}
+		}
+	} else {
 		t.counters = append(t.counters, should.Counters...)
 	}
 	index, _ := should.Index()

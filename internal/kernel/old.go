@@ -33,6 +33,13 @@ func (r *reader) old(names []string) ([]Held, error) {
 		if !isOld(name) {
 			continue
 		}
+		stands, err := r.stands(name)
+		if err != nil {
+			return nil, err
+		}
+		if !stands {
+			continue
+		}
 		p, err := r.take(name, (*picture).all)
 		if err != nil {
 			return nil, err
@@ -44,6 +51,13 @@ func (r *reader) old(names []string) ([]Held, error) {
 		}
 	}
 	return out, nil
+}
+
+// stands reports whether there is a table of that name.
+func (r *reader) stands(name string) (bool, error) {
+	p := &picture{reader: r, name: name, named: attribute(unix.NFTA_TABLE_NAME, cString(name))}
+	err := p.header()
+	return p.stands, err
 }
 
 // isOldGuard reports whether a table is the guard of a version before, which had the name

@@ -49,6 +49,16 @@ type chain struct {
 
 // take reads a table with do, and makes sure that no transaction came in between.
 func (r *reader) take(name string, do func(*picture) error) (*picture, error) {
+	p, err := r.look(name, do)
+	if err != nil {
+		return nil, err
+	}
+	return p, r.settled(p.generation)
+}
+
+// look reads a table with do. Whether a transaction came in between, who commits one for the
+// picture's generation is told then.
+func (r *reader) look(name string, do func(*picture) error) (*picture, error) {
 	p := &picture{
 		reader: r, name: name, named: attribute(unix.NFTA_TABLE_NAME, cString(name)),
 		chains: map[string]*chain{}, sets: sets{}, counts: map[uint32]map[string]Count{}, tally: map[string]Count{},
@@ -68,7 +78,7 @@ func (r *reader) take(name string, do func(*picture) error) (*picture, error) {
 			return nil, err
 		}
 	}
-	return p, r.settled(p.generation)
+	return p, nil
 }
 
 // header reads what the table itself says.

@@ -192,7 +192,7 @@ func (r *reader) change(d *demand) ([]Standing, error) {
 		bases = append(bases, ruleset.BaseName("from-vm", device), ruleset.BaseName("to-vm", device))
 	}
 	known := loadTrust(r.devices)
-	p, err := r.take(ruleset.RulesTable, func(p *picture) error {
+	p, err := r.look(ruleset.RulesTable, func(p *picture) error {
 		if !d.alone {
 			return p.all()
 		}
@@ -268,10 +268,11 @@ func (p *picture) start(tables []ruleset.Table, bases []string, known trust) err
 		}
 	}
 	for _, t := range tables {
-		if err := p.own(t); err != nil {
+		trusted := known.of(t) != ""
+		if err := p.own(t, trusted); err != nil {
 			return err
 		}
-		if known.of(t) != "" {
+		if trusted {
 			continue
 		}
 		for name := range t.Names {
@@ -296,8 +297,9 @@ func (p *picture) start(tables []ruleset.Table, bases []string, known trust) err
 }
 
 // own reads the sets of what is interfaces' own: of the first, which has an element of each
-// interface, these, and of the others only where an interface had the index before.
-func (p *picture) own(t ruleset.Table) error {
+// interface, these, and of the others only where an interface had the index before. What is
+// trusted has these sets.
+func (p *picture) own(t ruleset.Table, trusted bool) error {
 	index, _ := t.Index()
 	used := false
 	for n, s := range t.Sets {
@@ -305,8 +307,11 @@ func (p *picture) own(t ruleset.Table) error {
 			continue
 		}
 		read := p.declaration
-		if n == 0 || used {
+		switch {
+		case n == 0 || used:
 			read = p.set
+		case trusted:
+			continue
 		}
 		if err := read(s.Name); err != nil {
 			return err
