@@ -6,12 +6,11 @@ import (
 	"macvtap-filter/internal/ruleset"
 )
 
-// A transaction takes effect in parts, within microseconds: the kernel gives one chain after
-// the other its new rules, and lets new elements be found after all of them
-// (net/netfilter/nf_tables_api.c, nf_tables_commit). Nothing passes meanwhile that should not,
-// for what no rule decides is dropped. But frames of a device that is in use would be lost
-// that should pass. So its base chains change alone: what they will go to stands before, and
-// what they went to goes after.
+// A transaction's rules take effect all at once, but a new set of ranges is empty to frames for
+// some microseconds more (net/netfilter/nft_set_pipapo.c, nft_pipapo_commit). Nothing passes
+// meanwhile that should not, for no drop looks into one. But of a device that is in use one
+// frame in a hundred would be lost that ranges allow. So its base chains change alone: what
+// they will go to stands before, and what they went to goes after.
 
 // prepare makes what the base chains of devices in use will go to, and gives whether there
 // was anything to make.

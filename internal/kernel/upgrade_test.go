@@ -154,3 +154,62 @@ func TestChangesLoseNothing(t *testing.T) {
 		t.Errorf("the parts %q stand, want one", parts)
 	}
 }
+
+// TestChangesLoseNothingOfAFlood does so while the VM sends without pause, and counts what its
+// device sent against what was given to it.
+func TestChangesLoseNothingOfAFlood(t *testing.T) {
+	for about, peer := range map[string]string{"the internet": "192.0.2.1", "allowed ranges": "192.168.2.5", "allowed services": "192.168.2.85"} {
+		t.Run(about, func(t *testing.T) { losesNothing(t, peer) })
+	}
+}
+
+// losesNothing lets a VM send to a peer that two policies allow, while they take turns.
+func losesNothing(t *testing.T, peer string) {
+	const changes = 30
+	n, tap := network(t)
+	ns := n.Hypervisor
+	made := func(allow string) []ruleset.Table {
+		return boundIn(t, ns, tables(t, vm(vmUUID, tap.Name), "[policy.default]\nallow = ["+allow+"]\n"))
+	}
+	ways := [][]ruleset.Table{made(`"gateway", "192.168.2.0/28", "192.168.2.80-192.168.2.90 udp/53-60"`), made(`"gateway", "192.168.2.0/28", "192.168.2.77", "192.168.2.80-192.168.2.91 udp/53-60"`)}
+	create(t, ns, ways[0])
+	passed := func() uint64 {
+		link, err := ns.Links().LinkByName(tap.Name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return link.Attrs().Statistics.TxPackets
+	}
+	frame := out.udp(t, peer, 53)
+	crosses(t, n, tap, out, sample{"allowed", frame, true})
+	stop, ended := make(chan struct{}), make(chan error)
+	var sent uint64
+	before := passed()
+	go func() {
+		for {
+			select {
+			case <-stop:
+				ended <- nil
+				return
+			default:
+			}
+			if err := tap.Send(frame); err != nil {
+				ended <- err
+				return
+			}
+			sent++
+		}
+	}()
+	for i := range changes {
+		settle(t, ns, ways[(i+1)%2]...)
+	}
+	close(stop)
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	got := passed() - before
+	t.Logf("%d frames during %d changes", sent, changes)
+	if got < sent {
+		t.Errorf("%d of %d allowed frames were lost during %d changes", sent-got, sent, changes)
+	}
+}
