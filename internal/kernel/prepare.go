@@ -3,6 +3,9 @@ package kernel
 import (
 	"slices"
 
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+
 	"macvtap-filter/internal/ruleset"
 )
 
@@ -15,6 +18,9 @@ import (
 // prepare makes what the base chains of devices in use will go to, and gives whether there
 // was anything to make.
 func (r *reader) prepare(t *transaction) (bool, error) {
+	if mended, err := r.mend(t); mended || err != nil {
+		return mended, err
+	}
 	if !t.live || t.picture.isOldGuard() {
 		return false, nil
 	}
@@ -42,6 +48,38 @@ func (r *reader) prepare(t *transaction) (bool, error) {
 		return false, err
 	}
 	return true, commitAt(r.conn, t.picture.generation, append(created, added...))
+}
+
+// mend puts right the chains of all interfaces that drop and count, and gives whether one was
+// wrong: no part is what it should be that goes to such a chain, and each new one would not be
+// either.
+func (r *reader) mend(t *transaction) (bool, error) {
+	if !t.picture.stands || t.picture.isOldGuard() {
+		return false, nil
+	}
+	t.reasons()
+	wrong := ruleset.Table{Name: ruleset.RulesTable}
+	var messages []netlink.Message
+	for _, c := range t.made.Chains {
+		if ruleset.IsDropChain(c.Name) && t.picture.chains[c.Name] != nil {
+			wrong.Chains = append(wrong.Chains, c)
+			messages = append(messages, request(unix.NFT_MSG_DELRULE, 0, slices.Concat(
+				attribute(unix.NFTA_RULE_TABLE, cString(ruleset.RulesTable)), attribute(unix.NFTA_RULE_CHAIN, cString(c.Name)))))
+		}
+	}
+	if len(wrong.Chains) == 0 {
+		return false, nil
+	}
+	for _, s := range t.made.Sets {
+		if ruleset.IsDrops(s.Name) {
+			wrong.Sets = append(wrong.Sets, s)
+		}
+	}
+	created, _, err := compileInto(wrong, t.knownSets(), nil, nil)
+	if err != nil {
+		return false, err
+	}
+	return true, commitAt(r.conn, t.picture.generation, append(messages, created...))
 }
 
 // missing gives the elements that have to be added and do not stand.
