@@ -257,7 +257,7 @@ var drifts = []struct {
 	want         []string // lines of the difference
 }{
 	{"a rule that accepts", `insert rule T default-to-vm-ipv4 ip saddr 192.168.2.77 accept`, []string{"+\t\tip saddr 192.168.2.77 accept"}},
-	{"a rule with an unknown field", `insert rule T to-vm-macvtap0 ip ttl 64 accept`, []string{"+\t\tmeta protocol ip @nh,64,8 0x40 accept"}},
+	{"a rule with an unknown field", `insert rule T to-vm-macvtap0 ip id 64 accept`, []string{"+\t\tmeta protocol ip @nh,32,16 0x0040 accept"}},
 	{"a rule that only nft understands", `insert rule T from-vm-macvtap0 meta mark 5 counter accept`, []string{"+\t\t# unknown: meta mark 0x00000005 [counter] accept"}},
 	{"another set statement", `add rule T default-from-vm-arp meta priority set 7`, []string{"+\t\t# unknown: [meta 2=00000002 3=00000001] ["}},
 	{"a mark", `insert rule T default-from-vm-arp meta mark set 7`, []string{"+\t\tmeta mark set 0x00000007"}},
