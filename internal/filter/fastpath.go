@@ -36,7 +36,7 @@ import (
 // payload_expr_trim_force).
 func (c *chain) fastPath(f family) {
 	toRouters := c.out && c.nextHopIsRouter(f)
-	if peers, any := c.fastOpen(f); any && !(toRouters && !c.has(routerSet(f))) {
+	if peers, any := c.fastOpen(f); any && (!toRouters || c.has(routerSet(f))) {
 		c.fast("internet", all(peers, one(f.fastProtocol()), c.fastPorts(f), c.fastSource(f), c.fastNextHop(f, toRouters)))
 	}
 	if f.name == family6.name {

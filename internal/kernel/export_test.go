@@ -3,6 +3,8 @@ package kernel
 import (
 	"context"
 
+	"github.com/mdlayher/netlink"
+
 	"macvtap-filter/internal/ruleset"
 )
 
@@ -84,4 +86,10 @@ func Generation(ctx context.Context) (uint64, error) {
 	}
 	defer r.close()
 	return r.generation()
+}
+
+// inPlace puts before a table's messages those that delete what has its name.
+// Adding the table first makes the deletion succeed whether it stood or not.
+func inPlace(name string, table []netlink.Message) []netlink.Message {
+	return append([]netlink.Message{table[0], deleteNamed(name)}, table...)
 }

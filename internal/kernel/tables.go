@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/mdlayher/netlink"
@@ -137,17 +136,6 @@ func bound(tables []ruleset.Table) ([]ruleset.Table, error) {
 		out = append(out, t)
 	}
 	return out, nil
-}
-
-// beside begins to do something that needs no thread of its own while the caller does
-// something else; what it gives waits for it. A fault in it is the caller's.
-func beside[T any](do func() (T, error)) func() (T, error) {
-	once := sync.OnceValues(do)
-	go func() {
-		defer func() { _ = recover() }() // the caller meets it again
-		_, _ = once()
-	}()
-	return once
 }
 
 // errInterrupted says that rules came or went while they were read, so that
@@ -345,7 +333,7 @@ func commitAt(conn *netlink.Conn, generation uint64, messages []netlink.Message)
 	return await(conn, batch)
 }
 
-// compileAll compiles whole tables.
+// createPlain makes whole tables that are no interfaces' rules.
 func createPlain(ctx context.Context, tables ...ruleset.Table) error {
 	conn, err := dial(ctx)
 	if err != nil {
@@ -362,11 +350,3 @@ func createPlain(ctx context.Context, tables ...ruleset.Table) error {
 	}
 	return commit(conn, messages)
 }
-
-// inPlace puts before a table's messages those that delete what has its name.
-// Adding the table first makes the deletion succeed whether it stood or not.
-func inPlace(name string, table []netlink.Message) []netlink.Message {
-	return append([]netlink.Message{table[0], deleteNamed(name)}, table...)
-}
-
-var _ = slices.Contains[[]string]
