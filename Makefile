@@ -27,6 +27,8 @@ LINTER    := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 # deadline for a failure (golang/go issue 75804, cured in Go 1.27).
 FUZZTIME  ?= 100000x
 BENCHTIME ?= 1s
+# What "make bench" measures this build beside: the last one with a table per device.
+BEFORE ?= 7eb0768
 # Ends what hangs, and decides nothing else: a busy machine is no failure.
 TIMEOUT   ?= 3h
 
@@ -34,7 +36,7 @@ TIMEOUT   ?= 3h
 # nothing of it.
 export CGO_ENABLED = 0
 
-.PHONY: all build demo test test-kernels e2e soak bench fuzz lint pictures packages install uninstall clean
+.PHONY: all build demo test test-kernels e2e soak bench before fuzz lint pictures packages install uninstall clean
 
 all: build
 
@@ -87,10 +89,20 @@ e2e: build packages
 
 # BENCH='--only frames --rounds 5' measures less, --update writes internal/doc/measurements.md
 # and plots. What is in bin/bench*.txt benchstat compares with another day's.
-bench: build
-	$(GO) run ./cmd/bench --binary $(BIN) --out bin/bench.txt $(BENCH)
+bench: build before
+	$(GO) run ./cmd/bench --binary $(BIN) $$(test ! -e $(BIN)-before || echo --before $(BIN)-before) --out bin/bench.txt $(BENCH)
 	$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./internal/... >bin/bench-packages.txt || { cat bin/bench-packages.txt; exit 1; }
 	@echo "each round is in bin/bench.txt, the packages' own benchmarks are in bin/bench-packages.txt: benchstat reads both"
+
+before:
+	@set -e; rm -f $(BIN)-before; \
+	if ! git cat-file -e '$(BEFORE)^{commit}' 2>/dev/null; then \
+	  echo "the commit $(BEFORE) is not in this clone: there is no build before to measure beside" >&2; exit 0; \
+	fi; \
+	folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
+	git archive '$(BEFORE)' | tar -x -C "$$folder"; \
+	$(GO) -C "$$folder" build -trimpath -buildvcs=false -ldflags='-s -w' -o "$(CURDIR)/$(BIN)-before" ./cmd/macvtap-filter; \
+	echo "built $(BIN)-before from the commit $(BEFORE)"
 
 lint:
 	$(GO) run $(LINTER) run

@@ -18,7 +18,7 @@ func TestApplyAllWithOneWrong(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { check(t, s.close()) }()
-	hooks, err := s.makeHooks(t.Context(), program(t))
+	hooks, err := s.makeHooks(options{binary: program(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,7 +37,7 @@ func TestApplyAllWithOneWrong(t *testing.T) {
 	}
 	defer func() { check(t, r.close()) }()
 
-	_, err = r.time(hooks.ours.command("apply", "--all"))
+	_, err = r.time(hooks[bench.Ours].command("apply", "--all"))
 	if err == nil || !strings.Contains(err.Error(), vms[7].name) {
 		t.Errorf("no word of %s, whose device is gone: %v", vms[7].name, err)
 	}
@@ -50,7 +50,7 @@ func TestApplyAllWithOneWrong(t *testing.T) {
 			t.Errorf("%s has rules: %t", v.name, got)
 		}
 	}
-	if _, err := r.time(hooks.ours.call(bench.Stop, vms[0], s.network.Parent)); err != nil {
+	if _, err := r.time(hooks[bench.Ours].call(bench.Stop, vms[0], s.network.Parent)); err != nil {
 		t.Error(err)
 	}
 }
