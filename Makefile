@@ -4,7 +4,7 @@
 # make test-kernels  the kernel tests on Linux 6.1 in QEMU, or on KERNELS='6.1 6.12'
 # make soak          over a million random frames, judged and sent; a thousand of
 #                    everything that could open an interface, leaks counted
-# make bench         measured beside the shell hook
+# make bench         measured beside the shell hook and an earlier build
 # make install       for the NIC of the default route, or PARENT=…
 # make pictures      the README's, from what the programs print
 # make packages      a .deb and an .rpm, in bin/packages
