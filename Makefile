@@ -5,7 +5,7 @@
 # make test-nft      what nft lists loads again, with the nft of Debian's NFT='trixie sid'
 # make soak          over a million random frames, judged and sent; a thousand of
 #                    everything that could open an interface, leaks counted
-# make bench         measured beside the shell hook
+# make bench         measured beside the shell hook and an earlier build
 # make install       for the NIC of the default route, or PARENT=…
 # make pictures      the README's, from what the programs print
 # make packages      a .deb and an .rpm, in bin/packages

@@ -39,7 +39,7 @@ var sections = []section{
 	{"start", "a hook call as a whole process (40 s)", 40, timeStarts, shellNeeds},
 	{"frames", "time per frame under several rulesets (2 min)", 15, timeFrames, shellNeeds},
 	{"scale", "starts beside many others and at once, commands over all VMs (6 min)", 3, timeScale, shellNeeds},
-	{"memory", "what the kernel holds for a NIC (1 min)", 2, timeMemory, shellNeeds},
+	{"memory", "what the kernel holds for one more NIC (2 min)", 2, timeMemory, shellNeeds},
 	{"listing", "what nft lists, and what a start sends to the kernel (5 min)", 2, timeListing, listNeeds},
 	{"guests", "iperf3 and ping of a real guest (2 min)", 4, timeGuests, guestNeeds},
 }

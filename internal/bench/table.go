@@ -58,7 +58,10 @@ func ratio(s, base Series) string {
 		return ""
 	}
 	digits := 2
-	if over.Median() >= 10 {
+	switch {
+	case over.Median() < 0.1:
+		digits = 3
+	case over.Median() >= 10:
 		digits = 0
 	}
 	return withSpread(over, 1, digits)

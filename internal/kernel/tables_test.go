@@ -154,7 +154,7 @@ func TestNothingHalfProgrammed(t *testing.T) {
 	// refuses.
 	for i := range made[1].Sets {
 		if s := &made[1].Sets[i]; s.Interval && len(s.Key) == 1 {
-			s.Elements = append(s.Elements, s.Elements[0])
+			s.Elements = append(slices.Clone(s.Elements), s.Elements[0]) // the policy's are both NICs'
 			s.Elements[0].To = [][]byte{{192, 168, 255, 255}}
 			break
 		}
