@@ -153,8 +153,7 @@ func TestNothingHalfProgrammed(t *testing.T) {
 	// Overlapping ranges, which Validate does not look for and the kernel
 	// refuses.
 	for i := range made[1].Sets {
-		if s := &made[1].Sets[i]; s.Interval && len(s.Key) == 1 {
-			s.Elements = append(slices.Clone(s.Elements), s.Elements[0]) // the policy's are both NICs'
+		if s := made[1].Sets[i]; s.Interval && len(s.Key) == 1 && len(s.Elements) > 1 { // the policy's are both NICs'
 			s.Elements[0].To = [][]byte{{192, 168, 255, 255}}
 			break
 		}
@@ -168,7 +167,7 @@ func TestNothingHalfProgrammed(t *testing.T) {
 			t.Errorf("%s: no error", name)
 			continue
 		}
-		if !strings.Contains(err.Error(), "default-"+lan.Parent+"-2-") {
+		if !strings.Contains(err.Error(), "default-"+lan.Parent+"-") {
 			t.Errorf("%s: %q does not name the set of the policy", name, err)
 		}
 		if after := listing(t, n.Hypervisor); after != before {
