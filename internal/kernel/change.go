@@ -303,11 +303,32 @@ func (t *transaction) leave(index uint32) {
 	t.dropElements(index, nil)
 }
 
+// sweepElements takes away the elements of indexes that are no interface's: up to about Linux
+// 6.13 a device's base chains go with it, and its elements stay. It reports whether there
+// are any. Where somebody changed base chains, so that they name no index, none is sure.
+func (t *transaction) sweepElements() (any bool) {
+	known := map[uint32]bool{}
+	for _, index := range t.index {
+		known[index] = true
+	}
+	for _, s := range t.table.Sets {
+		for _, e := range s.Elements {
+			is := func(o ruleset.Element) bool { return ruleset.SameElement(o, e) }
+			if s.Own() && !known[0] && !known[binary.NativeEndian.Uint32(e.From[0])] && !slices.ContainsFunc(t.del[s.Name], is) {
+				t.del[s.Name], any = append(t.del[s.Name], e), true
+			}
+		}
+	}
+	return any
+}
+
 // messages gives the transaction. With sweep, all of the table was read, and the parts that
 // no interface will have any more go with it.
 func (t *transaction) messages(sweep bool) ([]netlink.Message, error) {
 	var unused ruleset.Part
+	swept := false
 	if sweep {
+		swept = t.sweepElements()
 		unused = t.unused()
 		for _, c := range unused.Chains {
 			delete(t.trusted, ruleset.PartName(c.Name))
@@ -319,7 +340,7 @@ func (t *transaction) messages(sweep bool) ([]netlink.Message, error) {
 	for _, c := range unused.Chains {
 		t.fresh, t.gone = append(t.fresh, c.Name), append(t.gone, c.Name)
 	}
-	if len(t.made.Chains)+len(t.fresh)+len(t.tables)+len(unused.Sets) == 0 && (!sweep || len(t.picture.objects) == 0) {
+	if !swept && len(t.made.Chains)+len(t.fresh)+len(t.tables)+len(unused.Sets) == 0 && (!sweep || len(t.picture.objects) == 0) {
 		return nil, nil
 	}
 	t.reasons()

@@ -63,7 +63,7 @@ func (r *reader) stands(name string) (bool, error) {
 // isOldGuard reports whether a table is the guard of a version before, which had the name
 // that the rules' table has now.
 func (p *picture) isOldGuard() bool {
-	return p.name == ruleset.RulesTable && p.chains["from-vm"] != nil
+	return p.name == ruleset.RulesTable && strings.HasPrefix(p.comment, "closes macvtap devices")
 }
 
 // inherit gives rules that begin with what those of a version before learned of the same

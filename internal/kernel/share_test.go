@@ -366,3 +366,27 @@ func TestStartWhosePolicyStands(t *testing.T) {
 		t.Errorf("%d netlink messages of a start whose policy stands, want at most %d", messages, most)
 	}
 }
+
+// TestSweptElements has a device's base chains go without its elements, as they do with the
+// device up to about Linux 6.13: the next change takes these away.
+func TestSweptElements(t *testing.T) {
+	n, tap := network(t)
+	addTap(t, n, "macvtap1", otherMAC)
+	create(t, n.Hypervisor, tables(t, vm(vmUUID, tap.Name), ""))
+	create(t, n.Hypervisor, tables(t, vm(otherUUID, "macvtap1"), ""))
+	for _, direction := range []string{"from-vm", "to-vm"} {
+		nft(t, n.Hypervisor, "", "delete", "chain", "netdev", ruleset.RulesTable, ruleset.BaseName(direction, tap.Name))
+	}
+	elements := func() int {
+		return strings.Count(nft(t, n.Hypervisor, "", "list", "set", "netdev", ruleset.RulesTable, "nic-mac"), "52:54:")
+	}
+	if got := elements(); got != 2 {
+		t.Fatalf("%d MAC addresses, want 2 before anything changes", got)
+	}
+	if removed := remove(t, n.Hypervisor, owned("nobody")); len(removed) > 0 {
+		t.Errorf("removed %v", removed)
+	}
+	if got := elements(); got != 1 {
+		t.Errorf("%d MAC addresses, want the one of the interface that has rules", got)
+	}
+}

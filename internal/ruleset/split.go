@@ -1,7 +1,6 @@
 package ruleset
 
 import (
-	"bytes"
 	"encoding/binary"
 	"slices"
 	"strings"
@@ -284,5 +283,5 @@ func (t Table) Index() (uint32, bool) {
 
 // ElementOf reports whether an element of a set of what is interfaces' own is that one's.
 func (e Element) ElementOf(index uint32) bool {
-	return bytes.Equal(e.From[0], binary.NativeEndian.AppendUint32(nil, index))
+	return binary.NativeEndian.Uint32(e.From[0]) == index
 }
