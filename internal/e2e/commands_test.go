@@ -75,14 +75,14 @@ func TestExplain(t *testing.T) {
 		for _, c := range []struct {
 			words, want string
 		}{
-			{"--out --udp 7 --to " + lan4 + "77", "dropped: denied IPv4 destination, VM explained"},
-			{"--out --udp 7 --to " + lan6 + "77", "dropped: denied IPv6 destination, VM explained"},
+			{"--out --udp 7 --to " + lan4 + "77", "dropped: denied IPv4 destination"},
+			{"--out --udp 7 --to " + lan6 + "77", "dropped: denied IPv6 destination"},
 			{"--out --udp 7 --vlan 0 --to " + lan4 + "77", "dropped: VLAN tag"},
 			{"--out --arp --to " + lan4 + "77", "dropped: ARP with a denied host"},
 			{"--out --udp 7 --to 192.0.2.1 --from-mac " + s.hidden.MAC.String(), "dropped: source MAC address not the VM's"},
 			{"--out --udp 53 --to " + lan4 + "53", "passes: "},
 			{"--out --udp 7 --to 192.0.2.1", "passes: "},
-			{"--in --tcp 22 --from " + lan4 + "77", "dropped: denied IPv4 source, VM explained"},
+			{"--in --tcp 22 --from " + lan4 + "77", "dropped: denied IPv4 source"},
 			{"--in --tcp 22 --from 192.0.2.1", "passes: "},
 		} {
 			if got := explain(nic, strings.Fields(c.words)...); !strings.HasPrefix(got, c.want) {

@@ -34,6 +34,7 @@ type transaction struct {
 	old    map[string]bool        // base chains that take the place of such a table's
 	live   bool                   // base chains of devices in use change, see prepare
 
+	starts   bool     // these are the rules of a VM that starts: what others learned is of no use
 	counters []string // that will be counted
 	foreign  foreignParts
 
@@ -108,7 +109,7 @@ func (t *transaction) want(should ruleset.Table, anew bool) {
 		t.old[c.Name] = old >= 0
 		t.base(c, keep || old >= 0)
 	}
-	t.elements(should, index, keep)
+	t.elements(should, index, keep && !t.starts)
 }
 
 // samePart compares the parts of what should stand and stands, those of many interfaces once.

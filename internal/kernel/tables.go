@@ -210,7 +210,7 @@ func (r *reader) change(d *demand) ([]Standing, error) {
 	}
 	t := newTransaction(p, append(p.held(), old...))
 	t.trusted = known.parts
-	t.trim = d.trim
+	t.trim, t.starts = d.trim, d.alone
 	wanted := map[string]bool{}
 	for _, table := range d.tables {
 		wanted[table.Name] = true
