@@ -35,10 +35,13 @@ type transaction struct {
 	live   bool                   // base chains of devices in use change, see prepare
 
 	starts   bool     // these are the rules of a VM that starts: what others learned is of no use
-	counters []string // that will be counted
+	counters []string // that will be counted, each once, in the order of their first use
 	foreign  foreignParts
 
 	trusted map[string]string // see trust
+
+	parts map[string]ruleset.Part // those that were read, by name
+	other map[string]string       // and what they were last seen not to be
 
 	compared map[[2]*ruleset.Rule]bool // see samePart
 	digests  map[*ruleset.Rule]string
@@ -48,7 +51,8 @@ func newTransaction(p *picture, held []Held) *transaction {
 	t := &transaction{
 		picture: p, table: p.table(), standing: held, foreign: p.foreign(),
 		seen: map[string]string{}, used: map[string]string{}, index: map[string]uint32{}, old: map[string]bool{},
-		made:    ruleset.Table{Name: ruleset.RulesTable},
+		made:  ruleset.Table{Name: ruleset.RulesTable},
+		parts: map[string]ruleset.Part{}, other: map[string]string{},
 		trusted: map[string]string{}, compared: map[[2]*ruleset.Rule]bool{}, digests: map[*ruleset.Rule]string{},
 		add: map[string][]ruleset.Element{}, del: map[string][]ruleset.Element{}, sets: map[string]ruleset.Set{},
 	}
@@ -88,7 +92,11 @@ func (t *transaction) want(should ruleset.Table, anew bool) {
 			}
 		}
 	} else {
-		t.counters = append(t.counters, should.Counters...)
+		for _, c := range should.Counters {
+			if !slices.Contains(t.counters, c) {
+				t.counters = append(t.counters, c)
+			}
+		}
 	}
 	index, _ := should.Index()
 	t.index[should.Name] = index
@@ -169,10 +177,17 @@ func (t *transaction) part(should ruleset.Table) (name string, unread bool) {
 		case t.trusted[name] == content:
 			return name, true
 		}
-		known := ruleset.PartOf(t.table, name)
+		known, read := t.parts[name]
+		if !read {
+			known = ruleset.PartOf(t.table, name)
+			t.parts[name] = known
+		}
 		switch {
+		case t.other[name] == content:
+			continue
 		case len(known.Chains) > 0 && known.Same(part):
 		case len(known.Chains) > 0 || t.taken(name):
+			t.other[name] = content
 			continue
 		default:
 			named := should.Named(name)
