@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# To libvirt an entity is text at most. Where a domain says <memory>&amount;</memory>, the entity's text counts; where an
-# entity holds elements (<vcpu>, a whole <interface>), "virsh define" accepts the document and makes the machine
+# To libvirt an entity is text at most. Where a domain says <memory>&amount;</memory>, the entity's text counts; where
+# an entity holds elements (<vcpu>, a whole <interface>), "virsh define" accepts the document and makes the machine
 # without them, in silence. libxml2 keeps such an entity as a reference in its tree, which XPath steps over; XPath's
 # string() of an element around it, however, has the text of the entity's elements. A parser that puts entities in, as
 # XML asks it to (Python's xml.etree here), sees all of the elements.
@@ -8,8 +8,8 @@
 # Why it matters: a tool that checks domain XML before "virsh define" sees devices that the machine does not get, and
 # another number of processors.
 #
-# Source: XML 1.0, section 4.4.2 (an entity in content is included); libvirt's src/util/virxml.c (virXMLParseHelper reads
-# the document without libxml2's XML_PARSE_NOENT).
+# Source: XML 1.0, section 4.4.2 (an entity in content is included); libvirt's src/util/virxml.c (virXMLParseHelper
+# reads the document without libxml2's XML_PARSE_NOENT).
 # Needs virsh with libvirt's test driver (Debian: libvirt-clients; no daemon, no privilege) and python3 (its standard
 # library alone).
 set -euo pipefail
