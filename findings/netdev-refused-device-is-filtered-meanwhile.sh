@@ -21,7 +21,8 @@ ip link set near up
 ip link set far up
 ip address add 198.51.100.2/24 dev far
 ip neighbour add 198.51.100.1 lladdr 02:00:00:00:00:01 dev far nud permanent
-nft 'add table netdev t; add chain netdev t standing { type filter hook ingress device "other" priority filter; policy drop; }'
+nft add table netdev t
+nft 'add chain netdev t standing { type filter hook ingress device "other" priority filter; policy drop; }'
 before=$(nft list ruleset)
 
 # refused prints a transaction that hooks the named chain to near, takes long and fails at its end.
@@ -51,7 +52,7 @@ lost() {
   kill "$flood"
   wait "$flood" || true
   sleep 0.5
-  [ "$refusals" = 5 ]
+  [ "$refusals" = 5 ] || return 1
   read -r sent came < <(datagrams)
   echo "$((sent - sent_before)) $((sent - sent_before - came + came_before))"
 }
