@@ -359,8 +359,9 @@ func cutDirection(counter string) (direction, reason string) {
 	return "", counter
 }
 
-// A reason is text in a set, of as many bytes as a device's name may have. The word redirect
-// alone nft's JSON takes for a type of ICMP (src/parser_json.c).
+// A reason is text in a set, of as many bytes as a device's name may have. nft's JSON takes
+// redirect for a type of ICMP, and some names of protocols, tcp and icmp among them, for
+// protocols: no reason may be such a word (src/parser_json.c, json_parse_immediate).
 var shortReasons = map[string]string{"router-advertisement": "router-advert", "redirect": "icmp-redirect"}
 
 func shortReason(reason string) string { return cmp.Or(shortReasons[reason], reason) }
