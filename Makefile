@@ -2,9 +2,10 @@
 # make test          unit tests, golden rulesets, frames on a tap, command lines
 # make e2e           real libvirt and QEMU guests; the service under a real systemd
 # make test-kernels  the kernel tests on Linux 6.1 in QEMU, or on KERNELS='6.1 6.12'
+# make test-nft      what nft lists loads again, with the nft of Debian's NFT='trixie sid'
 # make soak          over a million random frames, judged and sent; a thousand of
 #                    everything that could open an interface, leaks counted
-# make bench         measured beside the shell hook
+# make bench         measured beside the shell hook and an earlier build
 # make install       for the NIC of the default route, or PARENT=…
 # make pictures      the README's, from what the programs print
 # make packages      a .deb and an .rpm, in bin/packages
@@ -14,6 +15,7 @@ BIN     := bin/macvtap-filter
 DESTDIR ?=
 PARENT  ?=
 KERNELS ?= 6.1
+NFT     ?= trixie sid
 comma   := ,
 
 HOOK    := $(DESTDIR)/etc/libvirt/hooks/qemu.d/macvtap-filter
@@ -27,6 +29,8 @@ LINTER    := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 # deadline for a failure (golang/go issue 75804, cured in Go 1.27).
 FUZZTIME  ?= 100000x
 BENCHTIME ?= 1s
+# What "make bench" measures this build beside: the last one with a table per device.
+BEFORE ?= 7eb0768
 # Ends what hangs, and decides nothing else: a busy machine is no failure.
 TIMEOUT   ?= 3h
 
@@ -34,7 +38,7 @@ TIMEOUT   ?= 3h
 # nothing of it.
 export CGO_ENABLED = 0
 
-.PHONY: all build demo test test-kernels e2e soak bench fuzz lint pictures packages install uninstall clean
+.PHONY: all build demo test test-kernels test-nft e2e soak bench before fuzz lint pictures packages install uninstall clean
 
 all: build
 
@@ -82,15 +86,34 @@ soak:
 test-kernels:
 	MACVTAP_FILTER_KERNELS='$(KERNELS)' $(GO) test -tags kernels -count=1 -v -timeout $$((3 * $(words $(KERNELS))))h ./internal/kernels
 
+# Each takes a minute to install, into a folder of its own.
+test-nft:
+	@roots=$$(mktemp -d); trap 'rm -rf "$$roots"' EXIT; list=; \
+	for suite in $(NFT); do \
+	  debootstrap --variant=minbase --include=nftables $$suite "$$roots/$$suite" >"$$roots/log" 2>&1 || { cat "$$roots/log" >&2; exit 1; }; \
+	  list="$$list:$$roots/$$suite"; \
+	done; \
+	MACVTAP_FILTER_NFT="$${list#:}" $(GO) test -count=1 -v -timeout $(TIMEOUT) -run '^TestListingLoadsAgain$$' ./internal/kernel
+
 e2e: build packages
 	$(GO) test -tags e2e -count=1 -v -p 1 -timeout $(TIMEOUT) ./internal/e2e/... ./cmd/bench
 
 # BENCH='--only frames --rounds 5' measures less, --update writes internal/doc/measurements.md
 # and plots. What is in bin/bench*.txt benchstat compares with another day's.
-bench: build
-	$(GO) run ./cmd/bench --binary $(BIN) --out bin/bench.txt $(BENCH)
+bench: build before
+	$(GO) run ./cmd/bench --binary $(BIN) $$(test ! -e $(BIN)-before || echo --before $(BIN)-before) --out bin/bench.txt $(BENCH)
 	$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./internal/... >bin/bench-packages.txt || { cat bin/bench-packages.txt; exit 1; }
 	@echo "each round is in bin/bench.txt, the packages' own benchmarks are in bin/bench-packages.txt: benchstat reads both"
+
+before:
+	@set -e; rm -f $(BIN)-before; \
+	if ! git cat-file -e '$(BEFORE)^{commit}' 2>/dev/null; then \
+	  echo "the commit $(BEFORE) is not in this clone: there is no build before to measure beside" >&2; exit 0; \
+	fi; \
+	folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
+	git archive '$(BEFORE)' | tar -x -C "$$folder"; \
+	$(GO) -C "$$folder" build -trimpath -buildvcs=false -ldflags='-s -w' -o "$(CURDIR)/$(BIN)-before" ./cmd/macvtap-filter; \
+	echo "built $(BIN)-before from the commit $(BEFORE)"
 
 lint:
 	$(GO) run $(LINTER) run

@@ -1,11 +1,11 @@
 package main
 
 import (
-	"context"
 	_ "embed"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"macvtap-filter/internal/bench"
 	"macvtap-filter/internal/config"
@@ -25,39 +25,43 @@ type hook struct {
 	other   []string // the environment for bench.Anew, which has ours make other rules
 }
 
-// hooks are those that are compared, in one site.
-type hooks struct{ ours, shell, shellFresh, shellMany, empty hook }
+// contending gives those of the hooks that are measured: without --before there is no
+// build before.
+func (o options) contending(names ...string) []string {
+	return slices.DeleteFunc(slices.Clone(names), func(name string) bool { return name == bench.Before && o.before == "" })
+}
 
-// makeHooks puts the hooks' files where they find them.
-func (s *site) makeHooks(ctx context.Context, binary string) (hooks, error) {
+// makeHooks puts the hooks' files where they find them, and gives the hooks by their
+// names.
+func (s *site) makeHooks(o options) (map[string]hook, error) {
 	configuration, err := s.file("config.toml", fmt.Sprintf("parents = [%q]\n", s.network.Parent), 0o644)
 	if err != nil {
-		return hooks{}, err
+		return nil, err
 	}
 	allowing, err := s.file("other.toml", fmt.Sprintf("parents = [%q]\n[policy.default]\nallow = [\"gateway\", \"dns\", \"broadcast\", \"192.168.2.99\"]\n", s.network.Parent), 0o644)
 	if err != nil {
-		return hooks{}, err
+		return nil, err
 	}
 	script, err := s.file("hook.sh", shellHook, 0o755)
 	if err != nil {
-		return hooks{}, err
+		return nil, err
 	}
 	many, err := s.file("hooks.sh", shellHookMany, 0o755)
 	if err != nil {
-		return hooks{}, err
-	}
-	empty, err := buildEmpty(ctx, filepath.Join(s.folder, "empty"))
-	if err != nil {
-		return hooks{}, err
+		return nil, err
 	}
 	env, other := hookEnvironment(configuration), hookEnvironment(allowing)
-	return hooks{
-		ours:       hook{bench.Ours, binary, env, other},
-		shell:      hook{bench.Shell, script, env, env},
-		shellFresh: hook{bench.ShellFresh, script, append(env[:len(env):len(env)], "SHELL_HOOK_FRESH=yes"), nil},
-		shellMany:  hook{bench.ShellMany, many, env, env},
-		empty:      hook{bench.EmptyGo, empty, env, env},
-	}, nil
+	hooks := map[string]hook{}
+	for _, h := range []hook{
+		{bench.Ours, o.binary, env, other},
+		{bench.Before, o.before, env, other},
+		{bench.Shell, script, env, env},
+		{bench.ShellFresh, script, append(env[:len(env):len(env)], "SHELL_HOOK_FRESH=yes"), nil},
+		{bench.ShellMany, many, env, env},
+	} {
+		hooks[h.name] = h
+	}
+	return hooks, nil
 }
 
 // hookEnvironment are the variables that libvirt sets for a hook, and the one that
@@ -73,12 +77,14 @@ func hookEnvironment(configuration string) []string {
 func (h hook) call(call string, v vm, parent string) job {
 	words, xml, env := []string{"stopped", "end"}, v.stopped, h.env
 	switch call {
-	case bench.FirstStart:
+	case bench.FirstStart, bench.NextStart:
 		words, xml = []string{"start", "begin"}, v.running
 	case bench.Reapply:
 		words, xml = []string{"reconnect", "begin"}, v.running
 	case bench.Anew:
 		words, xml, env = []string{"reconnect", "begin"}, v.running, h.other
+	case bench.Idle:
+		words = []string{"prepare", "begin"}
 	}
 	return job{Args: []string{h.program, v.name, words[0], words[1], "-"}, Env: env, Stdin: xml(parent)}
 }

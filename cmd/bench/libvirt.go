@@ -89,6 +89,7 @@ func serveLibvirt(in io.Reader, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	defer func() { _ = listener.Close() }() // another stand-in may come after this one
 	go func() {
 		for {
 			conn, err := listener.Accept()

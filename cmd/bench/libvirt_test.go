@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"macvtap-filter/internal/bench"
+	"macvtap-filter/internal/ruleset"
 )
 
 // A VM whose device is gone is told of, and keeps none of those from their rules that
@@ -17,7 +18,7 @@ func TestApplyAllWithOneWrong(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { check(t, s.close()) }()
-	hooks, err := s.makeHooks(t.Context(), program(t))
+	hooks, err := s.makeHooks(options{binary: program(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,20 +37,20 @@ func TestApplyAllWithOneWrong(t *testing.T) {
 	}
 	defer func() { check(t, r.close()) }()
 
-	_, err = r.time(hooks.ours.command("apply", "--all"))
+	_, err = r.time(hooks[bench.Ours].command("apply", "--all"))
 	if err == nil || !strings.Contains(err.Error(), vms[7].name) {
 		t.Errorf("no word of %s, whose device is gone: %v", vms[7].name, err)
 	}
-	tables, err := s.nft(t.Context(), "", "list", "tables", "netdev")
+	chains, err := s.nft(t.Context(), "", "list", "table", "netdev", ruleset.RulesTable)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i, v := range vms {
-		if got := strings.Contains(tables+" ", "macvtap-filter-"+v.nics[0].Device+"\n"); got != (i != 7) {
+		if got := strings.Contains(chains, "chain "+ruleset.BaseName("from-vm", v.nics[0].Device)+" {\n"); got != (i != 7) {
 			t.Errorf("%s has rules: %t", v.name, got)
 		}
 	}
-	if _, err := r.time(hooks.ours.call(bench.Stop, vms[0], s.network.Parent)); err != nil {
+	if _, err := r.time(hooks[bench.Ours].call(bench.Stop, vms[0], s.network.Parent)); err != nil {
 		t.Error(err)
 	}
 }

@@ -19,12 +19,13 @@ import (
 	"time"
 )
 
-const usage = `usage: bench [--binary FILE] [--only SECTION,…] [--rounds N] [--out FILE] [--update] [--from FILE]
+const usage = `usage: bench [--binary FILE] [--before FILE] [--only SECTION,…] [--rounds N] [--out FILE] [--update] [--from FILE]
 
 Measures macvtap-filter beside a shell hook, turn by turn, and prints tables,
 ratios first. Needs root, nft, xmlstarlet and go, and for guests qemu and iperf3.
 
   --binary FILE   the macvtap-filter to measure (default: bin/macvtap-filter)
+  --before FILE   an earlier one to measure it beside (default: none)
   --only LIST     of the sections below, those to measure, with commas between
   --rounds N      how often each thing is measured, instead of each section's own number
   --out FILE      also writes every single result, in the form that benchstat reads
@@ -37,6 +38,7 @@ Sections, and how long each takes:
 
 type options struct {
 	binary string
+	before string // "" for none
 	only   []string
 	rounds int
 	out    string
@@ -53,18 +55,21 @@ type sizes struct {
 	atOnce      int           // starts at once
 	atOnceShell int           // and those of the shell hook, of which the time would be minutes
 	held        int           // NICs whose rules' memory is counted
+	listed      []int         // how many NICs are protected when nft lists
+	listTime    int           // and the seconds of a processor's time after which it is ended
 	transfer    []string      // how much iperf3 sends in a round
 	echoes      int           // and how many pings there are
 }
 
 var fullSizes = sizes{
 	hosts: []int{10, 100, 1_000, 10_000}, slice: 10 * time.Millisecond,
-	besides: []int{0, 100, 1_000}, atOnce: 200, atOnceShell: 50, held: 400,
+	besides: []int{0, 1, 100, 1_000}, atOnce: 200, atOnceShell: 50, held: 400,
+	listed: []int{1, 5, 100, 1_000}, listTime: 60,
 	transfer: []string{"--time", "1"}, echoes: 400,
 }
 
 // limit bounds a whole run, several times what it should take.
-const limit = 40 * time.Minute
+const limit = 90 * time.Minute
 
 func main() {
 	if serve := servants[strings.Join(os.Args[1:], " ")]; serve != nil {
@@ -118,6 +123,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.SetOutput(io.Discard)
 	flags.Usage = func() {}
 	flags.StringVar(&o.binary, "binary", o.binary, "")
+	flags.StringVar(&o.before, "before", "", "")
 	flags.Func("only", "", func(list string) error {
 		o.only = strings.Split(list, ",")
 		return knownSections(o.only)

@@ -18,10 +18,9 @@ import (
 // A holding is the rules of many NICs.
 type holding struct {
 	bench.Rules
-	nics   int
-	tables []ruleset.Table
-	text   string // nft's, and what takes it away again
-	undo   string
+	nics  int                         // those that more adds
+	first func(context.Context) error // programs one NIC's, nil where its are as all others'
+	more  func(context.Context) error
 }
 
 // timeMemory tells what the kernel holds for a NIC under several rulesets: of many NICs
@@ -42,12 +41,15 @@ func timeMemory(ctx context.Context, o options, rounds int, out *bench.Results) 
 	}
 	for round := range rounds + 1 {
 		for _, h := range all {
-			bytes, err := s.hold(ctx, h)
-			if err != nil {
+			into := out
+			if round == 0 { // the first one fills the kernel's caches
+				into = new(bench.Results)
+			}
+			if err := s.hold(ctx, h, into); err != nil {
 				return fmt.Errorf("%s, %d hosts allowed: %w", h.Kind, h.Hosts, err)
 			}
-			if round > 0 { // the first one fills the kernel's caches
-				out.Add(bench.Held(h.Rules), bench.Memory, bytes/float64(h.nics))
+			if err := errors.Join(s.asText("flush ruleset")(ctx), s.renew(vms...), s.settle()); err != nil {
+				return err
 			}
 		}
 	}
@@ -56,11 +58,11 @@ func timeMemory(ctx context.Context, o options, rounds int, out *bench.Results) 
 
 // holdings are compared with each other. Of long lists fewer are held.
 func (s *site) holdings(o options, vms []vm) ([]holding, error) {
-	fewer := func(hosts int) []vm { return vms[:min(len(vms), max(4, 40_000/max(hosts, 1)))] }
-	all := []holding{asText(bench.Rules{Kind: bench.Shell}, vms, gateway4)}
+	fewer := func(hosts, least int) []vm { return vms[:min(len(vms), max(least, 40_000/max(hosts, 1)))] }
+	all := []holding{s.asShell(bench.Rules{Kind: bench.Shell}, vms, gateway4)}
 	for _, n := range append([]int{0}, o.sizes.hosts...) {
-		h := holding{Rules: bench.Rules{Kind: bench.Ours, Hosts: n}, nics: len(fewer(n))}
-		for _, v := range fewer(n) {
+		var views []ruleset.Table
+		for _, v := range fewer(n, 64) { // each adds little
 			link, err := s.network.Hypervisor.Links().LinkByName(v.nics[0].Device)
 			if err != nil {
 				return nil, err
@@ -69,77 +71,115 @@ func (s *site) holdings(o options, vms []vm) ([]holding, error) {
 			if err != nil {
 				return nil, err
 			}
-			h.tables = append(h.tables, tables...)
+			views = append(views, tables...)
 		}
-		all = append(all, h)
+		all = append(all, s.asOurs(n, views))
 	}
 	for _, n := range o.sizes.hosts {
-		all = append(all, asText(bench.Rules{Kind: bench.Linear, Hosts: n}, fewer(n), hosts(n)...))
+		all = append(all, s.asShell(bench.Rules{Kind: bench.Linear, Hosts: n}, fewer(n, 4), hosts(n)...))
 	}
-	return all, nil
+	if o.before == "" {
+		return all, nil
+	}
+	before, err := s.asBefore(o, vms)
+	return append(all, before), err
+}
+
+// asOurs gives our own rules of NICs of one policy.
+func (s *site) asOurs(hosts int, views []ruleset.Table) holding {
+	create := func(views []ruleset.Table) func(context.Context) error {
+		return func(ctx context.Context) error {
+			return s.network.Hypervisor.Do(func() error { return kernel.Create(ctx, views) })
+		}
+	}
+	return holding{
+		Rules: bench.Rules{Kind: bench.Ours, Hosts: hosts}, nics: len(views) - 1,
+		first: create(views[:1]), more: create(views[1:]),
+	}
+}
+
+// asBefore has the build before program its own, beside a stand-in for libvirt's daemon
+// that knows the VMs.
+func (s *site) asBefore(o options, vms []vm) (holding, error) {
+	hooks, err := s.makeHooks(o)
+	if err != nil {
+		return holding{}, err
+	}
+	return holding{
+		Rules: bench.Rules{Kind: bench.Before}, nics: len(vms),
+		more: func(ctx context.Context) (err error) {
+			l, err := s.startLibvirt(ctx, vms)
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, l.close()) }()
+			r, err := s.startRunner(ctx)
+			if err != nil {
+				return err
+			}
+			_, err = r.time(hooks[bench.Before].command("apply", "--all"))
+			return errors.Join(err, r.close())
+		},
+	}, nil
+}
+
+// asText has nft do what a text says.
+func (s *site) asText(text string) func(context.Context) error {
+	return func(ctx context.Context) error {
+		_, err := s.nft(ctx, text, "-f", "-")
+		return err
+	}
 }
 
 // copies is how many tables of a few rules each device holds: of so little, what the
 // kernel keeps by in half-filled pages would be most.
 const copies = 8
 
-// asText gives the rules of the shell hook's kind.
-func asText(r bench.Rules, vms []vm, allowed ...netip.Addr) holding {
+// asShell gives the rules of the shell hook's kind.
+func (s *site) asShell(r bench.Rules, vms []vm, allowed ...netip.Addr) holding {
 	times := 1
 	if len(allowed) <= fewAllowed {
 		times = copies
 	}
-	h := holding{Rules: r, nics: times * len(vms)}
-	var text, undo strings.Builder
+	var text strings.Builder
 	for _, v := range vms {
 		for i := range times {
 			name := fmt.Sprintf("%s_%d", v.shellTable(), i)
 			text.WriteString(strings.Replace(linear(v.nics[0].Device, allowed...), textTable, name, 1))
-			fmt.Fprintf(&undo, "delete table netdev %s\n", name)
 		}
 	}
-	h.text, h.undo = text.String(), undo.String()
-	return h
+	return holding{Rules: r, nics: times * len(vms), more: s.asText(text.String())}
 }
 
 // fewAllowed is the longest list of which there are copies.
 const fewAllowed = 10
 
-// hold programs rules, and gives the bytes that the kernel takes for them.
-func (s *site) hold(ctx context.Context, h holding) (float64, error) {
-	before, err := kernelMemory()
+// hold programs rules, and adds the bytes that the kernel takes for them.
+func (s *site) hold(ctx context.Context, h holding, out *bench.Results) error {
+	taken := func(program func(context.Context) error) (float64, error) {
+		before, err := kernelMemory()
+		if err != nil {
+			return 0, err
+		}
+		if err := program(ctx); err != nil {
+			return 0, err
+		}
+		after, err := kernelMemory()
+		return after - before, err
+	}
+	if h.first != nil {
+		bytes, err := taken(h.first)
+		if err != nil {
+			return err
+		}
+		out.Add(bench.Held(bench.Rules{Kind: bench.OursFirst, Hosts: h.Hosts}), bench.Memory, bytes)
+	}
+	bytes, err := taken(h.more)
 	if err != nil {
-		return 0, err
-	}
-	if err := s.program(ctx, h.tables, h.text); err != nil {
-		return 0, err
-	}
-	after, err := kernelMemory()
-	if err != nil {
-		return 0, err
-	}
-	return after - before, errors.Join(s.program(ctx, nil, h.undo), s.settle(ctx))
-}
-
-// program has tables stand, and no other of ours, and has nft do what text says. A
-// few tables a transaction: see transactionVMs of apply.
-func (s *site) program(ctx context.Context, tables []ruleset.Table, text string) error {
-	if text != "" {
-		_, err := s.nft(ctx, text, "-f", "-")
 		return err
 	}
-	return s.network.Hypervisor.Do(func() error {
-		if len(tables) == 0 {
-			removed, err := kernel.Remove(ctx, func(kernel.Standing) bool { return true })
-			return errors.Join(err, kernel.Uncheck(removed))
-		}
-		for i := range tables {
-			if err := kernel.Create(ctx, tables[i:i+1]); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	out.Add(bench.Held(h.Rules), bench.Memory, bytes/float64(h.nics))
+	return nil
 }
 
 // kernelMemory gives the bytes of memory that the kernel holds for itself and cannot

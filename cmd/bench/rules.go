@@ -128,7 +128,7 @@ func (s *site) tables(v vm, index int, more []netip.Addr, guard bool) ([]ruleset
 	}
 	made, err := plan.Make(d, c, plan.Recorded{s.facts()})
 	for i := range made.Tables {
-		made.Tables[i] = filter.Bind(made.Tables[i], index)
+		made.Tables[i] = made.Tables[i].Bind(index)
 	}
 	return made.Tables, err
 }

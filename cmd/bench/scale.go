@@ -27,22 +27,10 @@ type crowd struct {
 // timeScale times starts beside many others, many starts at once, and the commands
 // that look at all VMs.
 func timeScale(ctx context.Context, o options, rounds int, out *bench.Results) (err error) {
-	var crowds []*crowd
-	defer func() {
-		for _, c := range crowds {
-			err = errors.Join(err, c.close())
-		}
-	}()
-	for _, n := range o.sizes.besides {
-		for _, name := range []string{bench.Ours, bench.ShellMany} {
-			c, err := newCrowd(ctx, o, name, n)
-			if c != nil {
-				crowds = append(crowds, c)
-			}
-			if err != nil {
-				return fmt.Errorf("%d VMs: %w", n, err)
-			}
-		}
+	crowds, err := newCrowds(ctx, o, o.sizes.besides, bench.Ours, bench.Before, bench.ShellMany)
+	defer func() { err = errors.Join(err, crowds.close()) }()
+	if err != nil {
+		return err
 	}
 	for round := range rounds + 1 {
 		into := out
@@ -52,12 +40,15 @@ func timeScale(ctx context.Context, o options, rounds int, out *bench.Results) (
 		// Starts are short, and make most of what is said of many VMs.
 		for turn := range startsInRound * len(crowds) {
 			c := crowds[(turn+round)%len(crowds)]
-			if err := errors.Join(c.start(into), c.stop(ctx)); err != nil {
+			if err := errors.Join(c.start(into), c.stop()); err != nil {
 				return fmt.Errorf("%s, %d VMs: %w", c.own.name, len(c.vms), err)
 			}
 		}
 		for _, c := range crowds {
-			if err := errors.Join(c.start(new(bench.Results)), c.commands(into), c.stop(ctx), c.rush(ctx, o, into)); err != nil {
+			if round == 0 && c.own.name == bench.Before {
+				continue // minutes of many VMs
+			}
+			if err := errors.Join(c.start(new(bench.Results)), c.commands(into), c.stop(), c.rush(o, into)); err != nil {
 				return fmt.Errorf("%s, %d VMs: %w", c.own.name, len(c.vms), err)
 			}
 		}
@@ -68,19 +59,43 @@ func timeScale(ctx context.Context, o options, rounds int, out *bench.Results) (
 // startsInRound is how often each crowd's next VM starts in a round, all crowds in turn.
 const startsInRound = 4
 
+type crowds []*crowd
+
+// newCrowds gives a crowd of each size for each hook, to be closed with an error, too.
+func newCrowds(ctx context.Context, o options, sizes []int, names ...string) (crowds, error) {
+	var out crowds
+	for _, n := range sizes {
+		for _, name := range o.contending(names...) {
+			c, err := newCrowd(ctx, o, name, n)
+			if c != nil {
+				out = append(out, c)
+			}
+			if err != nil {
+				return out, fmt.Errorf("%s, %d VMs: %w", name, n, err)
+			}
+		}
+	}
+	return out, nil
+}
+
+func (all crowds) close() (err error) {
+	for _, c := range all {
+		err = errors.Join(err, c.close())
+	}
+	return err
+}
+
 // newCrowd gives a crowd, to be closed, with an error if it is not complete.
 func newCrowd(ctx context.Context, o options, name string, n int) (_ *crowd, err error) {
 	c := &crowd{next: newVM("next", 0, 1)}
 	if c.site, err = newSite(); err != nil {
 		return nil, err
 	}
-	hooks, err := c.makeHooks(ctx, o.binary)
+	hooks, err := c.makeHooks(o)
 	if err != nil {
 		return c, err
 	}
-	if c.own = hooks.ours; name == bench.ShellMany {
-		c.own = hooks.shellMany
-	}
+	c.own = hooks[name]
 	if c.runner, err = c.startRunner(ctx); err != nil {
 		return c, err
 	}
@@ -113,14 +128,14 @@ func (v vm) shellTable() string { return fmt.Sprintf("shell_hook_%s_1", v.name) 
 
 // protect programs what the crowd's own hook would.
 func (c *crowd) protect(ctx context.Context) (err error) {
-	if c.own.name == bench.Ours {
+	if c.own.name != bench.ShellMany { // a build of ours
 		if c.libvirt, err = c.startLibvirt(ctx, append(c.vms[:len(c.vms):len(c.vms)], c.next)); err != nil {
 			return err
 		}
 		if _, err = c.runner.time(c.own.command("apply", "--all")); err != nil {
 			return err
 		}
-		return c.stop(ctx)
+		return c.stop()
 	}
 	var all strings.Builder
 	for _, v := range c.vms {
@@ -152,11 +167,11 @@ func (c *crowd) start(out *bench.Results) error {
 }
 
 // stop stops it again.
-func (c *crowd) stop(ctx context.Context) error {
+func (c *crowd) stop() error {
 	if _, err := c.runner.time(c.own.call(bench.Stop, c.next, c.network.Parent)); err != nil {
 		return err
 	}
-	return errors.Join(c.renew(c.next), c.settle(ctx))
+	return errors.Join(c.renew(c.next), c.settle())
 }
 
 // commands times what looks at all VMs. That nothing is wrong then, verify and status
@@ -170,7 +185,7 @@ func (c *crowd) commands(out *bench.Results) error {
 		if err != nil {
 			return err
 		}
-		out.Add(bench.Command(command, len(c.vms)), bench.Time, float64(took.Wall))
+		out.Add(bench.Command(command, c.own.name, len(c.vms)), bench.Time, float64(took.Wall))
 	}
 	other := c.own.command("apply", "--all")
 	other.Env = c.own.other
@@ -178,27 +193,27 @@ func (c *crowd) commands(out *bench.Results) error {
 	if err != nil {
 		return err
 	}
-	out.Add(bench.Command(bench.ApplyAnew, len(c.vms)), bench.Time, float64(took.Wall))
+	out.Add(bench.Command(bench.ApplyAnew, c.own.name, len(c.vms)), bench.Time, float64(took.Wall))
 	_, err = c.runner.time(c.own.command("apply", "--all")) // and the usual ones again
 	return err
 }
 
 // rush has many VMs start at once. Of the shell hook's there are fewer: each nft
 // begins anew when another one has changed anything.
-func (c *crowd) rush(ctx context.Context, o options, out *bench.Results) error {
+func (c *crowd) rush(o options, out *bench.Results) error {
 	if len(c.impatient) == 0 {
 		return nil
 	}
-	if c.own.name == bench.Ours {
-		if err := c.startAll(ctx, c.impatient, out); err != nil {
+	if c.libvirt != nil {
+		if err := c.startAll(c.impatient, out); err != nil {
 			return err
 		}
 	}
-	return c.startAll(ctx, c.impatient[:o.sizes.atOnceShell], out)
+	return c.startAll(c.impatient[:o.sizes.atOnceShell], out)
 }
 
 // startAll times starts at once, and counts those that fail: of ours none may.
-func (c *crowd) startAll(ctx context.Context, vms []vm, out *bench.Results) error {
+func (c *crowd) startAll(vms []vm, out *bench.Results) error {
 	var up, down []job
 	for _, v := range vms {
 		up = append(up, c.own.call(bench.FirstStart, v, c.network.Parent))
@@ -208,7 +223,7 @@ func (c *crowd) startAll(ctx context.Context, vms []vm, out *bench.Results) erro
 	if err != nil {
 		return err
 	}
-	if failed := took.Failures; c.own.name == bench.Ours && len(failed) > 0 {
+	if failed := took.Failures; c.libvirt != nil && len(failed) > 0 {
 		fmt.Fprintf(os.Stderr, "bench: of %d starts at once %d failed: %s\n", len(up), len(failed), failed[0])
 	}
 	name := bench.AtOnce(c.own.name, len(up))
@@ -217,5 +232,5 @@ func (c *crowd) startAll(ctx context.Context, vms []vm, out *bench.Results) erro
 	if _, err := c.runner.timeAll(down); err != nil {
 		return err
 	}
-	return c.settle(ctx)
+	return c.settle()
 }

@@ -28,6 +28,8 @@ type section struct {
 
 var shellNeeds = map[string]string{"nft": "nftables", "xmlstarlet": "xmlstarlet"}
 
+var listNeeds = map[string]string{"nft": "nftables", "strace": "strace"}
+
 var guestNeeds = map[string]string{
 	"nft": "nftables", "iperf3": "iperf3", "qemu-system-x86_64": "qemu-system-x86", "busybox": "busybox-static", "depmod": "kmod",
 }
@@ -36,8 +38,9 @@ var guestNeeds = map[string]string{
 var sections = []section{
 	{"start", "a hook call as a whole process (40 s)", 40, timeStarts, shellNeeds},
 	{"frames", "time per frame under several rulesets (2 min)", 15, timeFrames, shellNeeds},
-	{"scale", "starts beside many others and at once, commands over all VMs (3 min)", 3, timeScale, shellNeeds},
-	{"memory", "what the kernel holds for a NIC (1 min)", 2, timeMemory, shellNeeds},
+	{"scale", "starts beside many others and at once, commands over all VMs (6 min)", 3, timeScale, shellNeeds},
+	{"memory", "what the kernel holds for one more NIC (2 min)", 2, timeMemory, shellNeeds},
+	{"listing", "what nft lists, and what a start sends to the kernel (5 min)", 2, timeListing, listNeeds},
 	{"guests", "iperf3 and ping of a real guest (2 min)", 4, timeGuests, guestNeeds},
 }
 
@@ -94,6 +97,11 @@ func (o options) measure(ctx context.Context, stderr io.Writer) (_ *bench.Result
 	}
 	if o.binary, err = need(o.binary); err != nil {
 		return nil, err
+	}
+	if o.before != "" {
+		if o.before, err = need(o.before); err != nil {
+			return nil, err
+		}
 	}
 	wanted := slices.DeleteFunc(slices.Clone(sections), func(s section) bool {
 		return o.only != nil && !slices.Contains(o.only, s.name)

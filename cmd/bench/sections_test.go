@@ -24,15 +24,17 @@ func TestMain(m *testing.M) {
 }
 
 // tiny is as much as shows that a section measures what it says.
-var tiny = sizes{hosts: []int{10}, slice: time.Millisecond, besides: []int{0, 3}, atOnce: 4, atOnceShell: 2, held: 64, transfer: []string{"--bytes", "50K"}, echoes: 5}
+var tiny = sizes{hosts: []int{10}, slice: time.Millisecond, besides: []int{0, 3}, atOnce: 4, atOnceShell: 2, held: 64, listed: []int{1, 3}, listTime: 60, transfer: []string{"--bytes", "50K"}, echoes: 5}
 
 // measured are one name of each section's results, and the unit.
 var measured = map[string][2]string{
-	"start":  {bench.HookCall(bench.Reapply, bench.Ours, 4), bench.Time},
+	"start":  {bench.HookCall(bench.NextStart, bench.Before, 1), bench.Time},
 	"frames": {bench.PerFrame(bench.Frames[0], bench.Rules{Kind: bench.TrafficControl, Hosts: 10}), bench.Time},
-	"memory": {bench.Held(bench.Rules{Kind: bench.Linear, Hosts: 10}), bench.Memory},
+	"memory": {bench.Held(bench.Rules{Kind: bench.Before}), bench.Memory},
 	"guests": {bench.Guest(bench.UDP, bench.FromVM, bench.Rules{Kind: bench.Ours}), bench.Datagrams},
-	"scale":  {bench.Command(bench.ApplyAnew, 3), bench.Time},
+	"scale":  {bench.Command(bench.ApplyAnew, bench.Before, 3), bench.Time},
+
+	"listing": {bench.Sent(bench.Before), bench.Changes},
 }
 
 // program builds the program.
@@ -62,7 +64,8 @@ func TestSections(t *testing.T) {
 				}
 				t.Skipf("NOT RUN: %v", err)
 			}
-			o := options{binary: binary, only: []string{s.name}, rounds: 1, sizes: tiny, out: filepath.Join(t.TempDir(), "results")}
+			// The build before is the same once more.
+			o := options{binary: binary, before: binary, only: []string{s.name}, rounds: 1, sizes: tiny, out: filepath.Join(t.TempDir(), "results")}
 			results, err := o.measure(t.Context(), io.Discard)
 			if err != nil {
 				t.Fatal(err)

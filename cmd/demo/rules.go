@@ -10,8 +10,8 @@ import (
 	"github.com/google/nftables"
 )
 
-// tablePrefix begins the names of the binary's tables; the device's follows.
-const tablePrefix = "macvtap-filter-"
+// rulesTable is the binary's table.
+const rulesTable = "macvtap-filter"
 
 // tables gives the names of the tables that the hypervisor's kernel holds for
 // network devices.
@@ -30,8 +30,8 @@ func (h *hook) tables() ([]string, error) {
 	return names, nil
 }
 
-// showRules prints the first VM's rules: as nft lists them, or as the binary
-// prints them where there is no nft.
+// showRules prints the VMs' rules as nft lists them, or the first VM's as the binary prints
+// them where there is no nft.
 func (h *hook) showRules(ctx context.Context, out *printer, vms []*vm) error {
 	names, err := h.tables()
 	if err != nil {
@@ -39,11 +39,11 @@ func (h *hook) showRules(ctx context.Context, out *printer, vms []*vm) error {
 	}
 	first := vms[0]
 	if nft, err := findNFT(); err == nil {
-		text, err := h.run(ctx, nil, nft, "list", "table", "netdev", tablePrefix+first.device)
+		text, err := h.run(ctx, nil, nft, "list", "table", "netdev", rulesTable)
 		if err != nil {
 			return fmt.Errorf("nft list: %w", err)
 		}
-		out.command("nft list table netdev "+tablePrefix+first.device, "")
+		out.command("nft list table netdev "+rulesTable, "")
 		out.code(text)
 	} else {
 		xml, err := h.domain(first, true)
@@ -57,7 +57,7 @@ func (h *hook) showRules(ctx context.Context, out *printer, vms []*vm) error {
 		out.command(filepath.Base(h.binary)+" render - <"+first.name+".xml", "what nft would list, if it were installed")
 		out.code(text)
 	}
-	out.printf("The kernel holds one table a device: %s.\n", list(names))
+	out.printf("The kernel holds all VMs' rules in one table: %s.\n", list(names))
 	return nil
 }
 

@@ -143,7 +143,7 @@ func (a *applier) one(ctx context.Context, name string) error {
 	})
 }
 
-// ownedBefore finds VMs' tables among those that stood before the VMs' XML was read.
+// ownedBefore finds VMs' rules among those that stood before the VMs' XML was read.
 // What came later may be of an interface that was plugged in since, which would be open
 // without.
 func ownedBefore(stood []kernel.Standing, vms ...*domain.Domain) former {
@@ -236,15 +236,15 @@ func tellApplied(std streams, d *domain.Domain, made plan.Plan) {
 	for _, t := range made.Tables {
 		device, _ := ruleset.TableDevice(t.Name)
 		if slices.Contains(made.Open, device) {
-			notef(std, "VM %q: the table %s lets everything pass the guard: its parent is not configured", d.Name, t.Name)
+			notef(std, "VM %q: interface %q passes the guard with everything: its parent is not configured", d.Name, device)
 		} else {
-			notef(std, "VM %q is protected by the table %s", d.Name, t.Name)
+			notef(std, "VM %q: interface %q is protected", d.Name, device)
 		}
 	}
 }
 
-// sweep removes the tables whose devices are gone. A device that comes back while
-// we look gets a new table from its VM's start, which is not the one we saw.
+// sweep removes the rules whose devices are gone. A device that comes back while
+// we look gets new rules from its VM's start, which are not those we saw.
 func sweep(ctx context.Context, std streams, o options) error {
 	h, err := host.Open(ctx)
 	if err != nil {
@@ -255,7 +255,7 @@ func sweep(ctx context.Context, std streams, o options) error {
 		device, ok := ruleset.TableDevice(s.Name)
 		return ok && filter.ParseOwner(s.Comment).UUID != "" && !h.Exists(device)
 	}
-	return removeTables(ctx, std, o, gone)
+	return removeRules(ctx, std, o, gone)
 }
 
 // remove removes the rules of VMs.
@@ -284,7 +284,7 @@ func remove(ctx context.Context, std streams, o options, args []string) error {
 		case err != nil:
 			return err
 		case len(owners) == 0:
-			errorf(std, "VM %q has no rules; \"nft list tables netdev\" shows what there is", name)
+			errorf(std, "VM %q has no rules; \"macvtap-filter status\" shows whose there are", name)
 			failed = true
 		case len(owners) > 1:
 			errorf(std, "VM %q: the name is that of several VMs' rules; name one by its UUID: %s", name, strings.Join(owners, ", "))
@@ -294,7 +294,7 @@ func remove(ctx context.Context, std streams, o options, args []string) error {
 		}
 	}
 	named := func(s kernel.Standing) bool {
-		// A table without an owner is somebody's own, whatever its name.
+		// Rules without an owner are somebody's own, whatever their name.
 		owner := filter.ParseOwner(s.Comment).UUID
 		return owner != "" && (o.all || uuids[owner])
 	}
@@ -307,7 +307,7 @@ func remove(ctx context.Context, std streams, o options, args []string) error {
 			return wouldUndo
 		}
 	}
-	if err := removeTables(ctx, std, o, named); err != nil {
+	if err := removeRules(ctx, std, o, named); err != nil {
 		return err
 	}
 	if failed {
@@ -316,7 +316,7 @@ func remove(ctx context.Context, std streams, o options, args []string) error {
 	return nil
 }
 
-// putsBack reports whether a watch would put some of the tables back: those of devices
+// putsBack reports whether a watch would put some of the rules back: those of devices
 // that are not merely kept, on no configured parent.
 func putsBack(ctx context.Context, told watch.Report, which func(kernel.Standing) bool) (bool, error) {
 	tables, err := kernel.Tables(ctx)
@@ -331,7 +331,7 @@ func putsBack(ctx context.Context, told watch.Report, which func(kernel.Standing
 }
 
 // ownersNamed gives the UUIDs of the VMs of that name or UUID that have rules,
-// sorted. A table keeps the name as it was, and of a very long one the beginning.
+// sorted. Rules keep the name as it was, and of a very long one the beginning.
 func ownersNamed(ctx context.Context, name string) ([]string, error) {
 	tables, err := kernel.Tables(ctx)
 	if err != nil {
@@ -347,7 +347,7 @@ func ownersNamed(ctx context.Context, name string) ([]string, error) {
 	return slices.Compact(uuids), nil
 }
 
-func removeTables(ctx context.Context, std streams, o options, which func(kernel.Standing) bool) error {
+func removeRules(ctx context.Context, std streams, o options, which func(kernel.Standing) bool) error {
 	if o.dryRun {
 		return preview(ctx, std, o, nil, which)
 	}
@@ -361,7 +361,7 @@ func removeTables(ctx context.Context, std streams, o options, which func(kernel
 		return err
 	}
 	for _, t := range removed {
-		notef(std, "removed the table %s of the VM %q", t.Name, filter.ParseOwner(t.Comment).Name)
+		notef(std, "removed the rules of the device %q of the VM %q", ruleset.Shown(t.Name), filter.ParseOwner(t.Comment).Name)
 	}
 	return kernel.Uncheck(removed)
 }

@@ -14,7 +14,7 @@ import (
 // transaction waits once for what it deletes, and lists once what stands. With more,
 // the kernel's search for each rule's sets among the transaction's changes costs as
 // much again, and the hooks of other VMs wait longer.
-const transactionVMs = 16
+const transactionVMs = 4096
 
 // A plannedVM is one whose rules are to be programmed.
 type plannedVM struct {
@@ -66,7 +66,7 @@ func (a *applier) many(ctx context.Context, names []string, begin func(place int
 	return len(failures) == 0
 }
 
-// stood gives the tables that stood before any VM's XML was read, of what is held.
+// stood gives the rules that stood before any VM's XML was read, of what is held.
 func (a *applier) stood(ctx context.Context) ([]kernel.Standing, error) {
 	if len(a.held) == 0 {
 		return kernel.Tables(ctx)
@@ -112,7 +112,7 @@ func (a *applier) settle(ctx context.Context, domains []*domain.Domain, stood []
 			whole = append(whole, d)
 		}
 	}
-	if err := kernel.SettleSince(ctx, a.held, tables, ownedBefore(stood, whole...)); err != nil {
+	if err := kernel.Settle(ctx, tables, ownedBefore(stood, whole...)); err != nil {
 		return nil, nil, err
 	}
 	return vms, failures, nil

@@ -39,19 +39,19 @@ func TestCostOfAStart(t *testing.T) {
 		got, most int
 	}{
 		{"programs executed", len(trace.named("execve")), 1},
-		{"files opened", len(opened), 4},
+		{"files opened", len(opened), 6}, // two for what is trusted
 		{"netlink sockets", len(trace.named("socket").about("AF_NETLINK")), 4},
-		{"netlink datagrams sent", len(sent), 12},
-		{"bytes of netlink sent", bytes, 97_000},
+		{"netlink datagrams sent", len(sent), 16},
+		{"bytes of netlink sent", bytes, 108_000}, // of the first VM of a policy
 		{"calls that receive", len(trace.named("recvfrom")) + len(trace.named("recvmsg")), 20},
 		{"calls of bpf(2)", len(trace.named("bpf")), 4},
 		{"calls of ioctl(2)", len(trace.named("ioctl")), 2},
 		{"calls of close(2)", len(trace.named("close")), 17},
-		{"calls of fcntl(2)", len(trace.named("fcntl")), 30},
+		{"calls of fcntl(2)", len(trace.named("fcntl")), 32},
 		{"calls of bind(2)", len(trace.named("bind")), 5},
 		{"calls of getsockname(2)", len(trace.named("getsockname")), 12},
 		{"calls of setsockopt(2)", len(trace.named("setsockopt")), 4},
-		{"calls of stat(2) and its like", len(trace.named("newfstatat")) + len(trace.named("fstat")) + len(trace.named("statx")), 2},
+		{"calls of stat(2) and its like", len(trace.named("newfstatat")) + len(trace.named("fstat")) + len(trace.named("statx")), 6},
 	} {
 		t.Logf("%s: %d of at most %d", cost.name, cost.got, cost.most)
 		if cost.got > cost.most || cost.got == 0 {
@@ -59,7 +59,7 @@ func TestCostOfAStart(t *testing.T) {
 		}
 	}
 	for _, c := range opened {
-		if !slices.Contains(s.mayOpen, c.path()) {
+		if !slices.Contains(s.mayOpen, c.path()) && !strings.HasPrefix(c.path(), "/run/macvtap-filter-generation-") {
 			t.Errorf("a start opens %q, want none but %q", c.path(), s.mayOpen)
 		}
 	}

@@ -148,7 +148,7 @@ func explain(ctx context.Context, std streams, o options, args []string) error {
 		if len(frames) > 1 {
 			fmt.Fprintf(std.out, "frame %d: ", n+1)
 		}
-		fmt.Fprintln(std.out, verdict(j, q.hook(), f))
+		fmt.Fprintln(std.out, verdict(table, j, q.hook(), f))
 	}
 	return nil
 }
@@ -180,7 +180,7 @@ func (q question) hook() ruleset.HookType {
 }
 
 // verdict says in words what becomes of a frame.
-func verdict(j *judge.Judge, hook ruleset.HookType, f []byte) string {
+func verdict(t ruleset.Table, j *judge.Judge, hook ruleset.HookType, f []byte) string {
 	d, err := j.Frame(hook, f)
 	if err != nil {
 		return fmt.Sprintf("not judged: %v", err)
@@ -195,7 +195,35 @@ func verdict(j *judge.Judge, hook ruleset.HookType, f []byte) string {
 	if d.Rule.Comment != "" {
 		why = d.Rule.Comment
 	}
-	return fmt.Sprintf("%s: %s\n  by rule %d of %s: %s", what, why, d.Number, strings.Join(d.Path, " → "), d.Rule)
+	path, rule := standing(t, d)
+	return fmt.Sprintf("%s: %s\n  by rule %d of %s: %s", what, why, d.Number, strings.Join(path, " → "), rule)
+}
+
+// standing gives the chains that a frame went through, and the rule that decided, as they
+// stand in the one table.
+func standing(t ruleset.Table, d judge.Decision) (path []string, rule ruleset.Rule) {
+	var part string
+	for part = range t.Names {
+		break
+	}
+	bases, others := t.Bases(part), t.Named(part).Chains
+	for _, c := range t.Chains {
+		var stands ruleset.Chain
+		if c.Hook != nil {
+			stands, bases = bases[0], bases[1:]
+		} else {
+			stands, others = others[0], others[1:]
+		}
+		for i, name := range d.Path {
+			if name == c.Name {
+				d.Path[i] = stands.Name
+			}
+		}
+		if c.Name == d.Chain {
+			rule = stands.Rules[d.Number-1]
+		}
+	}
+	return d.Path, rule
 }
 
 // domain is whose rules they are.

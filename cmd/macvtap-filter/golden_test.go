@@ -115,7 +115,7 @@ func loadByNft(t *testing.T, text, inJSON string) {
 	fromJSON := nft(t, ns, "", "list", "ruleset")
 	// nft 1.0 reads no table's comment in JSON.
 	fromText, fromJSON = tableComment.ReplaceAllString(fromText, ""), tableComment.ReplaceAllString(fromJSON, "")
-	if diff := cmp.Diff(fromText, fromJSON); diff != "" {
+	if diff := cmp.Diff(lab.Inline(fromText), lab.Inline(fromJSON)); diff != "" {
 		t.Errorf("nft lists: -after text +after JSON:\n%s", diff)
 	}
 }

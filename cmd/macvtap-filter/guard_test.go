@@ -121,7 +121,7 @@ func TestApplyRaisesTheGuard(t *testing.T) {
 	step("wanted", raise(wanted, options{}, false), "", `device "macvtap0" has no rules, and the guard closes it`, true)
 	step("a VM failed beside a guard", raise(wanted, options{}, true), "", "the guard closes devices macvtap* ", true)
 	step("other names", raise(others, options{}, false), "", "the guard closes devices web* ", true)
-	step("dry run of the removal", lower(options{dryRun: true}), "", "delete table netdev macvtap-filter\n", true)
+	step("dry run of the removal", lower(options{dryRun: true}), "", "delete table netdev macvtap-filter-guard\n", true)
 	step("removal", lower(options{}), "", "removed the guard: not wanted", false)
 	step("nothing to remove", lower(options{}), "", "", false)
 

@@ -139,7 +139,7 @@ func roomy(use bool) byte {
 }
 
 // protect programs the VM's interfaces. On a first start nothing stands yet; of
-// a running VM the tables of interfaces that it has no more are removed.
+// a running VM the rules of interfaces that it has no more are removed.
 func (h *hookCall) protect(ctx context.Context, running bool) error {
 	if running {
 		// First of all: it counts for every failure. A configuration that
@@ -321,10 +321,10 @@ func hasParent(h *host.Host, c *config.Config) bool {
 	})
 }
 
-// A former finds a table that is to go when a VM's are made anew.
+// A former finds rules that are to go when a VM's are made anew.
 type former func(kernel.Standing) bool
 
-// ownedBy finds the tables of a VM.
+// ownedBy finds the rules of a VM.
 func ownedBy(d *domain.Domain) former {
 	return func(s kernel.Standing) bool { return d.UUID != "" && filter.ParseOwner(s.Comment).UUID == d.UUID }
 }
@@ -339,7 +339,7 @@ func keeping(made plan.Plan, goes former) former {
 }
 
 // release removes the rules of a VM that is gone. Its XML names no devices any
-// more; the tables say whose they are.
+// more; the rules say whose they are.
 func (h *hookCall) release(ctx context.Context) error {
 	d, err := h.readDomain()
 	if err != nil {
@@ -354,7 +354,7 @@ func (h *hookCall) release(ctx context.Context) error {
 	}
 	for _, t := range removed {
 		device, _ := ruleset.TableDevice(t.Name)
-		h.log(slog.LevelInfo, fmt.Sprintf("VM %q is gone: removed the table %s", d.Name, t.Name), h.fields(device, journal.Removed))
+		h.log(slog.LevelInfo, fmt.Sprintf("VM %q is gone: removed the rules of the device %q", d.Name, device), h.fields(device, journal.Removed))
 	}
 	return nil
 }

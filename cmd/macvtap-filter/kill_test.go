@@ -12,6 +12,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -93,9 +95,9 @@ type chaos struct {
 	devices sync.Mutex // the lab is not made to be used by several
 	network *lab.Network
 
-	whole                  atomic.Pointer[string] // what any VM's table says, but for the names
+	whole                  atomic.Pointer[string] // what any VM's rules say, but for the names
 	calls, killed, started atomic.Int32
-	wrong                  atomic.Bool  // a VM's table was, and stayed
+	wrong                  atomic.Bool  // a VM's rules were, and stayed
 	took                   atomic.Int64 // nanoseconds: the last call that was left in peace
 }
 
@@ -136,7 +138,7 @@ func (c *chaos) turn(vm, device string, last bool) error {
 	var wrong error
 	if c.hook(vm, device, "start", "begin", !last) == nil {
 		c.started.Add(1)
-		wrong = c.awaitTable(vm, device)
+		wrong = c.awaitRules(vm, device)
 	} else if last {
 		return errors.New("the hook of the last VM failed")
 	}
@@ -152,11 +154,11 @@ func (c *chaos) turn(vm, device string, last bool) error {
 	return wrong
 }
 
-// awaitTable is whoseTable. What nft lists while others' transactions are under way is not always of one moment; what
+// awaitRules is whoseRules. What nft lists while others' transactions are under way is not always of one moment; what
 // is wrong stays wrong, and once something did nobody waits any more.
-func (c *chaos) awaitTable(vm, device string) (err error) {
+func (c *chaos) awaitRules(vm, device string) (err error) {
 	for end := time.Now().Add(bound); ; time.Sleep(20 * time.Millisecond) {
-		if err = c.whoseTable(vm, device); err == nil {
+		if err = c.whoseRules(vm, device); err == nil {
 			return nil
 		}
 		if c.wrong.Load() || time.Now().After(end) {
@@ -201,23 +203,45 @@ func (c *chaos) hook(vm, device, operation, suboperation string, mayDie bool) er
 	return err
 }
 
-// whoseTable fails unless the device's table is the VM's, and whole: as everybody else's.
-func (c *chaos) whoseTable(vm, device string) error {
-	list := exec.Command("nft", "--stateless", "list", "table", "netdev", "macvtap-filter-"+device)
+// whoseRules fails unless the device's rules are the VM's, and whole: as everybody else's.
+func (c *chaos) whoseRules(vm, device string) error {
+	list := exec.Command("nft", "--stateless", "list", "table", "netdev", "macvtap-filter")
 	var text bytes.Buffer
 	list.Stdout = &text
 	if err := c.network.Hypervisor.Run(list); err != nil {
-		return fmt.Errorf("a VM that may start has no table: %w", err)
+		return fmt.Errorf("a VM that may start has no rules: %w", err)
 	}
-	if !strings.Contains(text.String(), uuidOf(vm)) {
-		return fmt.Errorf("a VM that may start has another's table:\n%s", text.String())
+	said := rulesOfDevice(text.String(), device)
+	if !strings.Contains(said, uuidOf(vm)) {
+		return fmt.Errorf("a VM that may start has no rules, or another's:\n%s", said)
 	}
-	said := strings.NewReplacer(uuidOf(vm), "UUID", vm, "VM", device, "DEVICE").Replace(text.String())
+	said = strings.NewReplacer(uuidOf(vm), "UUID", vm, "VM", device, "DEVICE").Replace(said)
 	c.whole.CompareAndSwap(nil, &said)
 	if diff := cmp.Diff(*c.whole.Load(), said); diff != "" {
 		return fmt.Errorf("a VM that may start has other rules than others: -other +this one\n%s", diff)
 	}
 	return nil
+}
+
+// rulesOfDevice gives of what nft lists what a device's frames meet: its base chains, its
+// elements, and all chains and sets that are no interface's own. Chains come in any order.
+func rulesOfDevice(listed, device string) string {
+	var parts []string
+	for _, block := range regexp.MustCompile(`(?ms)^\t(?:chain|set) .*?^\t}`).FindAllString(listed, -1) {
+		kind, name, _ := strings.Cut(strings.TrimSpace(block), " ")
+		name, _, _ = strings.Cut(name, " ")
+		base := strings.HasPrefix(name, "from-vm-m") || strings.HasPrefix(name, "to-vm-m")
+		switch {
+		case strings.HasSuffix(name, "-drops"), base && !strings.HasSuffix(name, "-"+device):
+			continue
+		case kind == "set" && strings.HasPrefix(name, "nic-"):
+			own := regexp.MustCompile(`"`+device+`" \. [^\s,]+`).FindAllString(block, -1)
+			block = name + " " + strings.Join(own, ", ")
+		}
+		parts = append(parts, block)
+	}
+	slices.Sort(parts)
+	return strings.Join(parts, "\n")
 }
 
 func (c *chaos) addDevice(name string) (*lab.Tap, error) {

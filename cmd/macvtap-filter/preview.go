@@ -8,25 +8,28 @@ import (
 
 	"github.com/rogpeppe/go-internal/diff"
 
+	"macvtap-filter/internal/filter"
 	"macvtap-filter/internal/kernel"
 	"macvtap-filter/internal/ruleset"
 )
 
-// preview prints what programming tables would do, and removing those that go: as nft
-// text, or as a diff from what stands, which is nothing where all stays as it is.
+// preview prints what programming rules would do, and removing those that go: the rules as
+// they would stand, as nft text, and a line for each interface whose rules would go; or a
+// diff from what stands, which is nothing where all stays as it is.
 func preview(ctx context.Context, std streams, o options, tables []ruleset.Table, goes func(kernel.Standing) bool) error {
 	standing, err := kernel.Tables(ctx)
 	if err != nil {
 		return err
 	}
-	standing = slices.DeleteFunc(standing, func(s kernel.Standing) bool {
-		return !goes(s) && !slices.ContainsFunc(tables, func(t ruleset.Table) bool { return t.Name == s.Name })
-	})
 	var names []string
 	for _, s := range standing {
+		stays := slices.ContainsFunc(tables, func(t ruleset.Table) bool { return t.Name == s.Name })
+		if !stays && !goes(s) {
+			continue
+		}
 		names = append(names, s.Name)
-		if !o.diff {
-			fmt.Fprintf(std.out, "delete table netdev %s\n", s.Name)
+		if !o.diff && !stays {
+			fmt.Fprintf(std.out, "# the rules of the device %q of the VM %q would go\n", ruleset.Shown(s.Name), filter.ParseOwner(s.Comment).Name)
 		}
 	}
 	if o.diff {
@@ -36,7 +39,7 @@ func preview(ctx context.Context, std streams, o options, tables []ruleset.Table
 	return nil
 }
 
-// previewDiff prints what programming tables would change in those of these names that
+// previewDiff prints what programming rules would change in those of these names that
 // stand.
 func previewDiff(ctx context.Context, std streams, tables []ruleset.Table, standing []string) error {
 	var held []kernel.Held
@@ -51,17 +54,17 @@ func previewDiff(ctx context.Context, std streams, tables []ruleset.Table, stand
 			fmt.Fprint(std.out, ruleset.Diff(inKernel(t.Name), held[i].Table, wouldBe(t.Name), t))
 			held = slices.Delete(held, i, i+1)
 		} else {
-			fmt.Fprint(std.out, unified("/dev/null", "", wouldBe(t.Name), t.String()))
+			fmt.Fprint(std.out, unified("/dev/null", "", wouldBe(t.Name), ruleset.Text([]ruleset.Table{t})))
 		}
 	}
 	for _, h := range held {
-		fmt.Fprint(std.out, unified(inKernel(h.Name), h.Table.String(), "/dev/null", ""))
+		fmt.Fprint(std.out, unified(inKernel(h.Name), ruleset.Text([]ruleset.Table{h.Table}), "/dev/null", ""))
 	}
 	return nil
 }
 
-func inKernel(table string) string { return table + " in the kernel" }
-func wouldBe(table string) string  { return table + " as it would be" }
+func inKernel(rules string) string { return ruleset.Shown(rules) + " in the kernel" }
+func wouldBe(rules string) string  { return ruleset.Shown(rules) + " as it would be" }
 
 // unified gives a unified diff of two texts, "" for the same.
 func unified(oldName, old, newName, text string) string {

@@ -37,7 +37,7 @@ func TestRunningGuestKeepsItsRouter(t *testing.T) {
 	}
 	knows := func(mac string) bool {
 		t.Helper()
-		return strings.Contains(says("", "nft", "list", "set", "netdev", "macvtap-filter-"+s.tap.Name, "routers-ipv4"), mac)
+		return strings.Contains(says("", "nft", "list", "set", "netdev", "macvtap-filter", "nic-routers-ipv4"), mac)
 	}
 	neighbours := func() string {
 		t.Helper()

@@ -104,7 +104,7 @@ needs no libvirt; a VM is named as it was when its rules were made, or by its UU
 Where watch runs, which would put them back, nothing is removed: stop it first.
 With --all, the guard is removed, too.
 
-  --dry-run      say which tables would go, as nft commands, and change nothing
+  --dry-run      say whose rules would go, and change nothing
   --diff         print what would go instead, as a diff, and change nothing
 `
 

@@ -87,8 +87,8 @@ type verifier struct {
 	told            map[string]bool // what was told
 }
 
-// look compares VMs and, with all, everything that stands; others are tables to look
-// at besides. Interfaces that cannot be planned are told, and what else their VM has of
+// look compares VMs and, with all, everything that stands; others are names of rules to
+// look at besides. Interfaces that cannot be planned are told, and what else their VM has of
 // rules is let alone.
 func (v *verifier) look(ctx context.Context, names []string, all bool, others []string) ([]drift.Finding, error) {
 	h, err := host.Open(ctx)
@@ -216,13 +216,13 @@ func (v *verifier) tell(text string, tell func()) {
 	}
 }
 
-// keptName is a VM's name as its tables keep it.
+// keptName is a VM's name as its rules keep it.
 func keptName(name string) string {
 	const uuid = "00000000-0000-0000-0000-000000000000" // as long as any
 	return filter.ParseOwner(filter.Owner{UUID: uuid, Name: name}.Comment()).Name
 }
 
-// held reads the tables that stand: all, or those that VMs have or should have.
+// held reads the rules that stand: all, or those that VMs have or should have.
 func (v *verifier) held(ctx context.Context, vms []drift.VM, off map[string]bool, all bool, others []string) ([]kernel.Held, error) {
 	if all {
 		return kernel.Read(ctx)
@@ -266,14 +266,14 @@ func (v *verifier) lookAgain(ctx context.Context, found []drift.Finding) ([]drif
 	for _, name := range running {
 		runs[keptName(name)] = name
 	}
-	var names, tables []string
+	var names, rules []string
 	for _, f := range found {
 		if name, ok := runs[keptName(f.VM)]; ok {
 			names = append(names, name)
 		}
-		tables = append(tables, f.Table)
+		rules = append(rules, f.Rules)
 	}
-	again, err := v.look(ctx, slices.Compact(slices.Sorted(slices.Values(names))), false, tables)
+	again, err := v.look(ctx, slices.Compact(slices.Sorted(slices.Values(names))), false, rules)
 	v.vms, v.interfaces, v.failed = vms, interfaces, v.failed || failed
 	return again, err
 }
@@ -285,7 +285,7 @@ func (v *verifier) repair(ctx context.Context, found []drift.Finding) ([]drift.F
 	mended := map[string]bool{}
 	var guard bool
 	for _, f := range found {
-		if f.Table == ruleset.GuardTable {
+		if f.Rules == ruleset.GuardTable {
 			guard = true
 			continue
 		}
@@ -325,7 +325,7 @@ func (v *verifier) repair(ctx context.Context, found []drift.Finding) ([]drift.F
 // lowered reports whether a repair took the guard away: rules that marked frames for it
 // are other than they should be then.
 func (v *verifier) lowered(found []drift.Finding) bool {
-	return !v.config.Guard && slices.ContainsFunc(found, func(f drift.Finding) bool { return f.Table == ruleset.GuardTable })
+	return !v.config.Guard && slices.ContainsFunc(found, func(f drift.Finding) bool { return f.Rules == ruleset.GuardTable })
 }
 
 func (v *verifier) repairGuard(ctx context.Context) error {
@@ -335,7 +335,7 @@ func (v *verifier) repairGuard(ctx context.Context) error {
 	return lowerGuard(ctx, v.std, v.options, "guard = true is not in "+v.config.File)
 }
 
-// removeSeen removes those very tables: one that took the name since is another.
+// removeSeen removes those very rules: those that took the name since are others.
 func removeSeen(ctx context.Context, handles map[uint64]bool) error {
 	unlock, err := kernel.Lock(ctx)
 	if err != nil {
@@ -350,9 +350,9 @@ func removeSeen(ctx context.Context, handles map[uint64]bool) error {
 func (v *verifier) print(found, left []drift.Finding) error {
 	wrong := map[string]bool{}
 	for _, f := range left {
-		wrong[f.Table] = true
+		wrong[f.Rules] = true
 	}
-	repaired := func(f drift.Finding) bool { return v.options.repair && !v.options.dryRun && !wrong[f.Table] }
+	repaired := func(f drift.Finding) bool { return v.options.repair && !v.options.dryRun && !wrong[f.Rules] }
 	if v.options.json {
 		return v.printJSON(found, repaired)
 	}
@@ -361,7 +361,7 @@ func (v *verifier) print(found, left []drift.Finding) error {
 		fmt.Fprint(v.std.out, f)
 		if repaired(f) {
 			mended++
-			notef(v.std, "%s: repaired the table %s", f.Where(), f.Table)
+			notef(v.std, "%s: repaired", f.Where())
 		}
 	}
 	switch {
@@ -370,13 +370,26 @@ func (v *verifier) print(found, left []drift.Finding) error {
 	case len(found) == 0 && !v.failed:
 		notef(v.std, "%s of %s as should be", count(v.interfaces, "interface"), count(v.vms, "running VM"))
 	case len(left) > 0 && !v.options.repair && !slices.ContainsFunc(left, func(f drift.Finding) bool { return !f.Kept }):
-		notef(v.std, "%s not as should be", count(len(left), "table"))
+		notef(v.std, "%s not as should be", whose(left))
 	case len(left) > 0 && !v.options.repair:
-		notef(v.std, "%s not as should be; \"macvtap-filter verify --repair\" mends that", count(len(left), "table"))
+		notef(v.std, "%s not as should be; \"macvtap-filter verify --repair\" mends that", whose(left))
 	case len(left) > 0:
-		notef(v.std, "%s not as should be, %d repaired", count(len(left), "table"), mended)
+		notef(v.std, "%s not as should be, %d repaired", whose(left), mended)
 	}
 	return nil
+}
+
+// whose says in short what findings are about.
+func whose(found []drift.Finding) string {
+	const guard = "the guard"
+	interfaces := len(found)
+	if slices.ContainsFunc(found, func(f drift.Finding) bool { return f.Rules == ruleset.GuardTable }) {
+		if interfaces--; interfaces == 0 {
+			return guard
+		}
+		return guard + " and " + count(interfaces, "interface")
+	}
+	return count(interfaces, "interface")
 }
 
 func count(n int, what string) string {

@@ -3,6 +3,7 @@ package bench
 // The hooks that are compared.
 const (
 	Ours       = "macvtap-filter"
+	Before     = "the build before" // an earlier macvtap-filter
 	Shell      = "shell hook"
 	ShellFresh = "shell hook that deletes nothing"
 	ShellMany  = "shell hook for several NICs"
@@ -15,10 +16,18 @@ const (
 	Reapply    = "re-apply"                // the table stands, as it should
 	Anew       = "re-apply of other rules" // another table stands
 	Stop       = "stop"
+
+	NextStart = "first start beside a VM of its policy" // the usual one: the policy stands
+	NextStop  = "stop beside a VM of its policy"
+
+	Idle = "call that asks for nothing"
 )
 
-// HookCalls are all of them.
-var HookCalls = []string{FirstStart, Reapply, Anew, Stop}
+// HookCalls are those of a VM's life alone, NextCalls those of one beside another.
+var (
+	HookCalls = []string{FirstStart, Reapply, Anew, Stop}
+	NextCalls = []string{NextStart, NextStop}
+)
 
 // HookCall names a hook's call for a VM with so many NICs.
 func HookCall(call, hook string, nics int) string {
@@ -32,14 +41,32 @@ func Beside(hook string, nics int) string { return Name("Beside", "hook", hook, 
 func AtOnce(hook string, vms int) string { return Name("AtOnce", "hook", hook, "vms", vms) }
 
 // Command names an administrator's command over so many VMs.
-func Command(command string, vms int) string {
-	return Name("Command", "command", command, "vms", vms)
+func Command(command, build string, vms int) string {
+	return Name("Command", "command", command, "hook", build, "vms", vms)
 }
+
+// Listings are the calls of nft that list rules.
+var Listings = []string{ListTables, ListRuleset}
+
+// What anybody asks of nft.
+const (
+	ListTables  = "list tables"
+	ListRuleset = "list ruleset"
+)
+
+// Listing names a call of nft beside the rules of so many VMs of one policy.
+func Listing(call, build string, vms int) string {
+	return Name("Listing", "call", call, "hook", build, "vms", vms)
+}
+
+// Sent names what a first start beside a VM of its policy sends to nftables.
+func Sent(build string) string { return Name("Sent", "hook", build) }
 
 // Kinds of rules that are compared, beside those of the hooks.
 const (
 	Unfiltered     = "unfiltered"
 	Linear         = "linear list"
+	OursFirst      = "macvtap-filter, the first NIC of its policy"
 	OursGuard      = "macvtap-filter behind its guard"
 	OursWatch      = "macvtap-filter with watch" // which moved the check of checksum offload
 	TrafficControl = "tc-bpf"

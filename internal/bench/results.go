@@ -28,6 +28,10 @@ const (
 	CPU        = "cpu-ns/op"
 	Memory     = "B/NIC"
 	Failures   = "failures/op"
+	Ended      = "ended/op" // too long, and the time is until then
+	Lines      = "lines/op"
+	Messages   = "messages/op"
+	Changes    = "changes/op" // those of the messages that change rules
 	Throughput = "bits/s"
 	Datagrams  = "datagrams/s"
 	Median     = "p50-ns/op"
@@ -74,7 +78,7 @@ func (r *Results) Has(base string) bool {
 }
 
 // bases are what the names of each section's results begin with.
-var bases = []string{"HookCall", "Frame", "Beside", "Command", "Held", "Guest"}
+var bases = []string{"HookCall", "Frame", "Beside", "Command", "Held", "Listing", "Guest"}
 
 // Missing names what a whole run measures and these results have nothing of.
 func (r *Results) Missing() []string {

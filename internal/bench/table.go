@@ -43,7 +43,7 @@ func (t *Table) add(words string, cells ...string) {
 // Tables shows all that was measured.
 func (r *Results) Tables() []Table {
 	var out []Table
-	for _, t := range []Table{r.starts(), r.frames(FromVM), r.frames(ToVM), r.crowds(), r.commands(), r.memory(), r.guests()} {
+	for _, t := range []Table{r.starts(), r.frames(FromVM), r.frames(ToVM), r.crowds(), r.commands(), r.memory(), r.listings(), r.guests()} {
 		if len(t.Rows) > 0 {
 			out = append(out, t)
 		}
@@ -58,7 +58,10 @@ func ratio(s, base Series) string {
 		return ""
 	}
 	digits := 2
-	if over.Median() >= 10 {
+	switch {
+	case over.Median() < 0.1:
+		digits = 3
+	case over.Median() >= 10:
 		digits = 0
 	}
 	return withSpread(over, 1, digits)

@@ -13,8 +13,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// counted is a counter of the golden rulesets.
-var counted = regexp.MustCompile(`(?m)^\s*counter (?:from|to)-vm-([a-z0-9-]+) `)
+// counted is a chain of the golden rulesets that drops for a reason.
+var counted = regexp.MustCompile(`(?m)^\s*chain drop-(?:from|to)-vm-([a-z0-9-]+) `)
 
 // The manual has every reason for which rules drop, and no other.
 func TestManualHasEveryReason(t *testing.T) {

@@ -22,30 +22,31 @@ const (
 	Stale       State = "stale"       // rules stand and none should
 )
 
-// A Finding is one table that is not as it should be.
+// A Finding is the rules of one interface, or the guard, that are not as they should be.
 type Finding struct {
 	State     State  `json:"state"`
 	VM        string `json:"vm"` // "" for the guard, which is everybody's
 	UUID      string `json:"uuid"`
 	Interface int    `json:"interface,omitempty"` // its place in the domain XML, from 1
 	Device    string `json:"device"`
-	Table     string `json:"table"`
+	Table     string `json:"table"` // that the rules stand in, or should
 	Reason    string `json:"reason"`
 	Diff      string `json:"diff,omitempty"` // of a drifted one: unified, in nft's words
 
-	Handle uint64 `json:"-"` // of the table that stands
+	Rules  string `json:"-"` // the name of the rules, see ruleset.TableName, or of the guard
+	Handle uint64 `json:"-"` // of the rules that stand
 	Kept   bool   `json:"-"` // only who removes rules, or mends the configuration, mends it
 }
 
 // String tells the finding in one line, and below it how the rules differ.
 func (f Finding) String() string {
-	return fmt.Sprintf("%s, table %s: %s: %s\n%s", f.Where(), f.Table, f.State, f.Reason, f.Diff)
+	return fmt.Sprintf("%s: %s: %s\n%s", f.Where(), f.State, f.Reason, f.Diff)
 }
 
 // Where names the VM, its interface and the device.
 func (f Finding) Where() string {
 	switch {
-	case f.Table == ruleset.GuardTable:
+	case f.Rules == ruleset.GuardTable:
 		return "the guard"
 	case f.Interface > 0:
 		return fmt.Sprintf("VM %q: interface %d, device %q", f.VM, f.Interface, f.Device)
@@ -55,7 +56,7 @@ func (f Finding) Where() string {
 	return fmt.Sprintf("VM %q: device %q", f.VM, f.Device)
 }
 
-// A VM is a running one and the tables that should stand for it.
+// A VM is a running one and the rules that should stand for it.
 type VM struct {
 	*domain.Domain
 	Tables []ruleset.Table
@@ -64,8 +65,8 @@ type VM struct {
 }
 
 // Find gives what is wrong: first VM by VM, in their order, then what belongs to
-// none of them. exists reports whether there is a device of that name; a table that
-// names no owner is somebody's own, and is let alone.
+// none of them. exists reports whether there is a device of that name; rules that
+// name no owner are somebody's own, and are let alone.
 func Find(vms []VM, held []kernel.Held, exists func(device string) bool) []Finding {
 	standing := map[string]kernel.Held{}
 	for _, h := range held {
@@ -98,7 +99,7 @@ func Find(vms []VM, held []kernel.Held, exists func(device string) bool) []Findi
 			continue // watch closes what it cannot tell the VM of
 		}
 		found = append(found, Finding{
-			State: Stale, VM: owner.Name, UUID: owner.UUID, Device: device, Table: h.Name, Handle: h.Handle,
+			State: Stale, VM: owner.Name, UUID: owner.UUID, Device: device, Table: ruleset.RulesTable, Rules: h.Name, Handle: h.Handle,
 			Reason: stale(device, running[owner.UUID], exists(device)),
 		})
 	}
@@ -107,7 +108,7 @@ func Find(vms []VM, held []kernel.Held, exists func(device string) bool) []Findi
 
 func compare(vm VM, should ruleset.Table, h kernel.Held, stands bool) (Finding, bool) {
 	device, _ := ruleset.TableDevice(should.Name)
-	f := Finding{VM: vm.Name, UUID: vm.UUID, Device: device, Table: should.Name, Handle: h.Handle}
+	f := Finding{VM: vm.Name, UUID: vm.UUID, Device: device, Table: ruleset.RulesTable, Rules: should.Name, Handle: h.Handle}
 	for _, i := range vm.Direct {
 		if i.Target == device {
 			f.Interface = i.Number
@@ -131,13 +132,14 @@ func compare(vm VM, should ruleset.Table, h kernel.Held, stands bool) (Finding, 
 }
 
 func diff(should, stands ruleset.Table) string {
-	return ruleset.Diff(should.Name+" (should stand)", should, should.Name+" (stands)", stands)
+	whose := ruleset.Shown(should.Name)
+	return ruleset.Diff(whose+" (should stand)", should, whose+" (stands)", stands)
 }
 
 // Guard gives what is wrong with the guard that the configuration wants, nil for
 // none.
 func Guard(want *ruleset.Table, held []kernel.Held) []Finding {
-	f := Finding{Table: ruleset.GuardTable}
+	f := Finding{Table: ruleset.GuardTable, Rules: ruleset.GuardTable}
 	stands := len(held) > 0
 	if stands {
 		f.Handle = held[0].Handle

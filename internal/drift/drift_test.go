@@ -20,9 +20,13 @@ const (
 func table(device, uuid, vm string) ruleset.Table {
 	return ruleset.Table{
 		Name: ruleset.TableName(device), Comment: filter.Owner{UUID: uuid, Name: vm}.Comment(),
+		Interfaces: map[uint32]string{7: device},
 		Chains: []ruleset.Chain{{
 			Name: "from-vm", Hook: &ruleset.Hook{Type: ruleset.Egress, Device: device},
-			Rules: []ruleset.Rule{{Matches: []ruleset.Match{ruleset.Is(ruleset.Protocol, ruleset.EtherTypeARP)}, Verdict: ruleset.Accept}},
+			Rules: []ruleset.Rule{
+				{Matches: []ruleset.Match{ruleset.Compare{Field: ruleset.OutputIndex, Op: ruleset.NotEqual, Value: []byte{7, 0, 0, 0}}}, Verdict: ruleset.Drop, Comment: ruleset.StaleComment},
+				{Matches: []ruleset.Match{ruleset.Is(ruleset.Protocol, ruleset.EtherTypeARP)}, Verdict: ruleset.Accept},
+			},
 		}},
 	}
 }
@@ -67,29 +71,29 @@ func TestFind(t *testing.T) {
 		{"all is well", []VM{both}, holding(macvtap1, macvtap0), nil},
 		{"nothing is there, and should be", nil, nil, nil},
 		{"a table less", []VM{both}, holding(macvtap0), []string{
-			`VM "web": interface 3, device "macvtap1", table macvtap-filter-macvtap1: unprotected: no rules stand`,
+			`VM "web": interface 3, device "macvtap1": unprotected: no rules stand`,
 		}},
 		{"a rule more", []VM{both}, holding(macvtap0, with(macvtap1, func(c *ruleset.Chain) {
 			c.Rules = append(c.Rules, ruleset.Rule{Verdict: ruleset.Accept})
 		})), []string{
-			`VM "web": interface 3, device "macvtap1", table macvtap-filter-macvtap1: drifted: other rules stand than should`,
-			"--- macvtap-filter-macvtap1 (should stand)", "+++ macvtap-filter-macvtap1 (stands)", "+\t\taccept",
+			`VM "web": interface 3, device "macvtap1": drifted: other rules stand than should`,
+			"--- macvtap1 (should stand)", "+++ macvtap1 (stands)", "+\t\taccept",
 		}},
 		{"not bound to its device", []VM{both}, holding(macvtap0, with(macvtap1, func(c *ruleset.Chain) { c.Hook.Device = "macvtap0" })), []string{
-			`VM "web": interface 3, device "macvtap1", table macvtap-filter-macvtap1: drifted: other rules stand than should; not bound to the device: from-vm`,
+			`VM "web": interface 3, device "macvtap1": drifted: other rules stand than should; not bound to the device: from-vm`,
 			`+		type filter hook egress device "macvtap0" priority filter; policy drop;`,
 		}},
 		{"another VM's table", []VM{both}, holding(macvtap0, table("macvtap1", db, "db")), []string{
-			"drifted", `-	comment "uuid=` + web + ` vm=web"`, `+	comment "uuid=` + db + ` vm=db"`,
+			"drifted", `-		meta oif != "macvtap1" drop comment "uuid=` + web + ` vm=web"`, `+		meta oif != "macvtap1" drop comment "uuid=` + db + ` vm=db"`,
 		}},
 		{"a device that is gone", nil, holding(table("gone", db, "db")), []string{
-			`VM "db": device "gone", table macvtap-filter-gone: stale: there is no device "gone" any more`,
+			`VM "db": device "gone": stale: there is no device "gone" any more`,
 		}},
 		{"a VM that is gone", []VM{both}, holding(macvtap0, macvtap1, table("macvtap7", db, "db")), []string{
-			`VM "db": device "macvtap7", table macvtap-filter-macvtap7: stale: the VM is not running`,
+			`VM "db": device "macvtap7": stale: the VM is not running`,
 		}},
 		{"an interface that is none of ours any more", []VM{running("web", web, macvtap0)}, holding(macvtap0, macvtap1), []string{
-			`VM "web": device "macvtap1", table macvtap-filter-macvtap1: stale: the VM has no such interface on a configured parent`,
+			`VM "web": device "macvtap1": stale: the VM has no such interface on a configured parent`,
 		}},
 		{"somebody's own", nil, holding(ruleset.Table{Name: "macvtap-filter-mine"}, ruleset.Table{Name: "macvtap-filter-gone", Comment: "mine"}), nil},
 		{"the guard", nil, holding(ruleset.Table{Name: ruleset.GuardTable, Comment: "uuid=x vm=y"}), nil},
@@ -120,9 +124,9 @@ func TestGuard(t *testing.T) {
 	}{
 		{"none, none wanted", nil, nil, ""},
 		{"as wanted", &guard, holding(guard), ""},
-		{"not wanted", nil, holding(guard), "the guard, table macvtap-filter: stale: "},
-		{"missing", &guard, nil, "the guard, table macvtap-filter: unprotected: "},
-		{"another", &guard, holding(other), "the guard, table macvtap-filter: drifted: "},
+		{"not wanted", nil, holding(guard), "the guard: stale: "},
+		{"missing", &guard, nil, "the guard: unprotected: "},
+		{"another", &guard, holding(other), "the guard: drifted: "},
 	} {
 		found := Guard(test.want, test.held)
 		switch {

@@ -19,7 +19,7 @@ func TestCheck(t *testing.T) {
 	nic := s.nics(1)[0]
 	vm := s.start(t, "checked", nic)
 	s.expectCheck(t, "ok       libvirt: process", "has run the hook")
-	s.run(t, "nft", "add table netdev former; add chain netdev former out { type filter hook egress device "+strings.TrimPrefix(s.tableOf(t, vm), "macvtap-filter-")+" priority 0; }")
+	s.run(t, "nft", "add table netdev former; add chain netdev former out { type filter hook egress device "+s.deviceOf(t, vm)+" priority 0; }")
 	s.expectCheck(t, `warning  nftables: the table "former"`, "nft delete table netdev former")
 	s.writeConfig(t, `parents = ["other*"]`)
 	s.expectCheck(t, `FAILED   VM "checked": `, `its NIC "`+s.network.Parent+`" is none of the parents`, "its rules stay")

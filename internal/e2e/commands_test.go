@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"macvtap-filter/internal/e2e/hypervisor"
+	"macvtap-filter/internal/ruleset"
 )
 
 // An administrator's commands work on running VMs, by whatever socket libvirt has.
@@ -74,14 +75,14 @@ func TestExplain(t *testing.T) {
 		for _, c := range []struct {
 			words, want string
 		}{
-			{"--out --udp 7 --to " + lan4 + "77", "dropped: denied IPv4 destination, VM explained"},
-			{"--out --udp 7 --to " + lan6 + "77", "dropped: denied IPv6 destination, VM explained"},
+			{"--out --udp 7 --to " + lan4 + "77", "dropped: denied IPv4 destination"},
+			{"--out --udp 7 --to " + lan6 + "77", "dropped: denied IPv6 destination"},
 			{"--out --udp 7 --vlan 0 --to " + lan4 + "77", "dropped: VLAN tag"},
 			{"--out --arp --to " + lan4 + "77", "dropped: ARP with a denied host"},
 			{"--out --udp 7 --to 192.0.2.1 --from-mac " + s.hidden.MAC.String(), "dropped: source MAC address not the VM's"},
 			{"--out --udp 53 --to " + lan4 + "53", "passes: "},
 			{"--out --udp 7 --to 192.0.2.1", "passes: "},
-			{"--in --tcp 22 --from " + lan4 + "77", "dropped: denied IPv4 source, VM explained"},
+			{"--in --tcp 22 --from " + lan4 + "77", "dropped: denied IPv4 source"},
 			{"--in --tcp 22 --from 192.0.2.1", "passes: "},
 		} {
 			if got := explain(nic, strings.Fields(c.words)...); !strings.HasPrefix(got, c.want) {
@@ -135,16 +136,17 @@ func (s *site) expectDiff(t *testing.T, vm *hypervisor.VM) {
 		t.Errorf("rules that are right would change:\n%s", out)
 	}
 	for name := range rules {
-		s.run(t, "nft", "insert rule netdev "+name+" to-vm ip saddr 203.0.113.99 accept")
+		device, _ := ruleset.TableDevice(name)
+		s.run(t, "nft", "insert rule netdev "+ruleset.RulesTable+" "+ruleset.BaseName("to-vm", device)+" ip saddr 203.0.113.99 accept")
 	}
 	opened := s.rules(t)
 	if out := diff(); strings.Count(out, "\n-\t\tip saddr 203.0.113.99 accept\n") != len(rules) || strings.Contains(out, "\n+\t") {
-		t.Errorf("a rule too many in %d tables is told as\n%s", len(rules), out)
+		t.Errorf("a rule too many for %d interfaces is told as\n%s", len(rules), out)
 	}
 	s.expectRules(t, opened, true)
 	s.run(t, "macvtap-filter", "remove", "--all")
 	if out := diff(); strings.Count(out, "\n+table netdev ") != len(rules) || strings.Contains(out, "\n-\t") {
-		t.Errorf("%d tables that are missing are told as\n%s", len(rules), out)
+		t.Errorf("the missing rules of %d interfaces are told as\n%s", len(rules), out)
 	}
 	s.expectNoRules(t)
 	s.run(t, "macvtap-filter", "apply", "--all")

@@ -5,13 +5,12 @@ package e2e
 import (
 	"encoding/binary"
 	"net/netip"
-	"regexp"
-	"strconv"
 	"testing"
 	"time"
 
 	"macvtap-filter/internal/e2e/frames"
 	"macvtap-filter/internal/e2e/hypervisor"
+	"macvtap-filter/internal/kernel"
 )
 
 // firmwareTime is how long a firmware may take until it asks the network, far above what it takes on a busy machine.
@@ -83,13 +82,15 @@ func asks(f frames.Frame, addr netip.Addr) bool {
 func (m *machine) dropped(t *testing.T, reason string) int {
 	t.Helper()
 	n := 0
-	for _, match := range regexp.MustCompile(`counter from-vm-`+reason+` \{\s*packets (\d+)`).
-		FindAllStringSubmatch(m.run(t, "nft", "list", "ruleset"), -1) {
-		packets, err := strconv.Atoi(match[1])
-		if err != nil {
-			t.Fatal(err)
+	err := m.ns.Do(func() error {
+		held, err := kernel.Read(t.Context())
+		for _, h := range held {
+			n += int(h.Counts["from-vm-"+reason].Packets)
 		}
-		n += packets
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 	return n
 }

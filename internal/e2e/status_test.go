@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"macvtap-filter/internal/ruleset"
 	"macvtap-filter/internal/status"
 )
 
@@ -68,13 +69,13 @@ func TestStatus(t *testing.T) {
 		t.Errorf("of a name that is mistyped status says %v", err)
 	}
 
-	table := s.tableOf(t, vm)
-	if _, err := s.hv.Run(t.Context(), "nft", "delete", "table", "netdev", table); err != nil {
-		t.Fatal(err)
+	lost := s.deviceOf(t, vm)
+	for _, direction := range []string{"from-vm", "to-vm"} {
+		s.run(t, "nft", "delete chain netdev "+ruleset.RulesTable+" "+ruleset.BaseName(direction, lost))
 	}
 	for device, i := range s.status(t, false, vm.Name) {
-		if wrong := strings.HasSuffix(table, "-"+device); wrong != (i.State == status.Unprotected) || i.VM != vm.Name || i.Number == 0 && wrong {
-			t.Errorf("without the table %s: %+v", table, i)
+		if wrong := device == lost; wrong != (i.State == status.Unprotected) || i.VM != vm.Name || i.Number == 0 && wrong {
+			t.Errorf("without the chains of %s: %+v", lost, i)
 		}
 	}
 	s.status(t, true, other.Name)

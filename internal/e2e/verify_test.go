@@ -33,21 +33,23 @@ func TestVerify(t *testing.T) {
 	if out := s.verify(t, false); out != "" {
 		t.Errorf("all is well, and verify prints\n%s", out)
 	}
-	table := s.tableOf(t, vm)
+	device := s.deviceOf(t, vm)
 	for _, drift := range []struct {
 		about, script string
 		opens         bool // the LAN to the guest
 		want          []string
 	}{
-		{"rules that accept", "insert rule netdev T from-vm accept\ninsert rule netdev T to-vm accept", true, []string{"drifted", "+\t\taccept", "table " + table}},
-		{"a chain without its rules", "flush chain netdev T from-vm-arp", false, []string{"drifted", "-\t\tarp saddr ether != "}},
-		{"a policy that accepts, and no rules", "flush chain netdev T from-vm\nflush chain netdev T to-vm\nadd chain netdev T from-vm { policy accept; }\nadd chain netdev T to-vm { policy accept; }",
-			true, []string{"drifted", "policy accept;", "-\t\tether type arp goto from-vm-arp"}},
-		{"a table less", "delete table netdev T", true, []string{"unprotected", `VM "verified"`, "interface 1"}},
+		{"rules that accept", "insert rule netdev T from-vm-D accept\ninsert rule netdev T to-vm-D accept", true, []string{"drifted", "+\t\taccept", `device "` + device + `"`}},
+		{"a chain without its rules", "flush chain netdev T default-from-vm-arp", false, []string{"drifted", "-\t\tmeta oif . arp saddr ether != ", `VM "other"`}},
+		{"a policy that accepts, and no rules", "flush chain netdev T from-vm-D\nflush chain netdev T to-vm-D\nadd chain netdev T from-vm-D { policy accept; }\nadd chain netdev T to-vm-D { policy accept; }",
+			true, []string{"drifted", "policy accept;", " goto default-from-vm-arp"}},
+		{"chains less", "delete chain netdev T from-vm-D\ndelete chain netdev T to-vm-D", true, []string{"unprotected", `VM "verified"`, "interface 1"}},
+		{"the table less", "delete table netdev T", true, []string{"unprotected", `VM "verified"`, `VM "other"`}},
 		{"nothing left", "flush ruleset", true, []string{"unprotected", `VM "verified"`, `VM "other"`}},
 	} {
 		t.Run(drift.about, func(t *testing.T) {
-			if _, err := s.hv.Feed(t.Context(), strings.ReplaceAll(drift.script, "netdev T", "netdev "+table)+"\n", "nft", "-f", "-"); err != nil {
+			script := strings.NewReplacer("netdev T", "netdev "+ruleset.RulesTable, "-vm-D", "-vm-"+device).Replace(drift.script)
+			if _, err := s.hv.Feed(t.Context(), script+"\n", "nft", "-f", "-"); err != nil {
 				t.Fatal(err)
 			}
 			if drift.opens {
@@ -68,7 +70,7 @@ func TestVerify(t *testing.T) {
 					}
 				}
 			}
-			s.verify(t, drift.about == "nothing left", other.Name)
+			s.verify(t, strings.Contains(strings.Join(drift.want, ""), other.Name), other.Name)
 			var found []struct {
 				State, VM, Table string
 				Repaired         bool
@@ -87,8 +89,8 @@ func TestVerify(t *testing.T) {
 	}
 }
 
-// tableOf names the table of a guest's first NIC.
-func (s *site) tableOf(t *testing.T, vm *hypervisor.VM) string {
+// deviceOf names the device of a guest's first NIC.
+func (s *site) deviceOf(t *testing.T, vm *hypervisor.VM) string {
 	t.Helper()
 	xml, err := s.hv.Virsh(t.Context(), "dumpxml", vm.Name)
 	if err != nil {
@@ -98,7 +100,7 @@ func (s *site) tableOf(t *testing.T, vm *hypervisor.VM) string {
 	if err != nil || len(d.Direct) == 0 {
 		t.Fatalf("%+v: %v", d, err)
 	}
-	return ruleset.TableName(d.Direct[0].Target)
+	return d.Direct[0].Target
 }
 
 // What nobody needs any more is found, and taken away; a VM that is unknown, off, or impossible to plan is told, and
@@ -106,17 +108,22 @@ func (s *site) tableOf(t *testing.T, vm *hypervisor.VM) string {
 func TestVerifyWhoIsNotThere(t *testing.T) {
 	s := shieldedSite(t, "")
 	vm := s.start(t, "there", s.nics(1)...)
-	table := s.tableOf(t, vm)
-	if _, err := s.hv.Feed(t.Context(), `add table netdev macvtap-filter-gone { comment "uuid=0d3f7c1e-5b2a-4c61-9e0f-1a2b3c4d5e6f vm=dead"; }`+"\n", "nft", "-f", "-"); err != nil {
-		t.Fatal(err)
-	}
-	if out := s.verify(t, true); !strings.Contains(out, `VM "dead": device "gone", table macvtap-filter-gone: stale`) {
-		t.Errorf("a dead VM's table: %s", out)
-	}
-	s.verify(t, false, vm.Name)
-	s.verify(t, false, "--repair")
-	if left := s.rules(t); len(left) != 1 || left[table] == "" {
-		t.Errorf("tables left: %v", names(left))
+	s.run(t, "ip", "link", "add", "gone", "type", "bridge")
+	const owner = "uuid=0d3f7c1e-5b2a-4c61-9e0f-1a2b3c4d5e6f vm=dead"
+	for _, left := range []string{
+		`add chain netdev T from-vm-gone { type filter hook egress device "gone" priority 0; policy drop; }` + "\n" +
+			`add rule netdev T from-vm-gone meta oif != "gone" drop comment "` + owner + `"`,
+		`add table netdev macvtap-filter-gone { comment "` + owner + `"; }`, // as versions before made them
+	} {
+		if _, err := s.hv.Feed(t.Context(), strings.ReplaceAll(left, "netdev T", "netdev "+ruleset.RulesTable)+"\n", "nft", "-f", "-"); err != nil {
+			t.Fatal(err)
+		}
+		wantSaid(t, s.verify(t, true), `VM "dead": device "gone".*: stale`)
+		s.verify(t, false, vm.Name)
+		s.verify(t, false, "--repair")
+		if left := s.rules(t); len(left) != 1 || left[ruleset.TableName(s.deviceOf(t, vm))] == "" {
+			t.Errorf("rules left: %v", names(left))
+		}
 	}
 	if _, err := s.hv.Run(t.Context(), "macvtap-filter", "verify", "thare", vm.Name); err == nil || !strings.Contains(err.Error(), `VM "thare": libvirt knows no such VM, did you mean "there"?`) {
 		t.Errorf("an unknown VM: %v", err)

@@ -31,6 +31,7 @@ func arpHeader() []ruleset.Match {
 // only to and about peers that it may talk to; denied peers tell it nothing.
 func (s side) arp() {
 	c := s.newChain("arp")
+	c.isolated()
 	if !s.out {
 		c.learnARP()
 	}
@@ -50,7 +51,7 @@ func (s side) arp() {
 	if s.servesNeighbours() {
 		accept(s.clients(family4, s.view.arp)...)
 	}
-	if c.has(family4.set(routers)) {
+	if c.has(routerSet(family4)) {
 		c.routersARP()
 	}
 	c.drop("arp-"+map[bool]string{true: "target", false: "sender"}[s.out], "ARP with a denied host")
@@ -74,17 +75,17 @@ func (c *chain) ownARP(sender, target ruleset.Match) {
 // one of a pair does, by its own address (RFC 5798, 8.1.2): the question and the answer.
 func (c *chain) routersARP() {
 	if c.out {
-		c.accept(all(ethernetIPv4Reply(), one(family4.router(ruleset.EtherDestination, false)))...)
+		c.accept(all(ethernetIPv4Reply(), one(c.router(family4, ruleset.EtherDestination, false)))...)
 		return
 	}
-	c.accept(all(ethernetIPv4Request(), one(family4.router(ruleset.ARPSenderMAC, false)))...)
+	c.accept(all(ethernetIPv4Request(), one(c.router(family4, ruleset.ARPSenderMAC, false)))...)
 }
 
 // claims drops ARP in which the VM gives itself a MAC or IP address that is not
 // its own.
 func (c *chain) claims() {
 	c.drop("arp-claim", "ARP sender MAC address not the VM's own",
-		ruleset.Compare{Field: ruleset.ARPSenderMAC, Op: ruleset.NotEqual, Value: c.mac})
+		c.isNotOwn(ownMACSet, ruleset.ARPSenderMAC))
 	if taken, any := c.taken(family4, ruleset.ARPSenderIP, false); any {
 		c.drop("arp-claim", "ARP claims the address of another host", taken)
 	}

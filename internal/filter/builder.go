@@ -21,16 +21,20 @@ type view struct {
 	out    bool
 
 	ip4, ip6, arp, port ruleset.Field // the peer's
+
+	ownMAC ruleset.Field // the VM's
 }
 
 var fromVM = view{
 	prefix: "from-vm", hook: ruleset.Egress, peer: "destination", out: true,
 	ip4: ruleset.IPDestination, ip6: ruleset.IP6Destination, arp: ruleset.ARPTargetIP, port: ruleset.DestinationPort,
+	ownMAC: ruleset.EtherSource,
 }
 
 var toVM = view{
 	prefix: "to-vm", hook: ruleset.Ingress, peer: "source",
 	ip4: ruleset.IPSource, ip6: ruleset.IP6Source, arp: ruleset.ARPSenderIP, port: ruleset.SourcePort,
+	ownMAC: ruleset.EtherDestination,
 }
 
 // A builder collects the table of one interface.
@@ -111,18 +115,22 @@ const logsPerSecond = 5
 // drop adds a rule that drops and counts under a reason; where the policy logs, one
 // before it that logs.
 func (c *chain) drop(reason, words string, when ...ruleset.Match) {
-	counter := c.chainName(reason)
-	if !slices.Contains(c.table.Counters, counter) {
-		c.table.Counters = append(c.table.Counters, counter)
-	}
 	if c.policy.Log {
 		c.Rules = append(c.Rules, ruleset.Rule{
 			Matches: when, Limit: logsPerSecond,
 			Log: ruleset.LogPrefix(fmt.Sprintf("macvtap-filter %s REASON=%s DEVICE=%s VM=", c.prefix, reason, c.device), c.vm),
 		})
 	}
-	c.Rules = append(c.Rules, ruleset.Rule{
-		Matches: when, Counter: counter, Verdict: ruleset.Drop,
-		Comment: ruleset.Comment(words + ", VM " + c.vm),
-	})
+	c.Rules = append(c.Rules, c.dropped(reason, words, when))
+}
+
+// dropped is a rule that drops and counts under a reason.
+func (c *chain) dropped(reason, words string, when []ruleset.Match) ruleset.Rule {
+	i := slices.IndexFunc(c.table.Counters, func(known string) bool { return known == c.prefix+"-"+reason })
+	if i < 0 {
+		i = len(c.table.Counters)
+		c.table.Counters = append(c.table.Counters, c.chainName(reason))
+	}
+	counter := c.table.Counters[i]
+	return ruleset.Rule{Matches: when, Counter: counter, Verdict: ruleset.Drop, Comment: ruleset.Comment(words)}
 }

@@ -8,13 +8,14 @@ import (
 
 // The places of a DHCP message that say who asks (RFC 2131, 2), behind the UDP header:
 // what the message is, a request (1) of an Ethernet (1) address of six bytes; the address
-// that the client has, ciaddr; and, side by side, the relay's IP address, giaddr, and the
-// client's MAC address, chaddr. dhcpLength is the UDP header's.
+// that the client has, ciaddr; the relay's IP address, giaddr; and the client's MAC address,
+// chaddr. dhcpLength is the UDP header's.
 var (
-	dhcpLength  = ruleset.Raw(ruleset.TransportHeader, 4, 2)
-	dhcpKind    = ruleset.Raw(ruleset.TransportHeader, 8, 3)
-	dhcpAddress = ruleset.Raw(ruleset.TransportHeader, 8+12, 4)
-	dhcpClient  = ruleset.Raw(ruleset.TransportHeader, 8+24, 4+6)
+	dhcpLength   = ruleset.Raw(ruleset.TransportHeader, 4, 2)
+	dhcpKind     = ruleset.Raw(ruleset.TransportHeader, 8, 3)
+	dhcpAddress  = ruleset.Raw(ruleset.TransportHeader, 8+12, 4)
+	dhcpRelay    = ruleset.Raw(ruleset.TransportHeader, 8+24, 4)
+	dhcpHardware = ruleset.Raw(ruleset.TransportHeader, 8+28, 6)
 )
 
 // dhcpClientEnd is where the client's address ends, from the UDP header on.
@@ -35,7 +36,8 @@ func (c *chain) dhcpClient(f family) {
 		c.drop(reason, "DHCP in fragments, or cut short", all(toServer, one(moreFragments))...)
 		c.drop(reason, "DHCP in fragments, or cut short", all(toServer, one(ruleset.Compare{Field: dhcpLength, Op: ruleset.Less, Value: port(dhcpClientEnd)}))...)
 		c.drop(reason, "DHCP of another kind than a client's request", all(toServer, one(isNot(dhcpKind, 1, 1, 6)))...)
-		c.drop(reason, "DHCP of another client, or a relay", all(toServer, one(isNot(dhcpClient, append(make([]byte, 4), c.mac...)...)))...)
+		c.drop(reason, "DHCP of a relay", all(toServer, one(isNot(dhcpRelay, 0, 0, 0, 0)))...)
+		c.drop(reason, "DHCP of another client", all(toServer, one(c.isNotOwn(ownBitsSet, dhcpHardware)))...)
 		if c.knowsOwn(f) {
 			c.drop(reason, "DHCP about another's address", all(toServer, one(ruleset.Among(dhcpAddress, true, c.clientAddresses()...)))...)
 		}

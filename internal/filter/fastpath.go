@@ -8,7 +8,7 @@ import (
 	"macvtap-filter/internal/ruleset"
 )
 
-// fastPath adds the rules at the head of the base chain that let pass at once what
+// fastPath adds the rules at the head of a family's chain that let pass at once what
 // nearly all frames are: TCP and UDP in ordinary datagrams and frames, with peers
 // that are not denied, and with IPv4 hosts that are allowed.
 //
@@ -31,30 +31,24 @@ import (
 //
 // So the Ethernet header is asked once and late, and all else as raw payload
 // expressions, before which nft asks nothing. A match beyond the frame's end does not
-// hold, so whatever is read is there.
-func (c *chain) fastPath() {
-	families := []family{family4}
-	if !c.policy.DropIPv6 {
-		families = append(families, family6)
+// hold, so whatever is read is there. Masks begin with the field's first bit: others, nft
+// 1.1 lists as a field of fewer bits, and of bits apart as wrong ones (src/payload.c,
+// payload_expr_trim_force).
+func (c *chain) fastPath(f family) {
+	toRouters := c.out && c.nextHopIsRouter(f)
+	if peers, any := c.fastOpen(f); any && (!toRouters || c.has(routerSet(f))) {
+		c.fast("internet", all(peers, one(f.fastProtocol()), c.fastPorts(f), c.fastSource(f), c.fastNextHop(f, toRouters)))
 	}
-	for _, f := range families {
-		if c.out && c.nextHopIsRouter(f) && !c.has(f.set(routers)) {
-			continue
-		}
-		if peers, any := c.fastOpen(f); any {
-			c.fast(f, "internet", all(peers, f.fastProtocol(), one(c.fastPorts(f)), c.fastSource(f), c.fastEthernet(f, c.out && c.nextHopIsRouter(f))))
-		}
+	if f.name == family6.name {
+		return
 	}
 	if link, any := c.fastLink(family4); any && c.has(family4.set(hosts)) {
-		c.fast(family4, "allowed hosts", all(one(noOptions), link, family4.fastProtocol(), c.fastClient(), one(c.fastPorts(family4)), c.fastSource(family4), c.fastEthernet(family4, false), c.fastHosts()))
+		c.fast("allowed hosts", all(one(noOptions), link, one(family4.fastProtocol()), c.fastClient(), c.fastPorts(family4), c.fastSource(family4), c.fastNextHop(family4, false), c.fastHosts()))
 	}
 }
 
-func (c *chain) fast(f family, words string, when []ruleset.Match) {
-	c.Rules = append(c.Rules, ruleset.Rule{
-		Matches: when, Verdict: ruleset.Accept,
-		Comment: ruleset.Comment("fast path: " + f.label + ", " + words + ", VM " + c.vm),
-	})
+func (c *chain) fast(words string, when []ruleset.Match) {
+	c.Rules = append(c.Rules, ruleset.Rule{Matches: when, Verdict: ruleset.Accept, Comment: "fast path: " + words})
 }
 
 // network is a field of the network header, as raw bytes.
@@ -66,34 +60,31 @@ func network(offset, size uint32) ruleset.Field {
 // where it usually is, and no IPv6 ones.
 var noOptions = ruleset.Byte(versionAndLength, 0x45)
 
-// fastProtocol matches headers that name TCP or UDP as what comes next, or some
-// other protocol that is neither ICMP nor an extension header nor a tunnel: numbers
-// that have bits only where those two have some are 0 to 7 and 16 to 23, and the
-// second match takes 0, 1, 4 and 5 away.
-func (f family) fastProtocol() []ruleset.Match {
-	const bits, fewer = 0xe8, 0xfa
-	field, shift := network(8, 4), 16 // time to live, protocol, checksum
+// fastProtocol matches headers that name TCP, 6, or UDP, 17, as what comes next, or a number
+// between: none of these is ICMP, an extension header or a tunnel.
+func (f family) fastProtocol() ruleset.Match {
+	field := network(9, 1)
 	if f.name == family6.name {
-		field, shift = network(4, 4), 8 // length, next header, hop limit
+		field = network(6, 1)
 	}
-	return []ruleset.Match{masked(field, bits<<shift, ruleset.Equal, 0), masked(field, fewer<<shift, ruleset.NotEqual, 0)}
+	return ruleset.Between{Field: field, From: []byte{ruleset.TCP}, To: []byte{ruleset.UDP}}
 }
 
 // fastPorts matches datagrams that have ports, which only those have whose header
 // the kernel finds right, and from the VM not those to DHCP clients and servers, whose
-// ports are, of IPv4, among 64 to 71 and, of IPv6, among 512 to 767.
-func (s side) fastPorts(f family) ruleset.Match {
+// ports are, of IPv6, among 512 to 767.
+func (s side) fastPorts(f family) []ruleset.Match {
 	switch {
 	case s.out && f.name == family4.name:
-		return masked(ruleset.Raw(ruleset.TransportHeader, 0, 4), 0x0000fff8, ruleset.NotEqual, 64)
+		return []ruleset.Match{isNot(ruleset.DestinationPort, 0, 67), isNot(ruleset.DestinationPort, 0, 68)}
 	case s.out:
-		return isNot(ruleset.Raw(ruleset.TransportHeader, 2, 1), 546>>8)
+		return one(isNot(ruleset.Raw(ruleset.TransportHeader, 2, 1), 546>>8))
 	}
-	return isNot(ruleset.SourcePort, 0, 0)
+	return one(isNot(ruleset.SourcePort, 0, 0))
 }
 
 // fastClient matches what no DHCP server of the VM's sends. It is masked, since nft
-// 1.0.6 takes "th sport != 67 th dport != 68" for one comparison of both.
+// 1.0.6 takes "th sport != 67 th dport != 67" for one comparison of both.
 func (s side) fastClient() []ruleset.Match {
 	if !s.out {
 		return nil
@@ -238,36 +229,17 @@ func isNot(field ruleset.Field, value ...byte) ruleset.Match {
 	return ruleset.Compare{Field: field, Op: ruleset.NotEqual, Value: value}
 }
 
-// fastEthernet matches the Ethernet header: the frame's own type, in which a VLAN tag
-// shows that the kernel has lifted off; from the VM its MAC address, and a router's or
-// one host's; to the VM its MAC address.
-func (s side) fastEthernet(f family, toARouter bool) []ruleset.Match {
-	value, mask := make([]byte, 14), make([]byte, 14)
-	require := func(at int, m []byte, v ...byte) { copy(mask[at:], m); copy(value[at:], v) }
-	kind := ruleset.EtherTypeIPv4
-	if f.name == family6.name {
-		kind = ruleset.EtherTypeIPv6
-	}
-	first := 12
-	require(first, []byte{0xff, 0xff}, byte(kind>>8), byte(kind))
-	if s.out && !s.policy.PassSpoofing {
-		first = 6
-		require(first, []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, s.mac...)
-	}
-	field := func(first int) ruleset.Field {
-		return ruleset.Raw(ruleset.LinkHeader, uint32(first), uint32(len(value)-first))
-	}
+// fastNextHop matches, from the VM, frames to a router or to one host. The base chain has
+// asked for the frame's own type, in which a VLAN tag shows that the kernel has lifted off,
+// and for the VM's MAC address.
+func (s side) fastNextHop(f family, toARouter bool) []ruleset.Match {
 	switch {
 	case toARouter:
-		return []ruleset.Match{ruleset.Compare{Field: field(first), Op: ruleset.Equal, Value: value[first:]}, f.router(ruleset.EtherDestination, false)}
-	case !s.out && !s.policy.PassSpoofing:
-		require(0, []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, s.mac...)
+		return one(s.router(f, ruleset.EtherDestination, false))
 	case s.out:
-		require(0, groupBit)
-	default:
-		return one(ruleset.Compare{Field: field(first), Op: ruleset.Equal, Value: value[first:]})
+		return one(ruleset.Masked{Field: ruleset.Raw(ruleset.LinkHeader, 0, 1), Mask: groupBit[:1], Op: ruleset.Equal, Value: []byte{0}})
 	}
-	return one(ruleset.Masked{Field: field(0), Mask: mask, Op: ruleset.Equal, Value: value})
+	return nil
 }
 
 // fewHosts is the number of addresses up to which comparing one after the other is

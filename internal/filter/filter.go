@@ -2,16 +2,17 @@
 // interface of a VM. It is pure; the same interface and policy give the same
 // table, byte for byte.
 //
-// In each direction a base chain judges a frame's Ethernet header and hands it to
-// the chain of its protocol. There, one rule lets pass what goes to or comes
-// from a peer that is not denied; the rules behind it judge the rest, each drop
-// under its reason. Nearly all frames come no further than the fast path, at the
-// head of the base chain.
+// In each direction the base chain of a NIC binds the policy to its device and MAC address
+// and hands each frame to the chain of its protocol. There, one rule lets pass what goes to
+// or comes from a peer that is not denied; the rules behind it judge the rest, each drop
+// under its reason. Nearly all frames come no further than the fast path, at the head of
+// that chain.
 package filter
 
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"macvtap-filter/internal/domain"
 	"macvtap-filter/internal/policy"
@@ -22,21 +23,13 @@ import (
 // (Target) that nft can write and a MAC address, and the domain a UUID, by which
 // the table is found again when the VM is gone.
 func Table(d *domain.Domain, i domain.Interface, p policy.Policy) (ruleset.Table, error) {
-	if err := identified(d, i); err != nil {
+	b, err := newBuilder(d, i, p)
+	if err != nil {
 		return ruleset.Table{}, err
 	}
-	if len(i.MAC) != 6 {
-		return ruleset.Table{}, errors.New("the domain XML has no <mac address='…'/>")
-	}
-	b := builder{vm: d.Name, device: i.Target, mac: i.MAC, policy: p, table: ruleset.Table{
-		Name:    ruleset.TableName(i.Target),
-		Comment: Owner{UUID: d.UUID, Name: d.Name}.Comment(),
-
-		CheckOffload: !p.PassOffload,
-	}}
-	b.table.Sets = b.sets()
+	b.table.Sets = slices.Concat(b.ownSets(), b.sets())
 	for _, v := range []view{fromVM, toVM} {
-		s := side{view: v, builder: &b}
+		s := side{view: v, builder: b}
 		s.ip(family4)
 		if !p.DropIPv6 {
 			s.ip(family6)
@@ -44,9 +37,66 @@ func Table(d *domain.Domain, i domain.Interface, p policy.Policy) (ruleset.Table
 			s.translated()
 		}
 		s.arp()
+		s.other()
 		s.base(i.Target)
 	}
+	b.table.Sets = slices.DeleteFunc(b.table.Sets, func(s ruleset.Set) bool { return !b.table.Uses(s.Name) })
 	return b.table, nil
+}
+
+// Like gives the table of an interface whose policy is that of another, of which the table
+// is made: what is not the interface's own is the other's. Of a policy that logs there is
+// none, for logs name the VM; then it is made anew.
+func Like(other ruleset.Table, d *domain.Domain, i domain.Interface, p policy.Policy) (ruleset.Table, error) {
+	if p.Log {
+		return Table(d, i, p)
+	}
+	b, err := newBuilder(d, i, p)
+	if err != nil {
+		return ruleset.Table{}, err
+	}
+	for _, v := range []view{fromVM, toVM} {
+		side{view: v, builder: b}.base(i.Target)
+	}
+	bases := b.table.Chains
+	b.table.Chains, b.table.Counters = nil, other.Counters
+	for _, c := range other.Chains {
+		if c.Hook != nil {
+			c, bases = bases[0], bases[1:]
+		}
+		b.table.Chains = append(b.table.Chains, c)
+	}
+	own := append(b.ownSets(), b.routers(family4), b.routers(family6))
+	for _, s := range other.Sets {
+		if n := slices.IndexFunc(own, func(o ruleset.Set) bool { return o.Name == s.Name }); n >= 0 {
+			s = own[n]
+		}
+		b.table.Sets = append(b.table.Sets, s)
+	}
+	return b.table, nil
+}
+
+// interfaceTable gives the rules of an interface without any, for a device that nobody looked
+// at (see Bind).
+func interfaceTable(d *domain.Domain, i domain.Interface) ruleset.Table {
+	return ruleset.Table{
+		Name: ruleset.TableName(i.Target), Comment: Owner{UUID: d.UUID, Name: d.Name}.Comment(),
+		Interfaces: map[uint32]string{0: i.Target},
+	}
+}
+
+// newBuilder begins the table of an interface.
+func newBuilder(d *domain.Domain, i domain.Interface, p policy.Policy) (*builder, error) {
+	if err := identified(d, i); err != nil {
+		return nil, err
+	}
+	if len(i.MAC) != 6 {
+		return nil, errors.New("the domain XML has no <mac address='…'/>")
+	}
+	b := &builder{vm: d.Name, device: i.Target, mac: i.MAC, policy: p, table: interfaceTable(d, i)}
+	b.table.Policy, b.table.Parent = p.Name, i.Parent
+	b.table.CheckOffload = !p.PassOffload
+	return b, nil
 }
 
 // identified reports what keeps the table of an interface from being told from all
@@ -67,13 +117,9 @@ func Closed(d *domain.Domain, i domain.Interface) (ruleset.Table, error) {
 	if err := identified(d, i); err != nil {
 		return ruleset.Table{}, err
 	}
-	b := builder{vm: d.Name, device: i.Target, table: ruleset.Table{
-		Name:    ruleset.TableName(i.Target),
-		Comment: Owner{UUID: d.UUID, Name: d.Name}.Comment(),
-	}}
+	b := builder{vm: d.Name, device: i.Target, table: interfaceTable(d, i)}
 	for _, v := range []view{fromVM, toVM} {
-		c := side{view: v, builder: &b}.newChain("")
-		c.Hook = &ruleset.Hook{Type: v.hook, Device: i.Target}
+		c := side{view: v, builder: &b}.baseChain(i.Target)
 		c.drop("closed", "no rules could be made")
 		c.done()
 	}

@@ -48,28 +48,9 @@ func Guard(prefixes []string) ruleset.Table {
 	return t
 }
 
-// Bind makes a table the rules of the device of that interface index alone. Since
-// Linux 6.16 a chain outlives its device and binds itself to the next one of the
-// same name, and would judge another VM's frames.
-func Bind(t ruleset.Table, index int) ruleset.Table {
-	const stale = "-stale-device"
-	t.Counters = append(slices.Clone(t.Counters), fromVM.prefix+stale, toVM.prefix+stale)
-	return first(t, func(v view) ruleset.Rule {
-		return ruleset.Rule{
-			Matches: []ruleset.Match{ruleset.Number(v.index(), ruleset.NotEqual, uint32(index))},
-			Counter: v.prefix + stale, Verdict: ruleset.Drop, Comment: "not the device that these rules were made for",
-		}
-	})
-}
-
 // Mark has a table mark the frames that it accepts, so that the guard lets them
 // pass. What a table drops never comes to the guard, so all are marked, at once.
 func Mark(t ruleset.Table) ruleset.Table {
-	return first(t, func(v view) ruleset.Rule { return ruleset.Rule{Mark: new(v.mark())} })
-}
-
-// first puts a rule before all others of each direction.
-func first(t ruleset.Table, rule func(view) ruleset.Rule) ruleset.Table {
 	t.Chains = slices.Clone(t.Chains)
 	for i, c := range t.Chains {
 		if c.Hook == nil {
@@ -79,7 +60,7 @@ func first(t ruleset.Table, rule func(view) ruleset.Rule) ruleset.Table {
 		if c.Hook.Type == fromVM.hook {
 			v = fromVM
 		}
-		t.Chains[i].Rules = append([]ruleset.Rule{rule(v)}, c.Rules...)
+		t.Chains[i].Rules = slices.Insert(slices.Clone(c.Rules), 1, ruleset.Rule{Mark: new(v.mark())})
 	}
 	return t
 }
@@ -112,14 +93,13 @@ func Open(d *domain.Domain, i domain.Interface) (ruleset.Table, error) {
 	if err := identified(d, i); err != nil {
 		return ruleset.Table{}, err
 	}
-	t := ruleset.Table{Name: ruleset.TableName(i.Target), Comment: Owner{UUID: d.UUID, Name: d.Name}.Comment()}
+	b := builder{vm: d.Name, device: i.Target, table: interfaceTable(d, i)}
 	for _, v := range []view{fromVM, toVM} {
-		t.Chains = append(t.Chains, ruleset.Chain{
-			Name: v.prefix, Hook: &ruleset.Hook{Type: v.hook, Device: i.Target},
-			Rules: []ruleset.Rule{{Verdict: ruleset.Accept, Comment: ruleset.Comment("open: the parent " + i.Parent + " is not configured, VM " + d.Name)}},
-		})
+		c := side{view: v, builder: &b}.baseChain(i.Target)
+		c.Rules = append(c.Rules, ruleset.Rule{Verdict: ruleset.Accept, Comment: ruleset.Comment("open: the parent " + i.Parent + " is not configured")})
+		c.done()
 	}
-	return t, nil
+	return b.table, nil
 }
 
 // Marks reports whether a table marks what it accepts.

@@ -15,7 +15,7 @@ import (
 func TestBindAndMark(t *testing.T) {
 	plain := mustTable(t, web, nic, policy.Policy{Deny: prefixes(1)})
 	before := plain.String()
-	live := Bind(Mark(plain), 37)
+	live := Mark(plain).Bind(37)
 	if plain.String() != before {
 		t.Error("the table that was given was changed")
 	}
@@ -31,7 +31,7 @@ func TestBindAndMark(t *testing.T) {
 				t.Errorf("%s: rule %d is %s, want %s", chain, i+1, got, line)
 			}
 		}
-		if got, want := len(rulesOf(live, chain)), len(rulesOf(plain, chain))+2; got != want {
+		if got, want := len(rulesOf(live, chain)), len(rulesOf(plain, chain))+1; got != want {
 			t.Errorf("%s: %d rules, want %d", chain, got, want)
 		}
 	}
@@ -51,7 +51,7 @@ func TestGuard(t *testing.T) {
 	if err := table.Validate(); err != nil {
 		t.Fatal(err)
 	}
-	const want = `table netdev macvtap-filter {
+	const want = `table netdev macvtap-filter-guard {
 	comment "closes macvtap devices without rules"
 
 	counter from-vm-no-rules {
@@ -91,7 +91,7 @@ func TestOpen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := Bind(Mark(table), 37).Validate(); err != nil {
+	if err := Mark(table).Bind(37).Validate(); err != nil {
 		t.Fatal(err)
 	}
 	if got := ParseOwner(table.Comment).UUID; got != web.UUID {
@@ -106,7 +106,7 @@ func TestOpen(t *testing.T) {
 // not emptied, not with something before.
 func TestBound(t *testing.T) {
 	plain := Mark(mustTable(t, web, nic, policy.Policy{Deny: prefixes(1)}))
-	own := Bind(plain, 37)
+	own := plain.Bind(37)
 	change := func(f func(*ruleset.Table)) ruleset.Table {
 		c := own
 		c.Chains = slices.Clone(own.Chains)
@@ -119,7 +119,7 @@ func TestBound(t *testing.T) {
 		want  bool
 	}{
 		"its own":          {own, true},
-		"another device's": {Bind(plain, 38), false},
+		"another device's": {plain.Bind(38), false},
 		"any device's":     {plain, false},
 		"without chains":   {change(func(t *ruleset.Table) { t.Chains = nil }), false},
 		"in one direction": {change(func(t *ruleset.Table) { t.Chains = slices.Delete(t.Chains, last, last+1) }), false},

@@ -12,6 +12,8 @@ import (
 // ip judges the datagrams of one family; ICMPv6 has a chain of its own.
 func (s side) ip(f family) {
 	c := s.newChain(f.name)
+	c.isolated()
+	c.fastPath(f)
 	if s.out {
 		c.leases(f)
 	}
@@ -24,7 +26,7 @@ func (s side) ip(f family) {
 	}
 	peers, any := s.notClosed(f, s.peerField(f))
 	if any {
-		c.accept(all(peers, s.bare(f))...)
+		c.accept(s.bare(f, peers)...)
 		c.Rules[len(c.Rules)-1].Comment = s.notDenied(f)
 	}
 	c.dhcpServer(f)
@@ -78,12 +80,13 @@ var (
 // withPorts matches datagrams of a protocol whose transport header is there: in a
 // later fragment the kernel reads ports and types all the same, from whatever
 // stands in their place (net/netfilter/nf_tables_core.c, nft_payload_fast_eval).
-// For IPv6 this asks that nothing stands between.
+// For IPv6 this asks that nothing stands between; nft loads what it lists of it only with
+// the protocol first, for behind "ip6 nexthdr" it lists none.
 func withPorts(f family, proto byte) []ruleset.Match {
 	if f.name == family4.name {
 		return []ruleset.Match{firstFragment, ruleset.Byte(ruleset.L4Proto, proto)}
 	}
-	return []ruleset.Match{ruleset.Byte(ruleset.IP6NextHeader, proto), ruleset.Byte(ruleset.L4Proto, proto)}
+	return []ruleset.Match{ruleset.Byte(ruleset.L4Proto, proto), ruleset.Byte(ruleset.IP6NextHeader, proto)}
 }
 
 // notDenied says, for people, which addresses the open ones leave out.
@@ -97,20 +100,21 @@ func (s side) notDenied(f family) string {
 	return ruleset.Comment(f.label + " " + s.peer + " not denied: " + strings.Join(denied, ", "))
 }
 
-// bare matches the datagrams that carry nothing by which a router on the way sends
-// them somewhere else, a source route above all (RFC 6274, 3.13.2.3; RFC 5095):
+// bare matches the datagrams with some peers that carry nothing by which a router on the way
+// sends them somewhere else, a source route above all (RFC 6274, 3.13.2.3; RFC 5095):
 // from the VM, IPv4 without options, and IPv6 without extension headers. The VM's
-// ICMPv6 has a chain of its own.
-func (s side) bare(f family) []ruleset.Match {
+// ICMPv6 has a chain of its own. IPv4's first byte is asked first: behind "ip daddr", nft
+// lists it as two fields, and loads two matches.
+func (s side) bare(f family, peers []ruleset.Match) []ruleset.Match {
 	routed := s.out && !s.policy.PassTunnels
 	switch {
 	case routed && f.name == family4.name:
-		return all(one(noOptions), s.plain())
+		return all(one(noOptions), peers, s.plain())
 	case routed:
 		next := ruleset.Lookup{Fields: []ruleset.Field{ruleset.IP6NextHeader}, Not: true, Set: extensions}
-		return all(one(next), s.single())
+		return all(peers, one(next), s.single())
 	}
-	return all(known(f), s.plain())
+	return all(peers, known(f), s.plain())
 }
 
 // versionAndLength is the first byte of an IPv4 header: the version, 4, and the

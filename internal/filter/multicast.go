@@ -25,9 +25,10 @@ const igmp byte = 2 // IANA's protocol numbers
 // igmpType is the first byte of an IGMP message.
 var igmpType = ruleset.Raw(ruleset.TransportHeader, 0, 1)
 
-// igmpMessage matches one type of IGMP: whole, and not from afar (RFC 3376, 4).
+// igmpMessage matches one type of IGMP: whole, and not from afar (RFC 3376, 4). nft lists
+// protocol and type as "igmp type", and loads both where that stands.
 func igmpMessage(kind byte) []ruleset.Match {
-	return []ruleset.Match{ruleset.Byte(ruleset.L4Proto, igmp), ruleset.Byte(ruleset.IPTTL, 1), firstFragment, ruleset.Byte(igmpType, kind)}
+	return []ruleset.Match{ruleset.Byte(ruleset.IPTTL, 1), firstFragment, ruleset.Byte(ruleset.L4Proto, igmp), ruleset.Byte(igmpType, kind)}
 }
 
 // groupsAllowed gives the family's groups that are allowed, whole or by a service.

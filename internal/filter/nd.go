@@ -33,12 +33,15 @@ const (
 var (
 	ndTarget = ruleset.Raw(ruleset.TransportHeader, 8, 16)
 
-	directTarget   = ruleset.Raw(ruleset.NetworkHeader, 40+8, 16)
-	directNDOption = ruleset.Raw(ruleset.NetworkHeader, 40+24, 8)
-	directRSOption = ruleset.Raw(ruleset.NetworkHeader, 40+8, 8)
-
+	directTarget = ruleset.Raw(ruleset.NetworkHeader, 40+8, 16)
 	// directInterface is the lower half of the target: the interface identifier.
 	directInterface = ruleset.Raw(ruleset.NetworkHeader, 40+16, 8)
+)
+
+// Where the first option stands behind an IPv6 header.
+const (
+	directNDOption = 40 + 24
+	directRSOption = 40 + 8
 )
 
 // The types of the options that hold a MAC address (RFC 4861, 4.6.1).
@@ -226,9 +229,9 @@ func (s side) icmpv6ToVM() {
 	c.accept(all(alerted(), one(within(ruleset.IP6Source, linkLocal6, false)), one(ruleset.Byte(afterHopByHop, mldQuery)))...)
 	c.ownND()
 	c.routersND()
-	if c.has(family6.set(routers)) {
+	if c.has(routerSet(family6)) {
 		// A router may ask by an address that is denied, its global one.
-		c.accept(directly, discoveryHopLimit, icmpTypes(neighbourTypes), family6.router(ruleset.EtherSource, false))
+		c.accept(directly, discoveryHopLimit, icmpTypes(neighbourTypes), c.router(family6, ruleset.EtherSource, false))
 	}
 	switch {
 	case s.policy.PassNeighbours, s.servesNeighbours():
@@ -275,7 +278,7 @@ func (c *chain) ownND() {
 // ownTargets matches a discovery message's target among the VM's own addresses: those
 // made of its MAC address, and those that the configuration names.
 func (s side) ownTargets() []ruleset.Match {
-	out := []ruleset.Match{ruleset.Compare{Field: directInterface, Op: ruleset.Equal, Value: s.interfaceIdentifier()}}
+	out := one(s.isOwn(ownIDsSet, directInterface))
 	if known := s.own(family6); len(known) > 0 {
 		out = append(out, targets(directTarget, ofAddrs(known)))
 	}
@@ -285,7 +288,7 @@ func (s side) ownTargets() []ruleset.Match {
 // wellFormed goes on in a chain with discovery messages that have no extension
 // header (RFC 6980), come from this link, and carry no option, or one that is a
 // MAC address, the VM's own. size is the message's length without options.
-func (c *chain) wellFormed(suffix string, size uint16, option ruleset.Field, kind byte) {
+func (c *chain) wellFormed(suffix string, size uint16, at uint32, kind byte) {
 	direct := []ruleset.Match{directly, discoveryHopLimit}
 	if c.policy.PassSpoofing {
 		c.goTo(suffix, direct...)
@@ -293,8 +296,8 @@ func (c *chain) wellFormed(suffix string, size uint16, option ruleset.Field, kin
 	}
 	length := func(n uint16) []ruleset.Match { return one(ruleset.Is(ruleset.IP6Length, n)) }
 	c.goTo(suffix, all(length(size), direct)...)
-	own := ruleset.Compare{Field: option, Op: ruleset.Equal, Value: append([]byte{kind, 1}, c.mac...)}
-	c.goTo(suffix, all(length(size+8), direct, one(own))...)
+	option := ruleset.Compare{Field: network(at, 2), Op: ruleset.Equal, Value: []byte{kind, 1}}
+	c.goTo(suffix, all(length(size+8), direct, []ruleset.Match{option, c.isOwn(ownBitsSet, network(at+2, 6))})...)
 }
 
 // solicitations judges who the VM looks for: its own addresses before it takes
@@ -394,8 +397,8 @@ func (s side) discoveryPeers() {
 	if s.servesNeighbours() {
 		toPeer(append(s.clients(family6, ruleset.IP6Destination), icmpTypes(neighbourTypes))...)
 	}
-	if c.has(family6.set(routers)) {
-		c.accept(icmpTypes(neighbourTypes), family6.router(ruleset.EtherDestination, false)) // whichever of its addresses it asked by
+	if c.has(routerSet(family6)) {
+		c.accept(icmpTypes(neighbourTypes), c.router(family6, ruleset.EtherDestination, false)) // whichever of its addresses it asked by
 	}
 	c.drop("nd", "neighbour discovery with a denied host")
 	c.done()

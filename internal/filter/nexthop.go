@@ -21,32 +21,30 @@ import (
 // to the other: whoever is no denied host by its IPv6 address may be one by its IPv4 ones.
 const routers = "routers"
 
-// A set of routers has room for all that may be one, within bounds. A pair of routers has
-// three MAC addresses. The kernel takes 16 kB for a set of a thousand, before any is
-// there (net/netfilter/nft_set_hash.c, nft_rhash_init). The VM cannot fill it: rules add to it
-// only from frames to the VM, of peers that it may talk to. When it is full, nobody else
-// becomes a router, and nothing else changes: those rules have no verdict, and what the
-// host or the configuration knows is in the set from the beginning.
-const (
-	minRouters = 256
-	maxRouters = 1024
-)
+// maxRouters is the room for the routers of all NICs. No VM can fill it: rules add to it only
+// from frames to a VM, of peers that it may talk to. When it is full, nobody else becomes
+// a router, and nothing else changes: those rules have no verdict, and what the host or the
+// configuration knows is in the set from the beginning.
+const maxRouters = 65535
 
 // fewRouters is the number of addresses in a row that are taken for those of routers, not
 // for a network: a pair of routers has three.
 const fewRouters = 4
 
-// router matches a MAC address of a router of the family or, with not, any other.
-func (f family) router(mac ruleset.Field, not bool) ruleset.Match {
-	return ruleset.Lookup{Fields: []ruleset.Field{mac}, Not: not, Set: f.set(routers)}
+// router matches a MAC address of a router of the family, as the NIC knows it or, with not,
+// any other.
+func (s side) router(f family, mac ruleset.Field, not bool) ruleset.Match {
+	return ruleset.Lookup{Fields: []ruleset.Field{s.index(), mac}, Not: not, Set: routerSet(f)}
 }
+
+func routerSet(f family) string { return ruleset.OwnPrefix + f.set(routers) }
 
 // KnowsRouters reports whether rules know a router of each family that some gateways are
 // of. The builds before had one set for both families.
 func KnowsRouters(t ruleset.Table, gateways []netip.Addr) bool {
 	for _, f := range []family{family4, family6} {
 		known := slices.ContainsFunc(t.Sets, func(s ruleset.Set) bool {
-			return (s.Name == f.set(routers) || s.Name == routers) && len(s.Elements) > 0
+			return (s.Name == routerSet(f) || s.Name == f.set(routers) || s.Name == routers) && len(s.Elements) > 0
 		})
 		if !known && len(f.only(gateways)) > 0 {
 			return false
@@ -58,15 +56,16 @@ func KnowsRouters(t ruleset.Table, gateways []netip.Addr) bool {
 // linkLocal6 is on every link (RFC 4291, 2.5.6).
 var linkLocal6 = netip.MustParsePrefix("fe80::/10")
 
-// routers gives the set of the MAC addresses of the family's routers. To one to which no
-// rule adds, none can.
+// routers gives the set of the MAC addresses of the family's routers. It is nothing where
+// there can be none.
 func (b *builder) routers(f family) ruleset.Set {
-	s := ruleset.Set{Name: f.set(routers), Key: []ruleset.Type{ruleset.TypeEtherAddr}}
-	if n := count(b.possibleRouters(f), maxRouters); n > 0 {
-		s.Dynamic = max(n, minRouters)
+	if len(b.policy.GatewayMACs) == 0 && len(b.possibleRouters(f)) == 0 {
+		return ruleset.Set{}
 	}
+	s := ruleset.Set{Name: routerSet(f), Key: []ruleset.Type{ruleset.TypeInterface, ruleset.TypeEtherAddr}, Dynamic: maxRouters}
 	for _, mac := range b.policy.GatewayMACs {
-		s.Elements = append(s.Elements, ruleset.Element{From: [][]byte{mac}, To: [][]byte{mac}})
+		key := [][]byte{unknownIndex, mac}
+		s.Elements = append(s.Elements, ruleset.Element{From: key, To: key})
 	}
 	return s
 }
@@ -103,8 +102,8 @@ func (c *chain) nextHop(f family) {
 		return
 	}
 	when := all(one(unicast), beyond)
-	if c.has(f.set(routers)) {
-		when = append(when, f.router(ruleset.EtherDestination, true))
+	if c.has(routerSet(f)) {
+		when = append(when, c.router(f, ruleset.EtherDestination, true))
 	}
 	c.drop("next-hop", f.label+" to another network, not to a router's MAC address", when...)
 }
@@ -205,7 +204,7 @@ func (b *builder) portedRouters(f family) []netipx.IPRange {
 	}
 	var out netipx.IPSetBuilder
 	for _, r := range f.merged(b.policy.ServicePeers()) {
-		if len(f.only(b.policy.Gateways)) == 0 || count([]netipx.IPRange{r}, fewRouters+1) <= fewRouters {
+		if len(f.only(b.policy.Gateways)) == 0 || few(r) {
 			out.AddRange(r)
 		}
 	}
@@ -213,6 +212,40 @@ func (b *builder) portedRouters(f family) []netipx.IPRange {
 		out.RemovePrefix(p)
 	}
 	return built(&out).Ranges()
+}
+
+// few reports whether a range is of so few addresses that they are taken for routers'.
+func few(r netipx.IPRange) bool {
+	a := r.From()
+	for range fewRouters {
+		if a = a.Next(); !r.Contains(a) {
+			return true
+		}
+	}
+	return false
+}
+
+// wholeRouters gives those of the ranges that are allowed whole that may be of routers: all
+// where no gateway is known, and else those of few addresses and what is on the link. By an
+// address of an allowed network elsewhere a denied host of the link would become one.
+func (b *builder) wholeRouters(f family) []netipx.IPRange {
+	all := f.merged(b.policy.Ranges)
+	if len(f.only(b.policy.Gateways)) == 0 {
+		return all
+	}
+	var small, link, near netipx.IPSetBuilder
+	for _, r := range all {
+		near.AddRange(r)
+		if few(r) {
+			small.AddRange(r)
+		}
+	}
+	for _, p := range b.link(f) {
+		link.AddPrefix(p)
+	}
+	near.Intersect(built(&link))
+	near.AddSet(built(&small))
+	return built(&near).Ranges()
 }
 
 // learnARP adds to the routers' MAC addresses what ARP tells the VM of them.
@@ -233,36 +266,23 @@ var unicastSender = ruleset.Masked{Field: ruleset.ARPSenderMAC, Mask: groupBit, 
 
 // possibleRouters gives those whose MAC addresses may be routers'.
 func (b *builder) possibleRouters(f family) []netipx.IPRange {
-	return f.merged(ofAddrs(b.policy.Hosts), b.policy.Ranges, b.mayRoute(f))
-}
-
-// count gives the number of addresses in ranges, or most if there are more.
-func count(ranges []netipx.IPRange, most int) int {
-	n := 0
-	for _, r := range ranges {
-		for a := r.From(); n < most && r.Contains(a); a = a.Next() {
-			n++
-		}
-	}
-	return n
+	return f.merged(ofAddrs(b.policy.Hosts), b.wholeRouters(f), b.mayRoute(f))
 }
 
 // learn adds, for each way in which a field can hold the address of a router, a rule
 // that adds a MAC address to the family's routers'.
 func (c *chain) learn(f family, address, mac ruleset.Field, when []ruleset.Match) {
-	if !c.has(f.set(routers)) {
+	if !c.has(routerSet(f)) {
 		return
 	}
 	var peers []ruleset.Match
-	for _, kind := range []string{hosts, ranges} {
-		if c.has(f.set(kind)) {
-			peers = append(peers, ruleset.Lookup{Fields: []ruleset.Field{address}, Set: f.set(kind)})
-		}
+	if c.has(f.set(hosts)) {
+		peers = append(peers, ruleset.Lookup{Fields: []ruleset.Field{address}, Set: f.set(hosts)})
 	}
-	if others := c.mayRoute(f); len(others) > 0 {
+	if others := f.merged(c.wholeRouters(f), c.mayRoute(f)); len(others) > 0 {
 		peers = append(peers, among(address, others))
 	}
 	for _, p := range peers {
-		c.Rules = append(c.Rules, ruleset.Rule{Matches: all(when, one(p)), Update: &ruleset.Update{Set: f.set(routers), Field: mac}})
+		c.Rules = append(c.Rules, ruleset.Rule{Matches: all(when, one(p)), Update: &ruleset.Update{Set: routerSet(f), Fields: []ruleset.Field{c.index(), mac}}})
 	}
 }

@@ -19,7 +19,7 @@ const (
 	ranges       = "allow-ranges"
 	services     = "allow-services"
 	servicePeers = "allow-service-peers" // whoever has an allowed service
-	own          = "own"                 // the VM's own addresses
+	own          = "vm"                  // the VM's own addresses
 	claimed      = "claimed"             // addresses that the VM can never have
 )
 

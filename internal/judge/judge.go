@@ -5,6 +5,7 @@ package judge
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"slices"
 
@@ -19,6 +20,7 @@ type Judge struct {
 	chains map[string]ruleset.Chain
 	sets   map[string]set
 	room   map[string]int // how many elements a dynamic set can hold
+	device []byte         // see packet
 }
 
 // New prepares a table that Validate finds right.
@@ -26,6 +28,9 @@ func New(t ruleset.Table) *Judge {
 	j := &Judge{table: t, chains: map[string]ruleset.Chain{}, sets: map[string]set{}, room: map[string]int{}}
 	for _, c := range t.Chains {
 		j.chains[c.Name] = c
+	}
+	for index := range t.Interfaces {
+		j.device = binary.NativeEndian.AppendUint32(nil, index)
 	}
 	for _, s := range t.Sets {
 		j.sets[s.Name] = newSet(s.Elements)
@@ -88,6 +93,7 @@ func (j *Judge) Frame(hook ruleset.HookType, frame []byte) (Decision, error) {
 	if err != nil {
 		return Decision{}, err
 	}
+	p.device = j.device
 	i := slices.IndexFunc(j.table.Chains, func(c ruleset.Chain) bool { return c.Hook != nil && c.Hook.Type == hook })
 	if i < 0 {
 		return Decision{}, fmt.Errorf("table %q has no chain at %s", j.table.Name, hook)
@@ -125,7 +131,7 @@ func (j *Judge) holds(p *packet, r ruleset.Rule, cost *Cost) bool {
 		}
 	}
 	if r.Update != nil {
-		cost.Expressions += 2 // the field is loaded, and added
+		cost.Expressions += len(r.Update.Fields) + 1 // each field is loaded, and all are added
 		if !j.update(p, *r.Update) {
 			return false
 		}
@@ -134,18 +140,22 @@ func (j *Judge) holds(p *packet, r ruleset.Rule, cost *Cost) bool {
 	return true
 }
 
-// update adds a field to a dynamic set, and reports whether it is in it now
+// update adds fields to a dynamic set, and reports whether it is in it now
 // (net/netfilter/nft_dynset.c, nft_dynset_eval).
 func (j *Judge) update(p *packet, u ruleset.Update) bool {
-	value, ok := p.read(u.Field)
-	if !ok {
-		return false
+	var joined []byte
+	for _, f := range u.Fields {
+		value, ok := p.read(f)
+		if !ok {
+			return false
+		}
+		joined = append(joined, value...)
 	}
 	single := j.sets[u.Set].single // a dynamic set has no ranges
-	if !single[string(value)] && len(single) >= j.room[u.Set] {
+	if !single[string(joined)] && len(single) >= j.room[u.Set] {
 		return false
 	}
-	single[string(value)] = true
+	single[string(joined)] = true
 	return true
 }
 

@@ -16,33 +16,34 @@ import (
 // macvlan_broadcast_enqueue), and the order matters here.
 func learning(room int) ruleset.Table {
 	set := func(name string, room int, elements ...ruleset.Element) ruleset.Set {
-		return ruleset.Set{Name: name, Key: []ruleset.Type{ruleset.TypeEtherAddr}, Dynamic: room, Elements: elements}
+		return ruleset.Set{Name: name, Key: []ruleset.Type{ruleset.TypeInterface, ruleset.TypeEtherAddr}, Dynamic: room, Elements: elements}
 	}
-	seed := ruleset.Element{From: [][]byte{{2, 0, 0, 0, 2, 0x4d}}, To: [][]byte{{2, 0, 0, 0, 2, 0x4d}}}
+	key := [][]byte{make([]byte, 4), {2, 0, 0, 0, 2, 0x4d}}
+	seed := ruleset.Element{From: key, To: key}
 	learn := func(operation uint16, set string, verdict ruleset.Verdict) ruleset.Rule {
 		return ruleset.Rule{
 			Matches: []ruleset.Match{ruleset.Is(ruleset.ARPOperation, operation)},
-			Update:  &ruleset.Update{Set: set, Field: ruleset.ARPSenderMAC}, Verdict: verdict,
+			Update:  &ruleset.Update{Set: set, Fields: []ruleset.Field{ruleset.InputIndex, ruleset.ARPSenderMAC}}, Verdict: verdict,
 		}
 	}
-	is := func(f ruleset.Field, protocol uint16) ruleset.Rule {
+	is := func(index, f ruleset.Field, protocol uint16) ruleset.Rule {
 		return ruleset.Rule{
-			Matches: []ruleset.Match{ruleset.Is(ruleset.Protocol, protocol), ruleset.Lookup{Fields: []ruleset.Field{f}, Set: "routers"}},
+			Matches: []ruleset.Match{ruleset.Is(ruleset.Protocol, protocol), ruleset.Lookup{Fields: []ruleset.Field{index, f}, Set: "nic-routers"}},
 			Verdict: ruleset.Accept,
 		}
 	}
 	group := []byte{1, 0, 0, 0, 0, 0}
 	return ruleset.Table{
-		Name: ruleset.TableName("macvtap0"), Sets: []ruleset.Set{set("routers", room, seed), set("askers", 1)},
+		Name: ruleset.TableName("macvtap0"), Interfaces: map[uint32]string{0: "macvtap0"}, Sets: []ruleset.Set{set("nic-routers", room, seed), set("nic-askers", 1)},
 		Chains: []ruleset.Chain{
 			{Name: "to-vm", Hook: &ruleset.Hook{Type: ruleset.Ingress, Device: "macvtap0"}, Rules: []ruleset.Rule{
 				{Matches: []ruleset.Match{ruleset.Masked{Field: ruleset.EtherDestination, Mask: group, Op: ruleset.Equal, Value: group}}, Verdict: ruleset.Drop},
-				learn(2, "routers", ruleset.Verdict{}),
-				learn(1, "askers", ruleset.Accept),
-				is(ruleset.ARPSenderMAC, ruleset.EtherTypeARP),
+				learn(2, "nic-routers", ruleset.Verdict{}),
+				learn(1, "nic-askers", ruleset.Accept),
+				is(ruleset.InputIndex, ruleset.ARPSenderMAC, ruleset.EtherTypeARP),
 			}},
 			{Name: "from-vm", Hook: &ruleset.Hook{Type: ruleset.Egress, Device: "macvtap0"}, Rules: []ruleset.Rule{
-				is(ruleset.EtherDestination, ruleset.EtherTypeIPv4),
+				is(ruleset.OutputIndex, ruleset.EtherDestination, ruleset.EtherTypeIPv4),
 			}},
 		},
 	}
@@ -77,15 +78,15 @@ func TestLearn(t *testing.T) {
 		passes bool
 		cost   int
 	}{
-		{"to the seed", out, ip("4d"), true, 7},
-		{"to nobody yet", out, ip("01"), false, 6},
-		// Of the group 5, the ARP operation 4, the update 2; the other operation 4; the lookup 4 and the verdict.
-		{"a reply", in, arp("2", "01"), true, 20},
-		{"to who replied", out, ip("01"), true, 7},
-		{"a reply again", in, arp("2", "01"), true, 20},
-		{"a reply, and no room", in, arp("2", "03"), false, 19},
-		{"to who found no room", out, ip("03"), false, 6},
-		{"a request", in, arp("1", "03"), true, 16},
+		{"to the seed", out, ip("4d"), true, 8},
+		{"to nobody yet", out, ip("01"), false, 7},
+		// Of the group 5, the ARP operation 4, the update 3; the other operation 4; the lookup 5 and the verdict.
+		{"a reply", in, arp("2", "01"), true, 22},
+		{"to who replied", out, ip("01"), true, 8},
+		{"a reply again", in, arp("2", "01"), true, 22},
+		{"a reply, and no room", in, arp("2", "03"), false, 21},
+		{"to who found no room", out, ip("03"), false, 7},
+		{"a request", in, arp("1", "03"), true, 17},
 	} {
 		frame, err := hex.DecodeString(step.frame)
 		if err != nil {

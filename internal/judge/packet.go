@@ -22,7 +22,8 @@ type packet struct {
 	transport     int
 	laterFragment bool
 
-	mark uint32 // what rules left on it
+	mark   uint32 // what rules left on it
+	device []byte // its device's index, as rules have it; nil where that is not known
 
 	// data is where the kernel's own pointer into the frame stands.
 	data int
@@ -219,10 +220,10 @@ func (p *packet) meta(name string) ([]byte, bool) {
 		return binary.NativeEndian.AppendUint32(nil, p.mark), true
 	case "iifkind", "oifkind":
 		return ruleset.Kind(ruleset.InputKind, ruleset.Equal, "macvtap").Value, true
+	case "iif", "oif":
+		return p.device, p.device != nil
 	case "iiftype":
 		return binary.NativeEndian.AppendUint16(nil, 1), true // ARPHRD_ETHER, as every macvtap device
 	}
-	// "iif" and "oif", the device's index, are not known here: a rule that asks
-	// whether it is another does not hold, as none does on the table's own.
 	return nil, false
 }

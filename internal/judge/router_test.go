@@ -86,6 +86,7 @@ func TestDeniedHostIsNoRouter(t *testing.T) {
 		{"a service of a range that holds the link", lan + "allow = [\"gateway\", \"192.168.0.0/16 tcp/443\"]\n", arpOf(2, "192.168.2.77")},
 		{"a service of all, and its other address", lan + "allow = [\"gateway\", \"0.0.0.0/0 tcp/443\"]\n", arpOf(2, "172.17.0.1")},
 		{"a service of a network that holds its other address", lan + "allow = [\"gateway\", \"172.16.0.0/12 tcp/443\"]\n", arpOf(2, "172.17.0.1")},
+		{"a network allowed whole that holds its other address", lan + "allow = [\"gateway\", \"172.16.0.0/12\"]\n", arpOf(2, "172.17.0.1")},
 		{"a service of all, and a probe", lan + "allow = [\"gateway\", \"0.0.0.0/0 tcp/443\"]\n", arpOf(1, "0.0.0.0")},
 		{"a service of a range of IPv6 that holds the link", lan + "allow = [\"gateway\", \"2001:db8::/32 tcp/443\"]\n", discoveryOf("2001:db8:2::77", "fe80::5054:ff:fe00:1", 136, "2001:db8:2::77")},
 		{"a service of all IPv6, and a probe", lan + "allow = [\"gateway\", \"::/0 tcp/443\"]\n", discoveryOf("::", "ff02::1:ff00:1", 135, "fe80::5054:ff:fe00:1")},

@@ -26,19 +26,14 @@ func compile(t ruleset.Table) ([]netlink.Message, error) {
 	if err != nil {
 		return nil, err
 	}
-	rules, typeofs, err := addTable(conn, t)
+	rules, typeofs, err := addTable(conn, t, map[string]*nftables.Set{})
 	if err != nil {
 		return nil, fmt.Errorf("table %q: %w", t.Name, err)
 	}
 	if err := conn.Flush(); err != nil {
 		return nil, fmt.Errorf("table %q: %w", t.Name, err)
 	}
-	messages := batch[1 : len(batch)-1] // less the library's own batch begin and end
-	for i := range messages {
-		// Length, sequence and port are set when they are sent; nobody reads
-		// the copies that Echo asks for.
-		messages[i].Header = netlink.Header{Type: messages[i].Header.Type, Flags: messages[i].Header.Flags &^ netlink.Echo}
-	}
+	messages := plain(batch)
 	if t.Comment != "" {
 		messages[0].Data = append(messages[0].Data, tableComment(t.Comment)...)
 	}
@@ -51,15 +46,25 @@ func compile(t ruleset.Table) ([]netlink.Message, error) {
 	return append(messages, rules...), nil
 }
 
+// plain gives the library's messages less its own begin and end of a transaction. Length,
+// sequence and port are set when they are sent; nobody reads the copies that Echo asks for.
+func plain(batch []netlink.Message) []netlink.Message {
+	messages := batch[1 : len(batch)-1]
+	for i := range messages {
+		messages[i].Header = netlink.Header{Type: messages[i].Header.Type, Flags: messages[i].Header.Flags &^ netlink.Echo}
+	}
+	return messages
+}
+
 // addTable hands a table to the library, but for the rules, of which it gives the
-// messages. It also gives the user data that sets of raw fields need (see
-// typeofRaw), by the sets' identifiers.
-func addTable(conn *nftables.Conn, t ruleset.Table) ([]netlink.Message, map[uint32][]byte, error) {
+// messages. Its rules may look into sets that stand already, too. It also gives the user data that sets of raw fields need (see
+// typeofRaw and typeofJoined), by the sets' identifiers.
+func addTable(conn *nftables.Conn, t ruleset.Table, sets map[string]*nftables.Set) ([]netlink.Message, map[uint32][]byte, error) {
 	table := conn.AddTable(&nftables.Table{Family: nftables.TableFamilyNetdev, Name: t.Name})
 	for _, c := range t.Counters {
 		conn.AddObj(&nftables.NamedObj{Table: table, Name: c, Type: nftables.ObjTypeCounter, Obj: &expr.Counter{}})
 	}
-	sets := map[string]*nftables.Set{}
+	typeofs := map[uint32][]byte{}
 	for _, s := range t.Sets {
 		set, elements, err := compileSet(table, s)
 		if err != nil {
@@ -69,11 +74,14 @@ func addTable(conn *nftables.Conn, t ruleset.Table) ([]netlink.Message, map[uint
 			return nil, nil, fmt.Errorf("set %q: %w", s.Name, err)
 		}
 		sets[s.Name] = set
+		if s.Typeof != nil {
+			typeofs[set.ID] = typeofJoined(s.Typeof)
+		}
 	}
 	for _, c := range t.Chains {
 		conn.AddChain(compileChain(table, c))
 	}
-	rules := ruleCompiler{conn: conn, table: table, sets: sets, typeofs: map[uint32][]byte{}, encoded: map[string][]byte{}}
+	rules := ruleCompiler{conn: conn, table: table, sets: sets, typeofs: typeofs, encoded: map[string][]byte{}}
 	var messages []netlink.Message
 	for _, c := range t.Chains {
 		for _, r := range c.Rules {
@@ -93,6 +101,9 @@ func compileChain(table *nftables.Table, c ruleset.Chain) *nftables.Chain {
 		return chain
 	}
 	policy := nftables.ChainPolicyDrop
+	if c.Hook.Policy == ruleset.Accept {
+		policy = nftables.ChainPolicyAccept
+	}
 	chain.Type = nftables.ChainTypeFilter
 	chain.Hooknum = nftables.ChainHookIngress
 	if c.Hook.Type == ruleset.Egress {
@@ -113,13 +124,19 @@ var setTypes = map[ruleset.Type]nftables.SetDatatype{
 	ruleset.TypeICMP:        nftables.TypeICMPType,
 	ruleset.TypeICMPv6:      nftables.TypeICMP6Type,
 	ruleset.TypeInetService: nftables.TypeInetService,
+	ruleset.TypeInterface:   nftables.TypeIFIndex,
+	ruleset.TypeKind:        nftables.TypeIFName,
 }
 
 func compileSet(table *nftables.Table, s ruleset.Set) (*nftables.Set, []nftables.SetElement, error) {
 	types := make([]nftables.SetDatatype, len(s.Key))
 	for i, t := range s.Key {
 		datatype, ok := setTypes[t]
-		if !ok {
+		switch {
+		case t == ruleset.TypeRaw:
+			datatype = nftables.TypeInteger
+			datatype.Bytes = s.Typeof[i].Size
+		case !ok:
 			return nil, nil, fmt.Errorf("no sets of type %q", t)
 		}
 		types[i] = datatype
@@ -132,7 +149,7 @@ func compileSet(table *nftables.Table, s ruleset.Set) (*nftables.Set, []nftables
 	if err != nil {
 		return nil, nil, err
 	}
-	set.KeyType, set.Concatenation = concat, true
+	set.KeyType, set.Concatenation = concat, s.Interval
 	return set, concatElements(s), nil
 }
 

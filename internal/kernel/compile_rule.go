@@ -209,16 +209,21 @@ func (c *ruleCompiler) oneOf(m ruleset.OneOf) {
 // lookup joins the fields in consecutive registers and looks them up: ip daddr .
 // meta l4proto . th dport @services.
 func (c *ruleCompiler) lookup(m ruleset.Lookup) {
-	next := uint32(register)
-	for _, f := range m.Fields {
-		c.load(f, f.Size, next)
-		next = following(next, f.Size)
-	}
+	c.join(m.Fields)
 	c.find(c.sets[m.Set], m.Not)
 }
 
+// join loads fields into consecutive registers.
+func (c *ruleCompiler) join(fields []ruleset.Field) {
+	next := uint32(register)
+	for _, f := range fields {
+		c.load(f, f.Size, next)
+		next = following(next, f.Size)
+	}
+}
+
 func (c *ruleCompiler) find(set *nftables.Set, not bool) {
-	keyed(c, map[bool]string{false: "lookup", true: "lookup !="}[not], "", set.ID)
+	keyed(c, map[bool]string{false: "lookup", true: "lookup !="}[not], set.Name, set.ID)
 	c.add(func() expr.Any {
 		return &expr.Lookup{SourceRegister: register, SetName: set.Name, SetID: set.ID, Invert: not}
 	})
@@ -260,6 +265,11 @@ const (
 
 // load reads the first size bytes of a field into a register.
 func (c *ruleCompiler) load(f ruleset.Field, size, reg uint32) {
+	if f.Base == ruleset.Constant {
+		keyed(c, "constant", f.Name, reg)
+		c.add(func() expr.Any { return &expr.Immediate{Register: reg, Data: f.Value()} })
+		return
+	}
 	if f.Base == ruleset.Meta {
 		keyed(c, "meta", f.Name, reg)
 		c.add(func() expr.Any { return &expr.Meta{Key: metaKeys[f.Name], Register: reg} })
@@ -312,10 +322,14 @@ func (c *ruleCompiler) statements(r ruleset.Rule) {
 
 func (c *ruleCompiler) update(u ruleset.Update) {
 	set := c.sets[u.Set]
-	c.load(u.Field, u.Field.Size, register)
-	keyed(c, "dynset", "", set.ID)
+	c.join(u.Fields)
+	var counter []expr.Any
+	if u.Count {
+		counter = []expr.Any{&expr.Counter{}}
+	}
+	keyed(c, "dynset", set.Name, set.ID, uint32(len(counter)))
 	c.add(func() expr.Any {
-		return &expr.Dynset{SrcRegKey: register, SetName: set.Name, SetID: set.ID, Operation: unix.NFT_DYNSET_OP_UPDATE}
+		return &expr.Dynset{SrcRegKey: register, SetName: set.Name, SetID: set.ID, Operation: unix.NFT_DYNSET_OP_UPDATE, Exprs: counter}
 	})
 }
 

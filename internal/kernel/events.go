@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -16,7 +15,9 @@ import (
 
 // A Change says what a transaction of somebody's touched.
 type Change struct {
-	Tables  []string // of ours, each once
+	Tables  []string // the rules of interfaces, and the guard, by their names, each once
+	Indexes []uint32 // interfaces whose elements it touched
+	All     bool     // it touched what is all interfaces'
 	Task    int      // the thread that made it, gettid(2)
 	Process string   // that thread's name, the program's in most cases
 	Lost    bool     // the kernel could not tell everything: anything may have changed
@@ -74,7 +75,7 @@ func Subscribe(ctx context.Context, tell func(Change)) (ended <-chan struct{}, e
 			}
 			for m := range messages(buffer[:n]) {
 				if open.add(m) {
-					if len(open.Tables) > 0 {
+					if len(open.Tables)+len(open.Indexes) > 0 || open.All {
 						tell(open)
 					}
 					open = Change{}
@@ -161,23 +162,64 @@ func (c *Change) add(message []byte) (last bool) {
 	if body[0] != unix.NFPROTO_NETDEV {
 		return false
 	}
-	// In all other messages attribute 1 names the table.
-	for kind, value := range attributes(body[headerSize:]) {
-		if kind == unix.NFTA_TABLE_NAME {
-			c.touch(value)
-			break
-		}
-	}
+	c.touch(int(kind&0xff), body[headerSize:])
 	return false
 }
 
-// touch takes the name of a table, as it stands in a message.
-func (c *Change) touch(name []byte) {
-	name = name[:max(len(name)-1, 0)]
-	if n := len(c.Tables); n > 0 && c.Tables[n-1] == string(name) {
-		return // as nearly always: what is in one table comes together
+// touch takes in what a message is about. Attribute 1 names the table in all of them.
+func (c *Change) touch(kind int, b []byte) {
+	table := text(nested(b, unix.NFTA_TABLE_NAME))
+	switch {
+	case table == ruleset.GuardTable || isOld(table):
+		c.name(table)
+	case table != ruleset.RulesTable:
+	case kind == unix.NFT_MSG_NEWRULE || kind == unix.NFT_MSG_DELRULE:
+		c.chain(text(nested(b, unix.NFTA_RULE_CHAIN)))
+	case kind == unix.NFT_MSG_NEWCHAIN || kind == unix.NFT_MSG_DELCHAIN:
+		c.chain(text(nested(b, unix.NFTA_CHAIN_NAME)))
+	case kind == unix.NFT_MSG_NEWSETELEM || kind == unix.NFT_MSG_DELSETELEM:
+		c.elements(b)
+	case kind == unix.NFT_MSG_NEWTABLE || kind == unix.NFT_MSG_NEWSET:
+		// Without a rule or an element they change nothing.
+	default:
+		c.All = true
 	}
-	if strings.HasPrefix(string(name), ruleset.Prefix) && !slices.Contains(c.Tables, string(name)) {
-		c.Tables = append(c.Tables, string(name))
+}
+
+// chain takes the name of a chain: an interface's, or one that is several interfaces'.
+func (c *Change) chain(name string) {
+	device, ok := ruleset.BaseDevice(name)
+	if !ok {
+		c.All = true
+		return
+	}
+	c.name(ruleset.TableName(device))
+}
+
+func (c *Change) name(name string) {
+	if !slices.Contains(c.Tables, name) {
+		c.Tables = append(c.Tables, name)
+	}
+}
+
+// elements takes the elements of a set: interfaces', by their indexes, or a policy's.
+func (c *Change) elements(b []byte) {
+	set := text(nested(b, unix.NFTA_SET_ELEM_LIST_SET))
+	if ruleset.IsDrops(set) {
+		return // what was counted decides nothing
+	}
+	if !ruleset.IsOwn(set) {
+		c.All = true
+		return
+	}
+	for _, e := range attributes(nested(b, unix.NFTA_SET_ELEM_LIST_ELEMENTS)) {
+		key := nested(nested(e, unix.NFTA_SET_ELEM_KEY), unix.NFTA_DATA_VALUE)
+		if len(key) < 4 {
+			c.All = true
+			continue
+		}
+		if index := binary.NativeEndian.Uint32(key); !slices.Contains(c.Indexes, index) {
+			c.Indexes = append(c.Indexes, index)
+		}
 	}
 }

@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -19,15 +20,15 @@ type Binding struct {
 // Bindings lists the base chains of the family netdev that are not this program's,
 // one for each device that they are bound to.
 func Bindings(ctx context.Context) ([]Binding, error) {
-	readers, err := dialReaders(ctx, 1)
+	r, err := dialReader(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer readers[0].close()
+	defer r.close()
 	var all []Binding
 	err = retry(ctx, func() error {
 		all = nil
-		return readers[0].ask(unix.NFT_MSG_GETCHAIN, netlink.Dump, nil, func(b []byte) error {
+		return r.ask(unix.NFT_MSG_GETCHAIN, netlink.Dump, nil, func(b []byte) error {
 			all = append(all, foreign(b)...)
 			return nil
 		})
@@ -49,7 +50,7 @@ func foreign(b []byte) []Binding {
 			hook = value
 		}
 	}
-	if chain.Table == ruleset.GuardTable || strings.HasPrefix(chain.Table, ruleset.Prefix) {
+	if ours(chain.Table) {
 		return nil
 	}
 	var devices []string
@@ -69,4 +70,62 @@ func foreign(b []byte) []Binding {
 		out = append(out, chain)
 	}
 	return out
+}
+
+// Foreign parts are chains and sets of the one table that no version of this program puts
+// into it.
+type foreignParts struct {
+	counters []string
+	chains   []ruleset.Chain
+	sets     []ruleset.Set
+}
+
+// foreign gives those that were read.
+func (p *picture) foreign() (f foreignParts) {
+	if p.isOldGuard() {
+		return f
+	}
+	t := p.table()
+	f.counters = t.Counters
+	var parts []string
+	for _, c := range t.Chains {
+		_, base := ruleset.BaseDevice(c.Name)
+		part := ruleset.PartName(c.Name)
+		if part != "" {
+			parts = append(parts, part+"-")
+		}
+		if c.Hook != nil && !base || c.Hook == nil && part == "" && !ruleset.IsDropChain(c.Name) {
+			f.chains = append(f.chains, c)
+		}
+	}
+	for _, s := range t.Sets {
+		ofPart := func(part string) bool { return strings.HasPrefix(s.Name, part) }
+		if !ruleset.IsOwn(s.Name) && !slices.ContainsFunc(parts, ofPart) {
+			f.sets = append(f.sets, s)
+		}
+	}
+	return f
+}
+
+// words names them.
+func (f foreignParts) words() []string {
+	var out []string
+	for _, c := range f.counters {
+		out = append(out, fmt.Sprintf("counter %s, which is somebody's", c))
+	}
+	for _, c := range f.chains {
+		out = append(out, fmt.Sprintf("chain %s, which is somebody's", c.Name))
+	}
+	for _, s := range f.sets {
+		out = append(out, fmt.Sprintf("set %s, which is somebody's", s.Name))
+	}
+	return out
+}
+
+func (f foreignParts) has(c ruleset.Chain) bool {
+	return slices.ContainsFunc(f.chains, func(o ruleset.Chain) bool { return o.Name == c.Name })
+}
+
+func (f foreignParts) hasSet(s ruleset.Set) bool {
+	return slices.ContainsFunc(f.sets, func(o ruleset.Set) bool { return o.Name == s.Name })
 }

@@ -30,7 +30,7 @@ func guarded(t testing.TB, uuid string, tap *lab.Tap, policy ...string) []rulese
 	d.Direct[0].MAC = tap.MAC
 	made := tables(t, d, strings.Join(policy, ""))
 	for i := range made {
-		made[i] = filter.Bind(filter.Mark(made[i]), tap.Index)
+		made[i] = filter.Mark(made[i]).Bind(tap.Index)
 	}
 	return made
 }
@@ -222,7 +222,7 @@ func testOwnership(t *testing.T) {
 			t.Errorf("%s: %v, want %v", name, err, kernel.ErrGuardOwned)
 		}
 	}
-	for _, command := range []string{"delete table netdev macvtap-filter", "flush table netdev macvtap-filter", "add chain netdev macvtap-filter more"} {
+	for _, command := range []string{"delete table netdev macvtap-filter-guard", "flush table netdev macvtap-filter-guard", "add chain netdev macvtap-filter-guard more"} {
 		if output, err := nftFails(ns, command); err == nil || !strings.Contains(output, "not permitted") {
 			t.Errorf("nft %s: %v: %s", command, err, output)
 		}
@@ -469,7 +469,7 @@ func testGuardText(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	create(t, programmed, []ruleset.Table{table})
+	createPlain(t, programmed, table)
 	nft(t, loaded, table.String(), "-f", "-")
 	want := listing(t, programmed)
 	if diff := cmp.Diff(want, listing(t, loaded)); diff != "" {

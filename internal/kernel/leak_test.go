@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"regexp"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -233,10 +234,10 @@ func testRecycledName(t *testing.T) {
 		if guarding {
 			raise(t, n.Hypervisor, guard)
 		}
-		recycle := func(made func(*lab.Tap) []ruleset.Table) (passedNow int) {
+		recycle := func(made func(*lab.Tap)) (passedNow int) {
 			t.Helper()
 			dead := newMacvtap(t, n, "macvtap0")
-			create(t, n.Hypervisor, made(dead))
+			made(dead)
 			if err := dead.Delete(); err != nil {
 				t.Fatal(err)
 			}
@@ -263,17 +264,22 @@ func testRecycledName(t *testing.T) {
 			remove(t, n.Hypervisor, owned(otherUUID))
 			return passedNow
 		}
-		unbound := recycle(func(dead *lab.Tap) []ruleset.Table {
-			made := tables(t, vm(vmUUID, dead.Name), "")
-			for i := range made {
-				made[i] = filter.Mark(made[i])
+		bind := func(dead *lab.Tap) { create(t, n.Hypervisor, guarded(t, vmUUID, dead)) }
+		unbound := recycle(func(dead *lab.Tap) {
+			bind(dead)
+			for _, chain := range []string{"from-vm-macvtap0", "to-vm-macvtap0"} {
+				listed := nft(t, n.Hypervisor, "", "--handle", "list", "chain", "netdev", ruleset.RulesTable, chain)
+				asks := regexp.MustCompile(`goto drop-(?:from|to)-vm-stale-device .*# handle (\d+)`).FindStringSubmatch(listed)
+				if asks == nil {
+					t.Fatalf("no rule asks for the device:\n%s", listed)
+				}
+				nft(t, n.Hypervisor, "", "delete", "rule", "netdev", ruleset.RulesTable, chain, "handle", asks[1])
 			}
-			return made
 		})
 		if unbound == 0 {
 			t.Error("a dead VM's rules that are anyone's let nothing pass: the test shows nothing")
 		}
-		if bound := recycle(func(dead *lab.Tap) []ruleset.Table { return guarded(t, vmUUID, dead) }); bound > 0 {
+		if bound := recycle(bind); bound > 0 {
 			t.Errorf("guard %t: %d frames passed by a dead VM's rules", guarding, bound)
 		}
 	}
@@ -361,7 +367,7 @@ func testOpenTable(t *testing.T) {
 		t.Fatal(err)
 	}
 	for index, want := range map[int]bool{tap.Index: true, tap.Index + 1: false} {
-		replace(t, n.Hypervisor, []ruleset.Table{filter.Bind(filter.Mark(open), index)}, owned(vmUUID))
+		replace(t, n.Hypervisor, []ruleset.Table{filter.Mark(open).Bind(index)}, owned(vmUUID))
 		passes(t, n, tap, "192.0.2.1", want)
 		passes(t, n, tap, "192.168.2.77", want)
 	}
@@ -383,7 +389,7 @@ func testMany(t *testing.T) {
 				d := vm(uuid, fmt.Sprintf("macvtap%d", 100+i))
 				made := tables(t, d, "[policy.default]\noffload = \"pass\"") // without devices
 				for j := range made {
-					made[j] = filter.Bind(filter.Mark(made[j]), 1<<20+i)
+					made[j] = filter.Mark(made[j]).Bind(1<<20 + i)
 				}
 				err := within(t, n.Hypervisor, func(ctx context.Context) error {
 					if err := kernel.RaiseGuard(ctx, guard); err != nil && !errors.Is(err, kernel.ErrGuardOwned) {

@@ -2,7 +2,9 @@ package kernel_test
 
 import (
 	"context"
+	"fmt"
 	"net"
+	"strings"
 	"testing"
 
 	"github.com/gopacket/gopacket/layers"
@@ -22,27 +24,29 @@ var (
 // the seeds are known from the beginning, and whom alone there is room for.
 func learning(tap *lab.Tap, comment string, room int, seeds ...net.HardwareAddr) ruleset.Table {
 	var elements []ruleset.Element
+	index := ruleset.Number(ruleset.OutputIndex, ruleset.Equal, uint32(tap.Index)).Value
 	for _, mac := range seeds {
-		elements = append(elements, ruleset.Element{From: [][]byte{mac}, To: [][]byte{mac}})
+		key := [][]byte{index, mac}
+		elements = append(elements, ruleset.Element{From: key, To: key})
 	}
 	bound := func(f ruleset.Field) ruleset.Rule {
-		return ruleset.Rule{Matches: []ruleset.Match{ruleset.Number(f, ruleset.NotEqual, uint32(tap.Index))}, Verdict: ruleset.Drop}
+		return ruleset.Rule{Matches: []ruleset.Match{ruleset.Number(f, ruleset.NotEqual, uint32(tap.Index))}, Verdict: ruleset.Drop, Comment: ruleset.StaleComment}
 	}
 	return ruleset.Table{
-		Name: ruleset.TableName(tap.Name), Comment: comment, Counters: []string{"learned"},
-		Sets: []ruleset.Set{{Name: "routers", Key: []ruleset.Type{ruleset.TypeEtherAddr}, Dynamic: room, Elements: elements}},
+		Name: ruleset.TableName(tap.Name), Comment: comment, Interfaces: map[uint32]string{uint32(tap.Index): tap.Name},
+		Sets: []ruleset.Set{{Name: "nic-routers", Key: []ruleset.Type{ruleset.TypeInterface, ruleset.TypeEtherAddr}, Dynamic: room, Elements: elements}},
 		Chains: []ruleset.Chain{
 			{Name: "to-vm", Hook: &ruleset.Hook{Type: ruleset.Ingress, Device: tap.Name}, Rules: []ruleset.Rule{
 				bound(ruleset.InputIndex),
 				{
 					Matches: []ruleset.Match{ruleset.Is(ruleset.ARPOperation, layers.ARPReply)},
-					Update:  &ruleset.Update{Set: "routers", Field: ruleset.ARPSenderMAC}, Counter: "learned",
+					Update:  &ruleset.Update{Set: "nic-routers", Fields: []ruleset.Field{ruleset.InputIndex, ruleset.ARPSenderMAC}},
 				},
 				{Matches: []ruleset.Match{ruleset.Is(ruleset.Protocol, ruleset.EtherTypeARP)}, Verdict: ruleset.Accept},
 			}},
 			{Name: "from-vm", Hook: &ruleset.Hook{Type: ruleset.Egress, Device: tap.Name}, Rules: []ruleset.Rule{
 				bound(ruleset.OutputIndex),
-				{Matches: []ruleset.Match{ruleset.Lookup{Fields: []ruleset.Field{ruleset.EtherDestination}, Set: "routers"}}, Verdict: ruleset.Accept},
+				{Matches: []ruleset.Match{ruleset.Lookup{Fields: []ruleset.Field{ruleset.OutputIndex, ruleset.EtherDestination}, Set: "nic-routers"}}, Verdict: ruleset.Accept},
 			}},
 		},
 	}
@@ -88,9 +92,6 @@ func TestLearn(t *testing.T) {
 	if got := len(held.Table.Sets[0].Elements); got != 2 {
 		t.Errorf("read %d elements, want 2:\n%s", got, held.Table)
 	}
-	if got := held.Counts["learned"].Packets; got != 2 {
-		t.Errorf("the rule held %d times, want 2", got)
-	}
 	if diff := ruleset.Diff("should", made[0], "stands", held.Table); diff != "" {
 		t.Errorf("what was learned is a difference:\n%s", diff)
 	}
@@ -106,18 +107,35 @@ func TestLearn(t *testing.T) {
 	nft(t, again, listing(t, ns), "-f", "-")
 }
 
+// before gives rules as a version before made them: a table of the device's own, in which
+// the routers of both families are in one set.
+func before(tap *lab.Tap, comment string, index int) ruleset.Table {
+	t := learning(tap, comment, 64)
+	t.Sets = []ruleset.Set{{Name: "routers", Key: []ruleset.Type{ruleset.TypeEtherAddr}, Dynamic: 64}}
+	for i, c := range t.Chains {
+		t.Chains[i].Rules[0].Matches[0] = ruleset.Number(c.Rules[0].Matches[0].(ruleset.Compare).Field, ruleset.NotEqual, uint32(index))
+	}
+	t.Chains[0].Rules[1].Update = &ruleset.Update{Set: "routers", Fields: []ruleset.Field{ruleset.ARPSenderMAC}}
+	t.Chains[1].Rules[1].Matches = []ruleset.Match{ruleset.Lookup{Fields: []ruleset.Field{ruleset.EtherDestination}, Set: "routers"}}
+	return t
+}
+
 // TestLearnedIsKept replaces rules by others, after they learned.
 func TestLearnedIsKept(t *testing.T) {
 	n, tap := network(t)
 	ns := n.Hypervisor
 	const web = "vm=web-1"
+	none := func(kernel.Standing) bool { return false }
+	all := func(kernel.Standing) bool { return true }
 	learn := func(macs ...net.HardwareAddr) {
+		t.Helper()
+		remove(t, ns, all)
 		create(t, ns, []ruleset.Table{learning(tap, web, 64, seedMAC)})
 		for _, mac := range macs {
 			crosses(t, n, tap, in, sample{"a reply", reply(t, mac), true})
 		}
 	}
-	put := func(made ruleset.Table) { replace(t, ns, []ruleset.Table{made}, owned(otherUUID)) }
+	put := func(made ruleset.Table) { t.Helper(); replace(t, ns, []ruleset.Table{made}, none) }
 
 	learn(lanMAC)
 	put(learning(tap, web, 64, seedMAC))
@@ -125,27 +143,10 @@ func TestLearnedIsKept(t *testing.T) {
 	put(learning(tap, web, 64, secondMAC))
 	known(t, n, tap, "other facts", secondMAC, seedMAC, lanMAC)
 
-	learn(lanMAC, secondMAC)
-	put(learning(tap, web, 2, secondMAC)) // in the order of their keys, the seed first
-	known(t, n, tap, "less room", secondMAC, seedMAC)
-
 	learn(lanMAC)
-	nft(t, ns, "", "flush", "chain", "netdev", ruleset.TableName(tap.Name), "from-vm")
-	err := within(t, ns, func(ctx context.Context) error {
-		return kernel.Settle(ctx, []ruleset.Table{learning(tap, web, 64, seedMAC)}, owned(otherUUID))
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	nft(t, ns, "", "flush", "chain", "netdev", ruleset.RulesTable, "to-vm-macvtap0")
+	settle(t, ns, learning(tap, web, 64, seedMAC))
 	known(t, n, tap, "put right", seedMAC, lanMAC)
-
-	learn(lanMAC)
-	family := learning(tap, web, 64, seedMAC)
-	family.Sets[0].Name = "routers-ipv4"
-	family.Chains[0].Rules[1].Update.Set = family.Sets[0].Name
-	family.Chains[1].Rules[1].Matches = []ruleset.Match{ruleset.Lookup{Fields: []ruleset.Field{ruleset.EtherDestination}, Set: family.Sets[0].Name}}
-	put(family)
-	known(t, n, tap, "by the build before, in one set for both families", seedMAC, lanMAC)
 
 	learn(lanMAC)
 	put(learning(tap, "vm=other", 64, seedMAC))
@@ -160,6 +161,49 @@ func TestLearnedIsKept(t *testing.T) {
 	known(t, n, tap, "another device's", seedMAC)
 
 	learn(lanMAC)
-	create(t, ns, []ruleset.Table{learning(tap, web, 64, seedMAC)})
+	learn()
 	known(t, n, tap, "a first start", seedMAC)
+
+	stood := func(about string, comment string, index int, want ...net.HardwareAddr) {
+		t.Helper()
+		remove(t, ns, all)
+		createPlain(t, ns, before(tap, comment, index))
+		if index == tap.Index {
+			crosses(t, n, tap, in, sample{"a reply", reply(t, lanMAC), true})
+		} else {
+			nft(t, ns, "", "add", "element", "netdev", ruleset.TableName(tap.Name), "routers", "{ "+lanMAC.String()+" }")
+		}
+		stands(t, ns, ruleset.TableName(tap.Name))
+		settle(t, ns, learning(tap, web, 64, seedMAC))
+		if now := listing(t, ns); strings.Contains(now, "table netdev "+ruleset.TableName(tap.Name)) {
+			t.Errorf("%s: the table of a version before still stands:\n%s", about, now)
+		}
+		known(t, n, tap, about, want...)
+	}
+	stood("a version before's", web, tap.Index, seedMAC, lanMAC)
+	stood("a version before's, another VM's", "vm=other", tap.Index, seedMAC)
+	stood("a version before's, another device's", web, tap.Index+1, seedMAC)
+}
+
+// TestFullOfLearned starts a VM where hosts of the LAN have filled the set of all interfaces
+// by another's: there is room for it, and the other keeps a part of what it learned.
+func TestFullOfLearned(t *testing.T) {
+	const room = 600
+	n, tap := network(t)
+	ns := n.Hypervisor
+	second := addTap(t, n, "macvtap1", otherMAC)
+	create(t, ns, []ruleset.Table{learning(tap, "vm=web-1", room, seedMAC)})
+	var many []string
+	for i := range room - 1 {
+		many = append(many, fmt.Sprintf("\"macvtap0\" . 02:77:00:00:%02x:%02x", i>>8, i&0xff))
+	}
+	nft(t, ns, "add element netdev macvtap-filter nic-routers { "+strings.Join(many, ", ")+" }\n", "-f", "-")
+	create(t, ns, []ruleset.Table{learning(second, "vm=web-2", room, secondMAC)})
+	held := read(t, ns)
+	if got := len(held[0].Table.Sets[0].Elements); got < 200 || got >= room {
+		t.Errorf("the first VM's device knows %d", got)
+	}
+	if got := len(held[1].Table.Sets[0].Elements); got != 1 {
+		t.Errorf("the second VM's device knows %d, want 1", got)
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/google/nftables/expr"
@@ -229,7 +230,8 @@ func (d *decoder) load(register uint64, f ruleset.Field) bool {
 
 // constant puts a constant into a register.
 func (d *decoder) constant(register uint64, value []byte) bool {
-	constant := ruleset.Field{Header: "constant", Name: fmt.Sprintf("%#x", value), Size: uint32(len(value))}
+	constant := ruleset.Word(string(bytes.TrimRight(value, "\x00")))
+	constant.Size = uint32(len(value))
 	return d.put(register, operand{field: constant, constant: bytes.Clone(value)})
 }
 
@@ -366,7 +368,7 @@ func (d *decoder) between(e expression) bool {
 // registers, or the rule's own, of one.
 func (d *decoder) lookup(e expression) bool {
 	name := text(e.attributes[unix.NFTA_LOOKUP_SET])
-	s := d.sets.get(name)
+	s := d.sets[name]
 	if s == nil {
 		return false
 	}
@@ -377,7 +379,7 @@ func (d *decoder) lookup(e expression) bool {
 	}
 	fields := d.joined(slot(e.number(unix.NFTA_LOOKUP_SREG)), s.keySize)
 	switch {
-	case fields == nil:
+	case fields == nil, slices.ContainsFunc(fields, func(f ruleset.Field) bool { return f.Base == ruleset.Constant }):
 		return false
 	case !s.anonymous():
 		return d.match(ruleset.Lookup{Fields: fields, Not: not != 0, Set: name})
@@ -388,19 +390,23 @@ func (d *decoder) lookup(e expression) bool {
 	return d.match(ruleset.OneOf{Field: fields[0], Not: not != 0, Elements: elements})
 }
 
-// update adds a field to a named set of the table, for ever: update @routers { ether saddr }.
+// update adds fields to a named set of the table, for ever: update @routers { ether saddr }.
 func (d *decoder) update(e expression) bool {
 	const expressions = 10 // NFTA_DYNSET_EXPRESSIONS, of each element
-	s := d.sets.get(text(e.attributes[unix.NFTA_DYNSET_SET_NAME]))
+	s := d.sets[text(e.attributes[unix.NFTA_DYNSET_SET_NAME])]
 	if s == nil || s.anonymous() || e.number(unix.NFTA_DYNSET_OP) != unix.NFT_DYNSET_OP_UPDATE || e.number(unix.NFTA_DYNSET_TIMEOUT) != 0 ||
-		e.number(unix.NFTA_DYNSET_FLAGS) != 0 || e.has(unix.NFTA_DYNSET_SREG_DATA) || e.has(unix.NFTA_DYNSET_EXPR) || e.has(expressions) {
+		e.has(unix.NFTA_DYNSET_SREG_DATA) || e.has(expressions) {
+		return false
+	}
+	count := e.has(unix.NFTA_DYNSET_EXPR)
+	if e.number(unix.NFTA_DYNSET_FLAGS) != 0 || count && text(nested(e.attributes[unix.NFTA_DYNSET_EXPR], unix.NFTA_EXPR_NAME)) != "counter" {
 		return false
 	}
 	fields := d.joined(slot(e.number(unix.NFTA_DYNSET_SREG_KEY)), s.keySize)
-	if len(fields) != 1 {
+	if fields == nil {
 		return false
 	}
-	d.out.Update = &ruleset.Update{Set: s.name, Field: fields[0]}
+	d.out.Update = &ruleset.Update{Set: s.name, Fields: fields, Count: count}
 	return d.next(update)
 }
 
@@ -408,7 +414,7 @@ func (d *decoder) update(e expression) bool {
 func (d *decoder) joined(from, size int) []ruleset.Field {
 	var fields []ruleset.Field
 	for n := from; size > 0; {
-		if n == 0 || n >= registers || d.registers[n].field.Size == 0 || d.registers[n].mask != nil || d.registers[n].constant != nil {
+		if n == 0 || n >= registers || d.registers[n].field.Size == 0 || d.registers[n].mask != nil {
 			return nil
 		}
 		o := &d.registers[n]

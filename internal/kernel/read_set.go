@@ -18,6 +18,7 @@ const (
 	setConcatenation = 0x80
 	elementCatchAll  = 2
 	nftaSetElemEnd   = 10
+	nftaSetHandle    = 16
 )
 
 // A set is one that the kernel holds, named or anonymous.
@@ -27,6 +28,9 @@ type set struct {
 	keyType  uint64 // nft's own numbers of the types, six bits each
 	keySize  int    // in bytes, of joined values with their padding
 	size     int    // how many elements it may hold, 0 for any number
+	typeof   []ruleset.Field
+	handle   uint64
+	counts   bool // its elements do
 	elements []element
 	unknown  []string
 }
@@ -36,44 +40,11 @@ type set struct {
 type element struct {
 	key, last []byte
 	end       bool
+	count     Count
 }
 
-// sets reads those of a table's sets that are wanted, with their elements.
-func (r *reader) sets(table []byte, wanted func(*set) bool) (sets, error) {
-	var all sets
-	err := r.dump(unix.NFT_MSG_GETSET, table, func(b []byte) error {
-		if s := parseSet(b); wanted(&s) {
-			all = append(all, s)
-		}
-		return nil
-	})
-	for i := range all {
-		if err != nil {
-			break
-		}
-		s := &all[i]
-		its := slices.Concat(table, attribute(unix.NFTA_SET_ELEM_LIST_SET, cString(s.name)))
-		err = r.dump(unix.NFT_MSG_GETSETELEM, its, func(b []byte) error {
-			for _, e := range attributes(nested(b, unix.NFTA_SET_ELEM_LIST_ELEMENTS)) {
-				s.add(e)
-			}
-			return nil
-		})
-	}
-	return all, err
-}
-
-type sets []set
-
-// get gives the set of that name; the tables of this program have a dozen.
-func (s sets) get(name string) *set {
-	for i := range s {
-		if s[i].name == name {
-			return &s[i]
-		}
-	}
-	return nil
-}
+// sets are those of a table, by their names.
+type sets map[string]*set
 
 func parseSet(b []byte) set {
 	var s set
@@ -87,6 +58,10 @@ func parseSet(b []byte) set {
 			s.keyType = number(value)
 		case unix.NFTA_SET_KEY_LEN:
 			s.keySize = int(number(value))
+		case nftaSetHandle:
+			s.handle = number(value)
+		case unix.NFTA_SET_USERDATA:
+			s.typeof = typeofFields(value)
 		case unix.NFTA_SET_DESC:
 			s.size = int(number(nested(value, unix.NFTA_SET_DESC_SIZE)))
 		}
@@ -121,6 +96,12 @@ func (s *set) add(b []byte) {
 			if number(value)&elementCatchAll != 0 {
 				s.unknown = append(s.unknown, "the element *")
 			}
+		case unix.NFTA_SET_ELEM_EXPR:
+			if text(nested(value, unix.NFTA_EXPR_NAME)) != "counter" || !s.dynamic() {
+				s.unknown = append(s.unknown, fmt.Sprintf("an element with an expression, %x", value))
+				continue
+			}
+			s.counts, e.count = true, counted(nested(value, unix.NFTA_EXPR_DATA))
 		case unix.NFTA_SET_ELEM_USERDATA, unix.NFTA_SET_ELEM_PAD: // comments
 		default:
 			s.unknown = append(s.unknown, fmt.Sprintf("an element with attribute %d, %x", kind, value))
@@ -144,6 +125,10 @@ func (s *set) named() ruleset.Set {
 			continue
 		}
 		t, size := typeOf(number)
+		if place := len(out.Key); size == 0 && number == integer && place < len(s.typeof) {
+			t, size = s.typeof[place].Type, int(s.typeof[place].Size)
+			out.Typeof = s.typeof
+		}
 		if size == 0 {
 			s.unknown = append(s.unknown, fmt.Sprintf("a key of nft's type %d", number))
 			t, size = ruleset.TypeRaw, s.keySize
@@ -166,7 +151,11 @@ func (s *set) named() ruleset.Set {
 	return out
 }
 
-const setTypeBits = 6 // nft's include/datatype.h, TYPE_BITS
+// nft's include/datatype.h, TYPE_BITS and TYPE_INTEGER.
+const (
+	setTypeBits = 6
+	integer     = 4
+)
 
 // typeOf gives the type of nft's number and its size in bytes, 0 for a type that
 // the model lacks.

@@ -16,7 +16,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"macvtap-filter/internal/filter"
 	"macvtap-filter/internal/kernel"
 	"macvtap-filter/internal/lab"
 	"macvtap-filter/internal/offload"
@@ -27,36 +26,40 @@ import (
 // one's: these are programmed, and what stands as it should is let alone.
 func TestSettle(t *testing.T) {
 	const first, second = "macvtap-filter-macvtap0", "macvtap-filter-macvtap1"
-	by := func(command ...string) func(*testing.T, *lab.Network, *lab.Tap) {
+	by := func(script string) func(*testing.T, *lab.Network, *lab.Tap) {
 		return func(t *testing.T, n *lab.Network, _ *lab.Tap) {
 			t.Helper()
-			nft(t, n.Hypervisor, "", command...)
+			nft(t, n.Hypervisor, strings.NewReplacer(" T ", " netdev "+ruleset.RulesTable+" ", "; f", "\nf", "; d", "\nd").Replace(script)+"\n", "-f", "-")
 		}
 	}
 	for _, test := range []struct {
 		about string
 		spoil func(*testing.T, *lab.Network, *lab.Tap)
 		kept  bool
+		count bool // what was counted is kept, as what a device and VM learned is
 	}{
-		{"nothing happened", func(*testing.T, *lab.Network, *lab.Tap) {}, true},
-		{"its table is gone", by("delete", "table", "netdev", first), false},
-		{"a chain is empty", by("flush", "chain", "netdev", first, "from-vm"), false},
-		{"a rule more", by("insert", "rule", "netdev", first, "to-vm", "accept"), false},
-		{"no host is allowed", by("flush", "set", "netdev", first, "allow-ipv4"), false},
-		{"the table sleeps", by("add", "table", "netdev", first, "{ flags dormant; }"), false},
-		{"a counter more", by("add", "counter", "netdev", first, "mine"), false},
+		{"nothing happened", func(*testing.T, *lab.Network, *lab.Tap) {}, true, true},
+		{"its base chains are gone", by("flush chain T from-vm-macvtap0; flush chain T to-vm-macvtap0; delete chain T from-vm-macvtap0; delete chain T to-vm-macvtap0"), false, false},
+		{"a base chain is empty", by("flush chain T to-vm-macvtap0"), false, true},
+		{"the chain that says whose they are is empty", by("flush chain T from-vm-macvtap0"), false, true},
+		{"a chain of its policy is empty", by("flush chain T default-from-vm-ipv4"), false, true},
+		{"a rule more", by("insert rule T to-vm-macvtap0 accept"), false, true},
+		{"a rule more in its policy", by("insert rule T default-to-vm-ipv4 accept"), false, true},
+		{"no host is allowed", by("flush set T default-allow-ipv4"), false, true},
+		{"the table sleeps", by("add table T { flags dormant; }"), true, true},
+		{"a counter more", by("add counter T mine"), true, true},
 		{"the check of offloads is gone", func(t *testing.T, n *lab.Network, tap *lab.Tap) {
 			t.Helper()
 			if err := n.Hypervisor.Do(func() error { return offload.Detach(tap.Index) }); err != nil {
 				t.Fatal(err)
 			}
-		}, false},
+		}, true, true},
 	} {
 		t.Run(test.about, func(t *testing.T) {
 			n, tap := network(t)
 			ns := n.Hypervisor
 			addTap(t, n, "macvtap1", otherMAC)
-			made := tables(t, vm(vmUUID, tap.Name, "macvtap1"), "")
+			made := boundIn(t, ns, append(tables(t, vm(vmUUID, tap.Name), ""), tables(t, vm(vmUUID, "macvtap1"), "[policy.default]\nallow = [\"gateway\"]")...))
 			create(t, ns, made)
 			denied := out.udp(t, "192.168.2.77", 53)
 			crosses(t, n, tap, out, sample{"denied, by the rules as they were", denied, false})
@@ -84,7 +87,7 @@ func TestSettle(t *testing.T) {
 					t.Error(ruleset.Diff("should", made[i], "stands", h.Table))
 				}
 				want := 0
-				if h.Name == first && test.kept {
+				if h.Name == first && test.count {
 					want = 1
 				}
 				if got := int(h.Counts["from-vm-denied-ipv4"].Packets); got != want {
@@ -93,31 +96,6 @@ func TestSettle(t *testing.T) {
 			}
 			crosses(t, n, tap, out, sample{"denied", denied, false})
 		})
-	}
-}
-
-// TestSettleSince has rules programmed by somebody else after they were read: what was
-// read says nothing of them any more.
-func TestSettleSince(t *testing.T) {
-	n, tap := network(t)
-	ns := n.Hypervisor
-	addTap(t, n, "macvtap1", otherMAC)
-	made := tables(t, vm(vmUUID, tap.Name, "macvtap1"), "")
-	create(t, ns, made)
-	before, held := handles(t, ns), read(t, ns)
-	replace(t, ns, tables(t, vm(vmUUID, tap.Name), "[policy.default]\nallow = [\"192.168.2.77\"]\n"), func(kernel.Standing) bool { return false })
-	opened := out.udp(t, "192.168.2.77", 53)
-	crosses(t, n, tap, out, sample{"allowed by the other rules", opened, true})
-	err := within(t, ns, func(ctx context.Context) error {
-		return kernel.SettleSince(ctx, held, made, func(kernel.Standing) bool { return false })
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	crosses(t, n, tap, out, sample{"denied again", opened, false})
-	after := handles(t, ns)
-	if after["macvtap-filter-macvtap1"] != before["macvtap-filter-macvtap1"] {
-		t.Error("the rules that nobody touched were programmed again")
 	}
 }
 
@@ -130,16 +108,15 @@ func TestSettleNewDevice(t *testing.T) {
 	ns := n.Hypervisor
 	bound := func(tap *lab.Tap) []ruleset.Table {
 		made := tables(t, vm(vmUUID, tap.Name), "")
-		return []ruleset.Table{filter.Bind(made[0], tap.Index)}
+		return []ruleset.Table{made[0].Bind(tap.Index)}
 	}
 	create(t, ns, bound(tap))
-	held := read(t, ns)
 	if err := tap.Delete(); err != nil {
 		t.Fatal(err)
 	}
 	tap = addTap(t, n, tap.Name, vmMAC)
 	err := within(t, ns, func(ctx context.Context) error {
-		return kernel.SettleSince(ctx, held, bound(tap), func(kernel.Standing) bool { return false })
+		return kernel.Settle(ctx, bound(tap), func(kernel.Standing) bool { return false })
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -158,7 +135,7 @@ func TestSettleWhileTablesChange(t *testing.T) {
 	ns := n.Hypervisor
 	made := tables(t, vm(vmUUID, tap.Name), "")
 	create(t, ns, made)
-	nft(t, ns, "", "insert", "rule", "netdev", made[0].Name, "from-vm", "accept")
+	nft(t, ns, "", "insert", "rule", "netdev", ruleset.RulesTable, "from-vm-macvtap0", "accept")
 	opened := out.udp(t, "192.168.2.77", 53)
 	crosses(t, n, tap, out, sample{"accepted by somebody's rule", opened, true})
 
@@ -168,10 +145,10 @@ func TestSettleWhileTablesChange(t *testing.T) {
 	errs, begun := make(chan error, changing), make(chan bool, changing)
 	for i := range changing {
 		go func() {
-			theirs := []ruleset.Table{{Name: fmt.Sprintf("theirs-%d", i)}}
+			theirs := ruleset.Table{Name: fmt.Sprintf("theirs-%d", i)}
 			errs <- ns.Do(func() error {
 				for others.Err() == nil {
-					if err := kernel.Replace(context.Background(), theirs, none); err != nil {
+					if err := kernel.ReplacePlain(context.Background(), theirs); err != nil {
 						return err
 					}
 					select {
@@ -210,9 +187,9 @@ func TestSettleWhileTablesChange(t *testing.T) {
 func TestSettleOwned(t *testing.T) {
 	n, tap := network(t)
 	ns := n.Hypervisor
-	made := tables(t, vm(vmUUID, tap.Name), "")
+	made := boundIn(t, ns, tables(t, vm(vmUUID, tap.Name), ""))
 	create(t, ns, made) // with the check of offloads, which is nobody's
-	nft(t, ns, "", "delete", "table", "netdev", made[0].Name)
+	nft(t, ns, "", "delete", "table", "netdev", ruleset.RulesTable)
 	end := ownTable(t, ns, made[0])
 	if held := read(t, ns, made[0].Name); len(held) != 1 || held[0].Owner == 0 || !ruleset.Same(made[0], held[0].Table) {
 		t.Fatalf("there is no table that is owned and as it should be: %+v", held)
@@ -235,9 +212,9 @@ func TestSettleOwned(t *testing.T) {
 // ownTable has an nft own a table until it is ended.
 func ownTable(t *testing.T, ns *lab.Namespace, table ruleset.Table) (end func()) {
 	t.Helper()
-	head := "table netdev " + table.Name + " {\n"
+	head := "table netdev " + ruleset.RulesTable + " {\n"
 	file := filepath.Join(t.TempDir(), "owned.nft")
-	if err := os.WriteFile(file, []byte(strings.Replace(table.String(), head, head+"flags owner\n", 1)), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(strings.Replace(ruleset.Text([]ruleset.Table{table}), head, head+"flags owner\n", 1)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(t.Context(), "nft", "-i")
@@ -262,7 +239,7 @@ func ownTable(t *testing.T, ns *lab.Namespace, table ruleset.Table) (end func())
 	var said strings.Builder
 	for lines := bufio.NewScanner(out); lines.Scan(); {
 		fmt.Fprintln(&said, lines.Text())
-		if strings.HasSuffix(lines.Text(), "table netdev "+table.Name) {
+		if strings.HasSuffix(lines.Text(), "table netdev "+ruleset.RulesTable) {
 			return end
 		}
 	}

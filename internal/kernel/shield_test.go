@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -43,11 +44,16 @@ func vm(uuid string, devices ...string) *domain.Domain {
 // tables plans a domain's tables under a configuration; "" is the defaults.
 func tables(t testing.TB, d *domain.Domain, policy string) []ruleset.Table {
 	t.Helper()
-	c, err := config.Parse("config.toml", []byte("parents = [\"enp88s0\"]\n"+policy))
+	return tablesBy(t, d, policy, lan)
+}
+
+func tablesBy(t testing.TB, d *domain.Domain, policy string, known facts.Facts) []ruleset.Table {
+	t.Helper()
+	c, err := config.Parse("config.toml", []byte("parents = [\""+known.Parent+"\"]\n"+policy))
 	if err != nil {
 		t.Fatal(err)
 	}
-	made, err := plan.Make(d, c, plan.Recorded{lan})
+	made, err := plan.Make(d, c, plan.Recorded{known})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,6 +73,42 @@ func create(t testing.TB, ns *lab.Namespace, made []ruleset.Table) {
 	if err := within(t, ns, func(ctx context.Context) error { return kernel.Create(ctx, made) }); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// boundIn gives tables as those of the devices that a namespace has.
+func boundIn(t testing.TB, ns *lab.Namespace, made []ruleset.Table) []ruleset.Table {
+	t.Helper()
+	made = slices.Clone(made)
+	for i, m := range made {
+		device, _ := ruleset.TableDevice(m.Name)
+		link, err := ns.Links().LinkByName(device)
+		if err != nil {
+			t.Fatalf("device %q: %v", device, err)
+		}
+		made[i] = m.Bind(link.Attrs().Index)
+	}
+	return made
+}
+
+// createPlain and readPlain are for tables that are no interfaces' rules.
+func createPlain(t testing.TB, ns *lab.Namespace, made ...ruleset.Table) {
+	t.Helper()
+	if err := within(t, ns, func(ctx context.Context) error { return kernel.CreatePlain(ctx, made...) }); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func readPlain(t testing.TB, ns *lab.Namespace, name string) ruleset.Table {
+	t.Helper()
+	var stands ruleset.Table
+	err := within(t, ns, func(ctx context.Context) (err error) {
+		stands, err = kernel.ReadPlain(ctx, name)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return stands
 }
 
 // standing lists the names of the tables in a namespace.

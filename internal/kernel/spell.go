@@ -212,7 +212,7 @@ func readsPrefixes(ctx context.Context) bool {
 		table := ruleset.Table{Name: "try", Chains: []ruleset.Chain{{Name: name, Hook: &ruleset.Hook{Type: ruleset.Ingress, Prefixes: []string{"try"}}}}}
 		var listed []byte
 		err := inOwnNamespace(func() error {
-			if err := Create(ctx, []ruleset.Table{table}); err != nil {
+			if err := createPlain(ctx, table); err != nil {
 				return err
 			}
 			var err error

@@ -113,7 +113,9 @@ func everyMatch() ruleset.Table {
 		add(ruleset.Kind(ruleset.OutputKind, op, "macvtap"))
 	}
 	rules = append(rules, ruleset.Rule{Mark: new(uint32(0x6d766601))}, ruleset.Rule{Mark: new(uint32(0)), Counter: "seen", Verdict: ruleset.Accept})
-	learn := func(f ruleset.Field) *ruleset.Update { return &ruleset.Update{Set: "learned", Field: f} }
+	learn := func(f ruleset.Field) *ruleset.Update {
+		return &ruleset.Update{Set: "learned", Fields: []ruleset.Field{f}}
+	}
 	rules = append(rules, ruleset.Rule{Update: learn(ruleset.EtherSource)}, ruleset.Rule{Update: learn(ruleset.ARPSenderMAC), Comment: "learned"})
 	rules = append(rules, ruleset.Rule{Matches: []ruleset.Match{ruleset.Is(ruleset.ARPOperation, 2)}, Update: learn(ruleset.ARPSenderMAC), Counter: "seen", Verdict: ruleset.Accept})
 	rules = append(rules, ruleset.Rule{
@@ -125,7 +127,7 @@ func everyMatch() ruleset.Table {
 	v4 := func(s string) []byte { return netip.MustParseAddr(s).AsSlice() }
 	single := func(s string) ruleset.Element { return ruleset.Element{From: [][]byte{v4(s)}, To: [][]byte{v4(s)}} }
 	return ruleset.Table{
-		Name: ruleset.TableName("odd+name"), Comment: "every match", Counters: []string{"seen"},
+		Name: "every-match", Comment: "every match", Counters: []string{"seen"},
 		Sets: []ruleset.Set{
 			{Name: "hosts", Key: []ruleset.Type{ruleset.TypeIPv4}, Elements: []ruleset.Element{single("192.0.2.1"), single("192.0.2.2")}},
 			{Name: "ranges", Key: []ruleset.Type{ruleset.TypeIPv4}, Interval: true, Elements: []ruleset.Element{

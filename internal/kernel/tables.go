@@ -1,15 +1,14 @@
 package kernel
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"strings"
-	"sync"
+	"slices"
 	"time"
 
-	"github.com/google/nftables/userdata"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
@@ -17,149 +16,143 @@ import (
 )
 
 // attempts bounds how often a transaction is made again after another process
-// changed a table between our look and our change.
+// changed something between our look and our change.
 const attempts = 500
 
-// A Standing is a table of this program that the kernel holds.
-type Standing struct {
-	Name    string
-	Comment string
-	Handle  uint64 // the kernel's own identity of the table, never used twice
-	Owner   uint32 // the netlink port of the process that alone may change it, 0 for anybody
+// Create programs the rules of interfaces in one transaction: all of them, or none. It is
+// made for a VM's first start: it reads no other interface's rules, and deletes nothing but
+// what stands for a device of the same name, a dead VM's. Where rules ask for it, the check
+// of offloads stands on their device before they do, or the call fails. The caller holds
+// the lock (see Lock).
+func Create(ctx context.Context, tables []ruleset.Table) error {
+	_, err := change(ctx, demand{tables: tables, alone: true, checkFirst: true})
+	return err
 }
 
-// Create programs tables in one transaction: all of them, or none. It is made for
-// a VM's first start: it lists nothing and deletes nothing, since the kernel
-// keeps a process that deleted waiting for what was deleted to be freed. When a
-// table of such a name stands already, a dead VM's for a device of the same name,
-// it is replaced, and what it learned is of no use. Where a table asks for it, the check of offloads stands on its
-// device before the rules do, or the call fails.
-func Create(ctx context.Context, tables []ruleset.Table) error {
-	compiled := beside(func() ([]netlink.Message, error) {
-		return compileAll(tables, func(_ string, table []netlink.Message) []netlink.Message {
-			table[0].Header.Flags |= netlink.Excl
-			return table
-		})
-	})
-	conn, err := dial(ctx)
+// Replace programs the rules of interfaces in one transaction, each in the place of those
+// of the same name where there are any, and removes others that are stale. No frame is
+// judged by half of the change. The check of offloads then stands on the devices that ask
+// for it, and on no others'; rules that can be programmed are, even where that fails.
+// The caller holds the lock (see Lock): a device of a stale one's name may be another VM's
+// by now otherwise.
+func Replace(ctx context.Context, tables []ruleset.Table, stale func(Standing) bool) error {
+	return settle(ctx, demand{tables: tables, stale: stale, anew: true})
+}
+
+// Settle has rules stand as Replace does, and lets those alone that do already: what they
+// counted is kept, and nobody waits for the kernel to free what is deleted. Rules in the
+// place of others of the same device and VM begin with what these learned. What cannot be
+// understood is programmed. The caller holds the lock.
+func Settle(ctx context.Context, tables []ruleset.Table, stale func(Standing) bool) error {
+	return settle(ctx, demand{tables: tables, stale: stale})
+}
+
+// settle changes what stands, and then puts the check of offloads right.
+func settle(ctx context.Context, d demand) error {
+	removed, err := change(ctx, d)
 	if err != nil {
 		return err
+	}
+	errs := []error{Uncheck(removed)}
+	for _, t := range d.tables {
+		if !t.CheckOffload {
+			errs = append(errs, detachOffload(t.Name))
+		}
+	}
+	if err := attachOffload(d.tables); err != nil {
+		errs = append(errs, fmt.Errorf("%w (the rules are in place)", err))
+	}
+	return errors.Join(errs...)
+}
+
+// Remove removes the rules that are stale, in one transaction, and gives them. The check of
+// offloads stays on their devices, see Uncheck.
+func Remove(ctx context.Context, stale func(Standing) bool) ([]Standing, error) {
+	return change(ctx, demand{stale: stale})
+}
+
+// A demand is what is to stand.
+type demand struct {
+	tables []ruleset.Table
+	stale  func(Standing) bool // of the others, what is to go; nil for nothing
+	anew   bool                // program what stands as it should, too
+	alone  bool                // read no others
+
+	checkFirst bool // the check of offloads comes before the rules
+
+	trim    bool // see transaction
+	swapped bool // the base chains have changed, see prepare
+}
+
+// change makes the transaction that meets a demand, and gives what it removed. What it
+// finds out is for one state of nftables alone: should another transaction come before, all
+// is looked at again.
+func change(ctx context.Context, d demand) ([]Standing, error) {
+	var err error
+	if d.tables, err = bound(d.tables); err != nil {
+		return nil, err
+	}
+	conn, err := dialWith(ctx, &netlink.Config{MessageBufferSize: readBuffer})
+	if err != nil {
+		return nil, err
 	}
 	defer closeLater(conn)
-	if err := attachOffload(tables); err != nil {
-		return err
-	}
-	messages, err := compiled()
+	r, err := readerOn(conn)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if err := commit(conn, messages); !errors.Is(err, unix.EEXIST) {
-		return err
-	}
-	// Nothing else is to go, so nothing is listed.
-	replacements, err := compileAll(tables, inPlace)
-	if err != nil {
-		return err
-	}
-	return commit(conn, replacements)
-}
-
-// beside begins to do something that needs no thread of its own while the caller does
-// something else; what it gives waits for it. A fault in it is the caller's.
-func beside[T any](do func() (T, error)) func() (T, error) {
-	once := sync.OnceValues(do)
-	go func() {
-		defer func() { _ = recover() }() // the caller meets it again
-		_, _ = once()
-	}()
-	return once
-}
-
-// Replace programs tables in one transaction, each in the place of the table of
-// the same name where there is one, and removes the other standing tables that
-// are stale. No frame is judged by half of the change. The check of offloads then
-// stands on the devices of the tables that ask for it, and on no others'; rules that
-// can be programmed are, even where that fails. The caller holds the lock (see
-// Lock): a device of a stale table's name may be another VM's by now otherwise.
-func Replace(ctx context.Context, tables []ruleset.Table, stale func(Standing) bool) error {
-	return SettleSince(ctx, nil, tables, stale)
-}
-
-// inPlace puts before a table's messages those that delete what has its name.
-// Adding the table first makes the deletion succeed whether it stood or not.
-func inPlace(name string, table []netlink.Message) []netlink.Message {
-	return append([]netlink.Message{table[0], deleteNamed(name)}, table...)
-}
-
-// Remove removes the standing tables that are stale, in one transaction, and
-// gives them. The check of offloads stays on their devices, see Uncheck.
-func Remove(ctx context.Context, stale func(Standing) bool) ([]Standing, error) {
-	return change(ctx, func(*netlink.Conn, []Standing) ([]netlink.Message, error) { return nil, nil }, stale)
-}
-
-// compileAll compiles tables, and lets frame say what goes around each one's
-// messages.
-func compileAll(tables []ruleset.Table, frame func(name string, table []netlink.Message) []netlink.Message) ([]netlink.Message, error) {
-	var messages []netlink.Message
-	for _, t := range tables {
-		compiled, err := compile(t)
-		if err != nil {
+	defer unix.Close(r.devices)
+	if d.checkFirst {
+		if err := attachOffload(d.tables); err != nil {
 			return nil, err
 		}
-		messages = append(messages, frame(t.Name, compiled)...)
 	}
-	return messages, nil
-}
-
-// change removes the stale tables and commits messages in one transaction, and
-// gives what it removed. What the messages are is asked with the tables that stand, of
-// which more can be read.
-// Tables are deleted by their handles: one that took the name since we looked is
-// another table, and stays.
-func change(ctx context.Context, messages func(*netlink.Conn, []Standing) ([]netlink.Message, error), stale func(Standing) bool) ([]Standing, error) {
-	conn, err := dial(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer closeLater(conn)
 	var removed []Standing
 	err = retry(ctx, func() error {
-		tables, err := list(conn)
-		if err != nil {
-			return err
-		}
-		removed = nil
-		var batch []netlink.Message
-		for _, t := range tables {
-			if stale(t) {
-				removed = append(removed, t)
-				batch = append(batch, deleteHandle(t.Handle))
-			}
-		}
-		more, err := messages(conn, tables)
-		if err != nil {
-			return err
-		}
-		return commit(conn, append(batch, more...))
+		gone, err := r.change(&d)
+		removed = append(removed, gone...)
+		d.trim = errors.Is(err, unix.ENFILE)
+		return err
 	})
-	if err != nil {
-		return nil, err
-	}
-	return removed, nil
+	return removed, err
 }
 
-// errInterrupted says that tables came or went while they were listed, so that
-// the list may lack some (netlink(7), NLM_F_DUMP_INTR).
-var errInterrupted = errors.New("list nftables' tables: they kept changing meanwhile")
+// bound gives tables that are those of the very devices that have their names now, as far as
+// they do not say which they are for.
+func bound(tables []ruleset.Table) ([]ruleset.Table, error) {
+	var out []ruleset.Table
+	for _, t := range tables {
+		if _, known := t.Index(); !known {
+			device, _ := ruleset.TableDevice(t.Name)
+			index, err := deviceIndex(device)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", device, err)
+			}
+			t = t.Bind(index)
+		}
+		if err := t.Validate(); err != nil {
+			return nil, err
+		}
+		out = append(out, t)
+	}
+	return out, nil
+}
+
+// errInterrupted says that rules came or went while they were read, so that
+// some may be missing (netlink(7), NLM_F_DUMP_INTR).
+var errInterrupted = errors.New("read nftables' tables: they kept changing meanwhile")
+
+// errPrepared says that all is ready for the change itself.
+var errPrepared = errors.New("the change is prepared")
 
 // retry makes an attempt again while it fails because of what somebody else did
-// meanwhile: removed a table that it saw, or changed tables while it looked.
+// meanwhile: removed what it saw, or changed something while it looked.
 func retry(ctx context.Context, attempt func() error) error {
-	const pause = 2 * time.Millisecond
+	const pause = time.Millisecond
 	var err error
 	for range attempts {
 		err = attempt()
-		again := errors.Is(err, unix.ENOENT) || errors.Is(err, errInterrupted)
+		again := errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENFILE) || errors.Is(err, errPrepared) || errors.Is(err, errInterrupted) || errors.Is(err, unix.ERESTART)
 		if !again || ctx.Err() != nil {
 			return err
 		}
@@ -170,110 +163,190 @@ func retry(ctx context.Context, attempt func() error) error {
 
 // lookGuard gives the guard's table, or false when there is none.
 func lookGuard(conn *netlink.Conn) (Standing, bool, error) {
-	const name = ruleset.GuardTable
-	answers, err := conn.Execute(request(unix.NFT_MSG_GETTABLE, 0, attribute(unix.NFTA_TABLE_NAME, cString(name))))
-	if errors.Is(err, unix.ENOENT) {
-		return Standing{}, false, nil
+	r := &reader{conn: conn}
+	p := &picture{reader: r, name: ruleset.GuardTable, named: attribute(unix.NFTA_TABLE_NAME, cString(ruleset.GuardTable))}
+	if err := p.header(); err != nil {
+		return Standing{}, false, fmt.Errorf("look for nftables' table %q: %w", ruleset.GuardTable, err)
 	}
-	if err == nil && len(answers) == 0 {
-		err = errors.New("no answer")
-	}
-	if err != nil {
-		return Standing{}, false, refused(fmt.Errorf("look for nftables' table %q: %w", name, err))
-	}
-	table, err := parseTable(answers[0])
-	return table, err == nil, err
+	return p.standing(), p.stands, nil
 }
 
-// Tables lists the tables of the family netdev whose names begin with
-// ruleset.Prefix, in the kernel's order. Rules and sets are not read.
-func Tables(ctx context.Context) ([]Standing, error) {
+// change makes one attempt, of all or of a part that comes before the rest, and gives what
+// it removed.
+func (r *reader) change(d *demand) ([]Standing, error) {
+	var bases []string
+	for _, t := range d.tables {
+		device, _ := ruleset.TableDevice(t.Name)
+		bases = append(bases, ruleset.BaseName("from-vm", device), ruleset.BaseName("to-vm", device))
+	}
+	known := loadTrust(r.devices)
+	p, err := r.look(ruleset.RulesTable, func(p *picture) error {
+		if !d.alone {
+			return p.all()
+		}
+		if p.generation != known.generation {
+			known.parts = map[string]string{}
+		}
+		return p.start(d.tables, bases, known)
+	})
+	if err != nil {
+		return nil, err
+	}
+	if p.generation != known.generation {
+		known.parts = map[string]string{}
+	}
+	if p.dormant {
+		return nil, cmp.Or(r.wake(p), errPrepared)
+	}
+	var names []string
+	if d.alone {
+		for _, t := range d.tables {
+			names = append(names, t.Name)
+		}
+	}
+	old, err := r.old(names)
+	if err != nil {
+		return nil, err
+	}
+	t := newTransaction(p, append(p.held(), old...))
+	t.trusted = known.parts
+	t.trim, t.starts = d.trim, d.alone
+	wanted := map[string]bool{}
+	for _, table := range d.tables {
+		wanted[table.Name] = true
+		t.want(table, d.anew && !d.swapped)
+	}
+	var removed []Standing
+	for _, h := range t.standing {
+		if !wanted[h.Name] && d.stale != nil && d.stale(h.Standing) {
+			removed = append(removed, h.Standing)
+			t.remove(h)
+		}
+	}
+	t.live = t.live && !d.swapped
+	if prepared, err := r.prepare(t); prepared || err != nil {
+		return nil, cmp.Or(err, errPrepared)
+	}
+	messages, err := t.messages(!d.alone && !t.live)
+	if err != nil {
+		return nil, err
+	}
+	known = trust{known.namespace, p.generation, t.trusted}
+	if len(messages) > 0 {
+		if err := commitAt(r.conn, p.generation, messages); err != nil {
+			return nil, err
+		}
+		known.generation++
+	}
+	known.save()
+	if len(messages) > 0 && t.live && !d.alone {
+		d.swapped = true
+		return removed, errPrepared // and what nobody goes to any more is left
+	}
+	return removed, nil
+}
+
+// start reads what a VM's first start needs: what has the names of its devices, whether
+// their interface indexes have been others', and the parts that its policies may have, as
+// far as these are not trusted.
+func (p *picture) start(tables []ruleset.Table, bases []string, known trust) error {
+	for _, name := range bases {
+		if err := p.from(name); err != nil {
+			return err
+		}
+	}
+	for _, t := range tables {
+		trusted := known.of(t) != ""
+		if err := p.own(t, trusted); err != nil {
+			return err
+		}
+		if trusted {
+			continue
+		}
+		for name := range t.Names {
+			var chains []string
+			for _, c := range t.Part().Chains {
+				chains = append(chains, name+"-"+c.Name)
+			}
+			if err := p.from(chains...); err != nil {
+				return err
+			}
+			if known := p.part(name); len(known.Chains) == 0 || known.Same(t.Part()) {
+				break
+			}
+		}
+		for _, c := range t.Counters {
+			if err := p.from(ruleset.ReasonChain(c).Name); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// own reads the sets of what is interfaces' own: of the first, which has an element of each
+// interface, these, and of the others only where an interface had the index before. What is
+// trusted has these sets.
+func (p *picture) own(t ruleset.Table, trusted bool) error {
+	index, _ := t.Index()
+	used := false
+	for n, s := range t.Sets {
+		if !s.Own() {
+			continue
+		}
+		read := p.declaration
+		switch {
+		case n == 0 || used:
+			read = p.set
+		case trusted:
+			continue
+		}
+		if err := read(s.Name); err != nil {
+			return err
+		}
+		if found := p.sets[s.Name]; n == 0 && found != nil {
+			used = slices.ContainsFunc(found.elements, func(e element) bool { return len(e.key) >= 4 && binary.NativeEndian.Uint32(e.key) == index })
+		}
+	}
+	return nil
+}
+
+// part gives what stands as a part of that name.
+func (p *picture) part(name string) ruleset.Part { return ruleset.PartOf(p.table(), name) }
+
+// wake has a table see frames again that sleeps, which no other change of it can come with
+// (net/netfilter/nf_tables_api.c, __NFT_TABLE_F_UPDATE).
+func (r *reader) wake(p *picture) error {
+	return commitAt(r.conn, p.generation, []netlink.Message{newTable(ruleset.Table{Name: p.name}, 0)})
+}
+
+// commitAt commits a transaction if nftables is still at that generation.
+func commitAt(conn *netlink.Conn, generation uint64, messages []netlink.Message) error {
+	batch := enclose(messages)
+	batch[0].Data = append(batch[0].Data, ofGeneration(generation)...)
+	if err := enlarge(conn, batch); err != nil {
+		return err
+	}
+	if err := sendAll(conn, batch); err != nil {
+		return refused(fmt.Errorf("send the transaction to nftables: %w", err))
+	}
+	return await(conn, batch)
+}
+
+// createPlain makes whole tables that are no interfaces' rules.
+func createPlain(ctx context.Context, tables ...ruleset.Table) error {
 	conn, err := dial(ctx)
 	if err != nil {
-		return nil, err
-	}
-	defer conn.Close()
-	var tables []Standing
-	err = retry(ctx, func() (err error) {
-		tables, err = list(conn)
 		return err
-	})
-	return tables, err
-}
-
-// list gives the tables that stand. A transaction meanwhile may have it lack some.
-// Within one datagram, one that replaces tables may show them twice: then the later
-// one stands.
-func list(conn *netlink.Conn) ([]Standing, error) {
-	var answers []netlink.Message
-	err := undisturbed(conn, func() (err error) {
-		answers, err = conn.Execute(request(unix.NFT_MSG_GETTABLE, netlink.Dump, nil))
-		return err
-	})
-	if errors.Is(err, errInterrupted) {
-		return nil, err
 	}
-	if err != nil {
-		return nil, refused(fmt.Errorf("list nftables' tables: %w", err))
-	}
-	var tables []Standing
-	places := map[string]int{}
-	for _, a := range answers {
-		t, err := parseTable(a)
+	defer closeLater(conn)
+	var messages []netlink.Message
+	for _, t := range tables {
+		compiled, err := compile(t)
 		if err != nil {
-			return nil, fmt.Errorf("list nftables' tables: %w", err)
+			return err
 		}
-		if !strings.HasPrefix(t.Name, ruleset.Prefix) {
-			continue
-		}
-		if place, twice := places[t.Name]; twice {
-			tables[place] = t
-			continue
-		}
-		places[t.Name] = len(tables)
-		tables = append(tables, t)
+		messages = append(messages, compiled...)
 	}
-	return tables, nil
-}
-
-// undisturbed has a dump read, and makes sure that no transaction came in between. The
-// kernel's own mark is not enough: where nothing was left to tell it stands in the
-// message that ends the dump alone (net/netlink/af_netlink.c, netlink_dump_done), which
-// the library keeps to itself.
-func undisturbed(conn *netlink.Conn, dump func() error) error {
-	r := &reader{conn: conn}
-	before, err := r.generation()
-	if err != nil {
-		return err
-	}
-	if err := dump(); err != nil {
-		return err
-	}
-	after, err := r.generation()
-	if err == nil && after != before {
-		err = errInterrupted
-	}
-	return err
-}
-
-func parseTable(m netlink.Message) (Standing, error) {
-	var t Standing
-	dec, err := netlink.NewAttributeDecoder(m.Data[headerSize:])
-	if err != nil {
-		return t, err
-	}
-	dec.ByteOrder = binary.BigEndian
-	for dec.Next() {
-		switch dec.Type() {
-		case unix.NFTA_TABLE_NAME:
-			t.Name = dec.String()
-		case nftaTableHandle:
-			t.Handle = dec.Uint64()
-		case nftaTableOwner:
-			t.Owner = dec.Uint32()
-		case nftaTableUserdata:
-			t.Comment, _ = userdata.GetString(dec.Bytes(), udataTableComment)
-		}
-	}
-	return t, dec.Err()
+	return commit(conn, messages)
 }

@@ -6,61 +6,43 @@ import (
 	"macvtap-filter/internal/ruleset"
 )
 
-// A Tally is a table that stands, and what it counted.
+// A Tally is what stands, and what it counted.
 type Tally struct {
 	Standing
-	Counters []Counter // in the kernel's order, which is that in which they were made
+	Counters []Counter // in the order in which they come in the rules
 }
 
-// A Counter is a named counter of a table.
+// A Counter is a counter of what stands.
 type Counter struct {
 	Name string
 	Count
 }
 
-// Tallies gives the tables whose names begin with ruleset.Prefix, the guard's, and their
-// named counters. It reads no rules, and so tells in a hundredth of the time that Read
-// takes what was dropped; whether these are the rules that should stand it does not
-// tell.
+// Tallies gives the rules of all interfaces and the guard, and what they counted. Whether
+// these are the rules that should stand it does not tell.
 func Tallies(ctx context.Context) ([]Tally, error) {
-	readers, err := dialReaders(ctx, 1)
+	r, err := dialReader(ctx)
 	if err != nil {
 		return nil, err
 	}
-	r := readers[0]
 	defer r.close()
-	var tallies []Tally
-	err = retry(ctx, func() (err error) {
-		tallies, err = r.tallies()
+	var held []Held
+	err = retry(ctx, func() error {
+		guard, err := r.read([]string{ruleset.GuardTable})
+		if err != nil {
+			return err
+		}
+		held, err = r.read(nil)
+		held = append(held, guard...)
 		return err
 	})
-	return tallies, err
-}
-
-// tallies reads what stands. Tables that come twice were replaced meanwhile: the
-// later one stands.
-func (r *reader) tallies() ([]Tally, error) {
-	drafts, err := r.tables(nil, func(name string) bool { return name == ruleset.GuardTable || isDevices(name) })
-	if err != nil {
-		return nil, err
-	}
-	byName := map[string]*draft{}
-	for _, d := range drafts {
-		byName[d.Name] = d
-	}
-	if err := r.objects(nil, byName); err != nil {
-		return nil, err
-	}
 	var out []Tally
-	for _, d := range drafts {
-		if byName[d.Name] != d {
-			continue
-		}
-		t := Tally{Standing: d.Standing}
-		for _, name := range d.Table.Counters {
-			t.Counters = append(t.Counters, Counter{name, d.Counts[name]})
+	for _, h := range held {
+		t := Tally{Standing: h.Standing}
+		for _, name := range h.Table.Counters {
+			t.Counters = append(t.Counters, Counter{name, h.Counts[name]})
 		}
 		out = append(out, t)
 	}
-	return out, nil
+	return out, err
 }

@@ -175,7 +175,7 @@ func refused(err error) error {
 
 var messageNames = map[int]string{
 	unix.NFT_MSG_NEWTABLE: "table", unix.NFT_MSG_DELTABLE: "the removal of table",
-	unix.NFT_MSG_NEWCHAIN: "chain", unix.NFT_MSG_NEWRULE: "a rule of table",
+	unix.NFT_MSG_NEWCHAIN: "chain", unix.NFT_MSG_DELCHAIN: "the removal of chain", unix.NFT_MSG_DELRULE: "the removal of rules of", unix.NFT_MSG_DELSET: "the removal of set", unix.NFT_MSG_DELSETELEM: "the removal of elements of set", unix.NFT_MSG_NEWRULE: "a rule of table",
 	unix.NFT_MSG_NEWSET: "set", unix.NFT_MSG_NEWSETELEM: "elements of set", unix.NFT_MSG_NEWOBJ: "counter",
 }
 

@@ -74,7 +74,7 @@ func tryLate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := Create(ctx, []ruleset.Table{empty}); err != nil {
+	if err := createPlain(ctx, empty); err != nil {
 		return err
 	}
 	links, err := netlink.NewHandle(unix.NETLINK_ROUTE)

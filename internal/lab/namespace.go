@@ -77,6 +77,11 @@ func (ns *Namespace) Close() error {
 		ns.links.Close()
 	}
 	var errs []error
+	var net unix.Stat_t
+	if ns.net != nil && unix.Fstat(ns.FD(), &net) == nil {
+		// What the program keeps about a network namespace (internal/kernel/trust.go).
+		_ = os.Remove(fmt.Sprintf("/run/macvtap-filter-generation-%d", net.Ino))
+	}
 	for _, file := range []*os.File{ns.mounts, ns.net} {
 		if file != nil {
 			errs = append(errs, file.Close())

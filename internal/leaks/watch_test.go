@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os/exec"
 	"slices"
 	"sync"
@@ -125,8 +126,9 @@ func (w *watch) stop() {
 func (w *watch) ready() {
 	s := w.site
 	s.t.Helper()
-	dead := ruleset.Table{Name: ruleset.TableName("macvtap-dead"), Comment: filter.Owner{UUID: "4b1d2f6a-6c1d-4c5e-9d3b-ffffffffffff", Name: "dead"}.Comment()}
-	s.must(s.Hypervisor.Do(func() error { return kernel.Create(context.Background(), []ruleset.Table{dead}) }))
+	// As a version before made it, with a device's name: no device is needed.
+	owner := filter.Owner{UUID: "4b1d2f6a-6c1d-4c5e-9d3b-ffffffffffff", Name: "dead"}.Comment()
+	s.nft(fmt.Sprintf("table netdev %s {\n\tcomment \"%s\"\n}\n", ruleset.TableName("macvtap-dead"), owner))
 	s.must(until("watch is ready", func() bool {
 		return !slices.Contains(s.tables(), "macvtap-dead") && (!s.defence.guard || s.guarded())
 	}))

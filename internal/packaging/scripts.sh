@@ -45,10 +45,16 @@ installed() {
 	END
 }
 
+# upgraded moves the running VMs to the rules of the new version: watch does where it runs,
+# or this. No frame of theirs is judged by neither. A VM that starts meanwhile has its hook.
 upgraded() {
 	reload
 	if test -d /run/systemd/system; then try_restart "$service" || true; fi
-	echo "macvtap-filter: running VMs keep their rules; \"macvtap-filter apply --all\" brings these up to the new version"
+	in_chroot && return 0
+	if ! systemctl --quiet is-active "$service" 2>/dev/null && ! said=$(macvtap-filter apply --all 2>&1); then
+		echo "$said"
+		echo "macvtap-filter: running VMs keep the rules that they have; \"macvtap-filter apply --all\" brings these up to the new version"
+	fi
 }
 
 # removing stops what keeps the rules standing, and says what stands on. It takes no
@@ -58,15 +64,17 @@ removing() {
 		stop "$service" || true
 	fi
 	echo "macvtap-filter: VMs that start from now on are not filtered"
-	tables=$(macvtap-filter remove --all --dry-run 2>/dev/null || true)
-	test -n "$tables" || return 0
+	stands=$(macvtap-filter remove --all --dry-run 2>/dev/null || true)
+	test -n "$stands" || return 0
 	cat <<-END
 		macvtap-filter: running VMs stay closed to the local network: their rules stand until the
-		host restarts, or until you delete them as below. Do so when a VM has stopped, since nobody
-		else does any more: another VM's device of the same name has no network while they stand.
+		host restarts, or until you delete them as below. Do so when the VMs have stopped, since
+		nobody else does any more: another VM's device of the same name has no network while they
+		stand. The chains from-vm-DEVICE and to-vm-DEVICE are all that stands for one device.
 	END
-	echo "$tables" | sed 's/^/  nft /'
-	if echo "$tables" | grep -qx 'delete table netdev macvtap-filter'; then
+	if echo "$stands" | grep -qvx 'delete table netdev macvtap-filter-guard'; then echo "  nft delete table netdev macvtap-filter"; fi
+	if echo "$stands" | grep -qx 'delete table netdev macvtap-filter-guard'; then
+		echo "  nft delete table netdev macvtap-filter-guard"
 		echo "macvtap-filter: the guard (the last of them) closes the macvtap devices of VMs that start from now on, too"
 	fi
 }

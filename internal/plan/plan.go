@@ -195,8 +195,8 @@ type planner struct {
 
 // resolved is a policy with its addresses, or why it has none.
 type resolved struct {
-	policy policy.Policy
-	err    error
+	*resolution
+	err error
 }
 
 // add plans one interface, if it sits on a configured parent.
@@ -219,13 +219,13 @@ func (p *planner) addGuarded(i domain.Interface) error {
 	}
 	made, ok := p.policies[i.Parent]
 	if !ok {
-		made.policy, made.err = p.policy(i)
+		made.resolution, made.err = p.policy(i)
 		p.policies[i.Parent] = made
 	}
 	if made.err != nil {
 		return made.err
 	}
-	table, err := filter.Table(p.domain, p.address(i, made.policy), made.policy)
+	table, err := made.table(p.domain, p.address(i, made.policy))
 	if err != nil {
 		return err
 	}
@@ -307,7 +307,7 @@ func (p *planner) addTable(i domain.Interface, table ruleset.Table) {
 		table = filter.Mark(table)
 	}
 	if i.Index != 0 {
-		table = filter.Bind(table, i.Index)
+		table = table.Bind(i.Index)
 	}
 	p.plan.Tables = append(p.plan.Tables, table)
 	if p.config.Guard && !p.config.GuardsName(i.Target) {
@@ -336,20 +336,21 @@ func Configured(d *domain.Domain, c *config.Config) (config.Policy, error) {
 }
 
 // policy resolves the domain's policy on the interface's parent.
-func (p *planner) policy(i domain.Interface) (policy.Policy, error) {
+func (p *planner) policy(i domain.Interface) (*resolution, error) {
 	configured, err := Configured(p.domain, p.config)
 	if err != nil {
-		return policy.Policy{}, err
+		return nil, err
 	}
 	p.plan.Policy = configured.Name
 	known, err := p.facts(i, configured)
 	if err != nil {
-		return policy.Policy{}, err
+		return nil, err
 	}
-	resolved, warnings, err := policy.Resolve(configured, known)
+	resolved, err := p.resolution(configured, known)
 	if err != nil {
-		return policy.Policy{}, err
+		return nil, err
 	}
+	warnings := resolved.warnings
 	if choice := p.domain.Choice; choice != nil && !p.config.HonourMetadata {
 		warnings = append(warnings, fmt.Sprintf("the domain's metadata asks for policy %q and %d allow entries, and is ignored; metadata = \"honour\" in %s heeds it", choice.Policy, len(choice.Allow), p.config.File))
 	}

@@ -10,7 +10,7 @@ import (
 // Remember gives a network that is asked only once for the names and the facts of a
 // parent, for plans of many VMs at one time.
 func Remember(n Network) Network {
-	return &memory{Network: n, names: map[string][]string{}, facts: map[string]facts.Facts{}, asked: map[string]facts.Facts{}, absent: map[string][]host.Absent{}}
+	return &memory{Network: n, names: map[string][]string{}, facts: map[string]facts.Facts{}, asked: map[string]facts.Facts{}, absent: map[string][]host.Absent{}, policies: map[string]*resolution{}}
 }
 
 type memory struct {
@@ -19,6 +19,8 @@ type memory struct {
 	facts  map[string]facts.Facts
 	asked  map[string]facts.Facts
 	absent map[string][]host.Absent // by all the names
+
+	policies map[string]*resolution // by what they are made of
 }
 
 // Names asks once for a parent.

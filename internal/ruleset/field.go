@@ -1,6 +1,9 @@
 package ruleset
 
-import "fmt"
+import (
+	"fmt"
+	"strconv"
+)
 
 // Base says from where in a frame a field's offset is counted.
 type Base int
@@ -12,6 +15,7 @@ const (
 	LinkHeader
 	NetworkHeader
 	TransportHeader
+	Constant // no place in a frame: a value
 )
 
 // A Type is nft's name for the kind of value a field holds; a set's keys are
@@ -74,6 +78,9 @@ type Field struct {
 
 // String gives the field as nft writes it: "ip daddr".
 func (f Field) String() string {
+	if f.Base == Constant {
+		return strconv.Quote(f.Name)
+	}
 	if f.Type == TypeRaw {
 		return fmt.Sprintf("%s,%d,%d", f.Header, f.Offset*8, f.Size*8)
 	}
@@ -149,6 +156,18 @@ var (
 // or the way to the chain must say.
 func Raw(base Base, offset, size uint32) Field {
 	return Field{Header: rawBases[base], Type: TypeRaw, Base: base, Offset: offset, Size: size}
+}
+
+// Word is a text of at most 15 bytes, as a part of what a rule adds to a set.
+func Word(s string) Field {
+	return Field{Name: s, Type: TypeKind, Base: Constant, Size: kindSize}
+}
+
+// Value gives the bytes of a Word.
+func (f Field) Value() []byte {
+	value := make([]byte, f.Size)
+	copy(value, f.Name)
+	return value
 }
 
 var rawBases = map[Base]string{LinkHeader: "@ll", NetworkHeader: "@nh", TransportHeader: "@th"}

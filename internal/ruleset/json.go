@@ -4,16 +4,17 @@ import (
 	"bytes"
 	"encoding/json"
 	"net/netip"
+	"slices"
 )
 
 // object is one JSON object of nft's schema (libnftables-json(5)).
 type object map[string]any
 
-// JSON writes tables in nft's JSON, which "nft -j -f" loads
+// JSON writes tables as Text does in nft's JSON, which "nft -j -f" loads
 // (libnftables-json(5), schema version 1), ending in a newline.
 func JSON(tables []Table) ([]byte, error) {
 	list := []any{object{"metainfo": object{"json_schema_version": 1}}}
-	for _, t := range tables {
+	for _, t := range printed(tables) {
 		list = append(list, t.json()...)
 	}
 	var out bytes.Buffer
@@ -43,20 +44,22 @@ func (t Table) json() []any {
 		list = append(list, part("counter", object{"name": c, "packets": 0, "bytes": 0}))
 	}
 	for _, s := range t.Sets {
-		list = append(list, part("set", s.json()))
+		if s.Typeof == nil {
+			list = append(list, part("set", s.json(t.Interfaces)))
+		}
 	}
 	for _, c := range t.Chains {
 		list = append(list, part("chain", c.json()))
 	}
 	for _, c := range t.Chains {
 		for _, r := range c.Rules {
-			list = append(list, part("rule", r.json(c.Name)))
+			list = append(list, part("rule", t.rule(r, c.Name)))
 		}
 	}
 	return list
 }
 
-func (s Set) json() object {
+func (s Set) json(n names) object {
 	o := object{"name": s.Name, "type": s.Key}
 	if len(s.Key) == 1 {
 		o["type"] = s.Key[0]
@@ -70,7 +73,7 @@ func (s Set) json() object {
 	}
 	var elements []any
 	for _, e := range s.Elements {
-		elements = append(elements, e.json(s.Key))
+		elements = append(elements, e.json(s.Key, n))
 	}
 	if elements != nil {
 		o["elem"] = elements
@@ -78,13 +81,13 @@ func (s Set) json() object {
 	return o
 }
 
-func (e Element) json(key []Type) any {
+func (e Element) json(key []Type, n names) any {
 	parts := make([]any, len(key))
 	for i, t := range key {
-		parts[i] = t.jsonValue(e.From[i])
+		parts[i] = t.jsonValue(e.From[i], n)
 		if p, ok := e.prefix(i, t); ok {
 			parts[i] = prefixJSON(p)
-		} else if to := t.jsonValue(e.To[i]); to != parts[i] {
+		} else if to := t.jsonValue(e.To[i], n); to != parts[i] {
 			parts[i] = object{"range": []any{parts[i], to}}
 		}
 	}
@@ -113,13 +116,18 @@ func (c Chain) json() object {
 	return o
 }
 
-func (r Rule) json(chain string) object {
+// rule is a rule of the table in the chain of that name.
+func (t Table) rule(r Rule, chain string) object {
 	var statements []any
 	for _, m := range r.Matches {
-		statements = append(statements, m.json())
+		statements = append(statements, t.match(m))
 	}
 	if u := r.Update; u != nil {
-		statements = append(statements, object{"set": object{"op": "update", "elem": u.Field.json(), "set": "@" + u.Set}})
+		set := object{"op": "update", "elem": concat(u.Fields), "set": "@" + u.Set}
+		if u.Count {
+			set["stmt"] = []any{object{"counter": nil}}
+		}
+		statements = append(statements, object{"set": set})
 	}
 	if r.Limit > 0 {
 		statements = append(statements, object{"limit": object{"rate": r.Limit, "burst": r.Limit, "per": "second"}})
@@ -147,7 +155,20 @@ func (r Rule) json(chain string) object {
 	return o
 }
 
+func (t Table) match(m Match) any {
+	if lookup, ok := m.(Lookup); ok {
+		i := slices.IndexFunc(t.Sets, func(s Set) bool { return s.Name == lookup.Set && s.Typeof != nil })
+		if i >= 0 {
+			return lookup.inline(t.Sets[i], t.Interfaces)
+		}
+	}
+	return m.json(t.Interfaces)
+}
+
 func (f Field) json() any {
+	if f.Base == Constant {
+		return f.Name
+	}
 	if f.Base == Meta {
 		return object{"meta": object{"key": f.Name}}
 	}
@@ -161,11 +182,11 @@ func matching(op Op, left, right any) any {
 	return object{"match": object{"op": op, "left": left, "right": right}}
 }
 
-func (m Compare) json() any {
-	return matching(m.Op, m.Field.json(), m.Field.Type.jsonValue(m.Value))
+func (m Compare) json(n names) any {
+	return matching(m.Op, m.Field.json(), m.Field.Type.jsonValue(m.Value, n))
 }
 
-func (m InPrefix) json() any {
+func (m InPrefix) json(names) any {
 	return matching(negated(m.Not), m.Field.json(), prefixJSON(m.Prefix))
 }
 
@@ -176,35 +197,45 @@ func prefixJSON(p netip.Prefix) any {
 	return object{"prefix": object{"addr": p.Addr().String(), "len": p.Bits()}}
 }
 
-func (m Masked) json() any {
+func (m Masked) json(n names) any {
 	t := m.Field.Type
-	left := object{"&": []any{m.Field.json(), t.jsonValue(m.Mask)}}
-	return matching(m.Op, left, t.jsonValue(m.Value))
+	left := object{"&": []any{m.Field.json(), t.jsonValue(m.Mask, n)}}
+	return matching(m.Op, left, t.jsonValue(m.Value, n))
 }
 
-func (m Between) json() any {
+func (m Between) json(n names) any {
 	t := m.Field.Type
-	return matching(Equal, m.Field.json(), object{"range": []any{t.jsonValue(m.From), t.jsonValue(m.To)}})
+	return matching(Equal, m.Field.json(), object{"range": []any{t.jsonValue(m.From, n), t.jsonValue(m.To, n)}})
 }
 
-func (m OneOf) json() any {
+func (m OneOf) json(n names) any {
 	parts := make([]any, len(m.Elements))
 	for i, e := range m.Elements {
-		parts[i] = e.json([]Type{m.Field.Type})
+		parts[i] = e.json([]Type{m.Field.Type}, n)
 	}
 	return matching(negated(m.Not), m.Field.json(), object{"set": parts})
 }
 
-func (m Lookup) json() any {
-	var left any
-	if len(m.Fields) == 1 {
-		left = m.Fields[0].json()
-	} else {
-		parts := make([]any, len(m.Fields))
-		for i, f := range m.Fields {
-			parts[i] = f.json()
-		}
-		left = object{"concat": parts}
+func (m Lookup) json(names) any { return matching(negated(m.Not), concat(m.Fields), "@"+m.Set) }
+
+// concat joins fields to one value.
+func concat(fields []Field) any {
+	if len(fields) == 1 {
+		return fields[0].json()
 	}
-	return matching(negated(m.Not), left, "@"+m.Set)
+	parts := make([]any, len(fields))
+	for i, f := range fields {
+		parts[i] = f.json()
+	}
+	return object{"concat": parts}
+}
+
+// inline is a lookup in a set that nft's JSON has no words to declare: an anonymous set of
+// the same elements.
+func (m Lookup) inline(s Set, n names) any {
+	var elements []any
+	for _, e := range s.Elements {
+		elements = append(elements, e.json(s.Key, n))
+	}
+	return object{"match": object{"op": negated(m.Not), "left": concat(m.Fields), "right": object{"set": elements}}}
 }

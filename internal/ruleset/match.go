@@ -26,8 +26,8 @@ const (
 // The kinds are Compare, InPrefix, Masked, Between, OneOf and Lookup, and no other:
 // a kind that only one of text and kernel knew would make them differ.
 type Match interface {
-	text() string
-	json() any
+	text(names) string
+	json(names) any
 	fields() []Field
 }
 

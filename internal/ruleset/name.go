@@ -139,22 +139,38 @@ func unescape(s string) (string, bool) {
 	}
 }
 
-// Prefix begins the name of every table that this program makes. Tables of other
-// names are never touched.
+// Prefix begins the names of the rules of devices, and of the guard's table. Tables of
+// other names than these and RulesTable are never touched.
 const Prefix = "macvtap-filter-"
 
-// GuardTable is the table that all devices have in common (see filter.Guard). It
-// does not begin with Prefix: it is nobody's device's.
-const GuardTable = "macvtap-filter"
+// RulesTable is the table of the rules of all devices (see Merge), and GuardTable that of
+// the guard (see filter.Guard).
+const (
+	RulesTable = "macvtap-filter"
+	GuardTable = "macvtap-filter-guard"
+)
 
-// TableName names the table of a device: one table a device, so that one
-// device's rules can be replaced or removed without a look at any other's.
-func TableName(device string) string { return Prefix + escape(device) }
+// TableName names the rules of a device, which no table has the name of any more (see Merge).
+// Those of a device that is called as the guard is in its table's name have another name.
+func TableName(device string) string {
+	if name := Prefix + escape(device); name != GuardTable {
+		return name
+	}
+	return Prefix + fmt.Sprintf("/%02x", device[0]) + device[1:]
+}
 
-// TableDevice gives the device that a table of ours is named after; false for a
-// name that TableName never gives.
+// TableDevice gives the device that rules are named after; false for a name that
+// TableName never gives.
 func TableDevice(table string) (string, bool) {
 	escaped, ours := strings.CutPrefix(table, Prefix)
 	device, ok := unescape(escaped)
-	return device, ours && ok && device != "" && escape(device) == escaped
+	return device, ours && ok && device != "" && TableName(device) == table
+}
+
+// Shown names rules as users know them: by their device, and the guard by its table.
+func Shown(name string) string {
+	if device, ok := TableDevice(name); ok {
+		return device
+	}
+	return name
 }

@@ -10,7 +10,7 @@ import (
 // fields are those that have a name in a frame; meta fields have theirs anywhere.
 var fields = []Field{
 	EtherSource, EtherDestination, EtherType,
-	IPSource, IPDestination, IPFragment,
+	IPSource, IPDestination, IPTTL, IPFragment,
 	ARPHardware, ARPProtocol, ARPHardLen, ARPProtoLen, ARPOperation, ARPSenderMAC, ARPSenderIP, ARPTargetIP,
 	IP6Length, IP6NextHeader, IP6HopLimit, IP6Source, IP6Destination,
 	SourcePort, DestinationPort, TCPFlags, ICMPType, ICMPv6Type,
@@ -29,7 +29,7 @@ func (r Rule) Normal() Rule {
 		r.Matches[i] = lower(m)
 	}
 	if r.Update != nil {
-		r.Update = &Update{Set: r.Update.Set, Field: r.Update.Field.raw(r.Update.Field.Size)}
+		r.Update = &Update{Set: r.Update.Set, Fields: lower(r.Update.lookup()).fields(), Count: r.Update.Count}
 	}
 	return FromKernel(r)
 }
@@ -43,7 +43,7 @@ func FromKernel(r Rule) Rule {
 	}
 	matches := normal(append(slices.Clip(r.Matches), r.Update.lookup()))
 	last := len(matches) - 1
-	r.Update = &Update{Set: r.Update.Set, Field: matches[last].fields()[0]}
+	r.Update = &Update{Set: r.Update.Set, Fields: matches[last].fields(), Count: r.Update.Count}
 	r.Matches = matches[:last]
 	return r
 }
@@ -94,7 +94,7 @@ func lower(m Match) Match {
 
 // raw is the first size bytes of the field without its name.
 func (f Field) raw(size uint32) Field {
-	if f.Base == Meta {
+	if f.Base == Meta || f.Base == Constant {
 		return f
 	}
 	return Raw(f.Base, f.Offset, size)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -20,6 +21,14 @@ type Table struct {
 	// judges what leaves the device (package offload): nftables has no words
 	// for it.
 	CheckOffload bool
+
+	// Policy and Parent are what the rules of one interface are named after where they
+	// are in one table with others' (Merge).
+	Policy, Parent string
+
+	// Interfaces names the devices that rules and sets tell by their index, as nft
+	// writes them; the index of any other is written as a number.
+	Interfaces map[uint32]string
 }
 
 // A Set is a named set. Two sets hold the same when their elements are the same
@@ -35,6 +44,10 @@ type Set struct {
 	Elements []Element
 	Unknown  string // see Rule.Unknown
 
+	// Typeof are fields of the key's types, in words of which the set is declared: raw
+	// bytes have no type that nft could declare one with. Nil where the key has no such.
+	Typeof []Field
+
 	// Dynamic is the number of elements that a set may hold to which rules add, 0 for
 	// one to which none does. Elements are what it holds at first, and two dynamic
 	// sets are the same whatever they hold.
@@ -46,7 +59,7 @@ func (s Set) Size() int {
 	if s.Dynamic > 0 {
 		return s.Dynamic
 	}
-	if s.Interval {
+	if s.Interval || s.Own() {
 		return 0
 	}
 	return len(s.Elements)
@@ -108,15 +121,17 @@ type Rule struct {
 	Unknown string
 }
 
-// An Update adds a frame's field to a dynamic set, or leaves it there (nft(8), "SET
-// STATEMENT"). Where the set is full, the rule does not hold: no drop may depend on it.
+// An Update adds a frame's fields, joined in that order, to a dynamic set, or leaves them
+// there (nft(8), "SET STATEMENT"). Where the set is full, the rule does not hold: no drop
+// may depend on it.
 type Update struct {
-	Set   string
-	Field Field
+	Set    string
+	Fields []Field
+	Count  bool // each element counts what added it
 }
 
-// lookup is the match that reads the same field, which needs the same matches before it.
-func (u Update) lookup() Match { return Lookup{Fields: []Field{u.Field}, Set: u.Set} }
+// lookup is the match that reads the same fields, which needs the same matches before it.
+func (u Update) lookup() Match { return Lookup{Fields: u.Fields, Set: u.Set} }
 
 // A Verdict ends the judging of a frame (Accept, Drop), or goes on in another
 // chain and does not come back (Goto). The zero Verdict goes on with the next
@@ -271,6 +286,11 @@ func (s Set) validate() error {
 	if s.Dynamic > 0 && s.Interval {
 		return fmt.Errorf("rules add no ranges")
 	}
+	raw := func(t Type) bool { return t == TypeRaw }
+	typed := func(t Type, f Field) bool { return t == f.Type }
+	if contains(s.Key, raw) != (s.Typeof != nil) || s.Typeof != nil && (!slices.EqualFunc(s.Key, s.Typeof, typed) || len(s.Key) < 2) {
+		return fmt.Errorf("a key of raw bytes is declared by fields, beside others")
+	}
 	if s.Dynamic > 0 && len(s.Elements) > s.Dynamic {
 		return fmt.Errorf("%d elements, and room for %d", len(s.Elements), s.Dynamic)
 	}
@@ -350,10 +370,10 @@ func (t Table) validateRule(r Rule) error {
 	}
 	if u := r.Update; u != nil {
 		fits := func(s Set) bool {
-			return s.Name == u.Set && s.Dynamic > 0 && len(s.Key) == 1 && s.Key[0] == u.Field.Type
+			return s.Name == u.Set && s.Dynamic > 0 && slices.EqualFunc(s.Key, u.Fields, func(t Type, f Field) bool { return t == f.Type })
 		}
 		if !contains(t.Sets, fits) {
-			return fmt.Errorf("no dynamic set %q of type %s", u.Set, u.Field.Type)
+			return fmt.Errorf("no dynamic set %q for %s", u.Set, u)
 		}
 	}
 	if len(r.Log) > maxLogPrefix || r.Log != Comment(r.Log) {

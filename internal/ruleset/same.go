@@ -16,7 +16,7 @@ func Same(a, b Table) bool {
 	return a.Name == b.Name && a.Comment == b.Comment && a.CheckOffload == b.CheckOffload &&
 		a.Unknown == "" && b.Unknown == "" &&
 		slices.Equal(byName(a.Counters, itself), byName(b.Counters, itself)) &&
-		slices.EqualFunc(byName(a.Sets, setName), byName(b.Sets, setName), sameSet) &&
+		slices.EqualFunc(byName(decisive(a.Sets), setName), byName(decisive(b.Sets), setName), sameSet) &&
 		slices.EqualFunc(byName(a.Chains, chainName), byName(b.Chains, chainName), sameChain)
 }
 
@@ -27,15 +27,14 @@ func Stands(should, stands Table) bool {
 	if !Same(should, stands) {
 		return false
 	}
-	for _, s := range should.Sets {
-		for _, other := range stands.Sets {
-			lacks := func(e Element) bool { return !hasElement(other.Elements, e) }
-			if s.Dynamic > 0 && s.Name == other.Name && slices.ContainsFunc(s.Elements, lacks) {
-				return false
-			}
-		}
+	has := func(set string, e Element) bool {
+		return contains(stands.Sets, func(s Set) bool {
+			return s.Name == set && contains(s.Elements, func(o Element) bool { return SameElement(o, e) })
+		})
 	}
-	return true
+	return !contains(should.Sets, func(s Set) bool {
+		return s.Dynamic > 0 && contains(s.Elements, func(e Element) bool { return !has(s.Name, e) })
+	})
 }
 
 // Diff gives what differs in the table that stands from the one that should, as a
@@ -47,8 +46,9 @@ func Diff(shouldName string, should Table, standsName string, stands Table) stri
 	if Same(should, stands) {
 		return ""
 	}
-	text := func(t Table) []byte { return []byte(t.String()) }
-	d := diff.Diff(shouldName, text(should), standsName, text(retold(stands, should)))
+	told := retold(stands, should)
+	told.Policy, told.Parent = should.Policy, should.Parent
+	d := diff.Diff(shouldName, []byte(Text([]Table{should})), standsName, []byte(Text([]Table{told})))
 	if len(d) == 0 {
 		return fmt.Sprintf("--- %s\n+++ %s\n# they differ in what the text does not show\n", shouldName, standsName)
 	}
@@ -114,25 +114,33 @@ func byName[P any](parts []P, name func(P) string) []P {
 	return out
 }
 
+// decisive leaves out the sets of what is interfaces' own in which there is nothing of this
+// one, or only what rules added: they are there for others, too.
+func decisive(sets []Set) []Set {
+	return slices.DeleteFunc(slices.Clone(sets), func(s Set) bool { return s.Own() && (s.Dynamic > 0 || len(s.Elements) == 0) })
+}
+
 func itself(s string) string   { return s }
 func setName(s Set) string     { return s.Name }
 func chainName(c Chain) string { return c.Name }
 
 func sameSet(a, b Set) bool {
-	return a.Name == b.Name && slices.Equal(a.Key, b.Key) && a.Interval == b.Interval && a.Dynamic == b.Dynamic && a.Unknown == "" && b.Unknown == "" &&
-		(a.Dynamic > 0 || slices.EqualFunc(ordered(a.Elements), ordered(b.Elements), sameElement))
+	return a.Name == b.Name && slices.Equal(a.Key, b.Key) && slices.Equal(a.Typeof, b.Typeof) && a.Interval == b.Interval && a.Dynamic == b.Dynamic && a.Unknown == "" && b.Unknown == "" &&
+		(a.Dynamic > 0 || slices.EqualFunc(ordered(a.Elements), ordered(b.Elements), SameElement))
 }
 
-func sameElement(a, b Element) bool {
+// SameElement reports whether two elements are the same.
+func SameElement(a, b Element) bool {
 	return slices.EqualFunc(a.From, b.From, bytes.Equal) && slices.EqualFunc(a.To, b.To, bytes.Equal)
 }
 
 func sameChain(a, b Chain) bool {
-	return a.Name == b.Name && a.Unknown == "" && b.Unknown == "" && sameHook(a.Hook, b.Hook) &&
+	return a.Name == b.Name && a.Unknown == "" && b.Unknown == "" && SameHook(a.Hook, b.Hook) &&
 		slices.EqualFunc(a.Rules, b.Rules, sameRule)
 }
 
-func sameHook(a, b *Hook) bool {
+// SameHook reports whether two hooks see the same frames.
+func SameHook(a, b *Hook) bool {
 	if a == nil || b == nil {
 		return a == b
 	}
@@ -151,7 +159,11 @@ func sameRule(a, b Rule) bool {
 func same[V comparable](a, b *V) bool { return a == b || a != nil && b != nil && *a == *b }
 
 func sameFields(a, b Rule) bool {
-	return same(a.Update, b.Update) && slices.EqualFunc(a.Matches, b.Matches, sameMatch)
+	return sameUpdate(a.Update, b.Update) && slices.EqualFunc(a.Matches, b.Matches, sameMatch)
+}
+
+func sameUpdate(a, b *Update) bool {
+	return a == b || a != nil && b != nil && a.Set == b.Set && a.Count == b.Count && slices.Equal(a.Fields, b.Fields)
 }
 
 func sameMatch(a, b Match) bool {
@@ -170,7 +182,7 @@ func sameMatch(a, b Match) bool {
 		return ok && a.Field == b.Field && bytes.Equal(a.From, b.From) && bytes.Equal(a.To, b.To)
 	case OneOf:
 		b, ok := b.(OneOf)
-		return ok && a.Field == b.Field && a.Not == b.Not && slices.EqualFunc(a.Elements, b.Elements, sameElement)
+		return ok && a.Field == b.Field && a.Not == b.Not && slices.EqualFunc(a.Elements, b.Elements, SameElement)
 	case Lookup:
 		b, ok := b.(Lookup)
 		return ok && a.Set == b.Set && a.Not == b.Not && slices.Equal(a.Fields, b.Fields)

@@ -6,14 +6,37 @@ import (
 	"strings"
 )
 
-// Text writes tables as nft text that "nft -f" loads, one after the other. It
-// expects tables that Validate finds right.
+// Text writes the rules of interfaces as nft text that "nft -f" loads: the one table that
+// holds them (Merge), and other tables as they are. It expects what Validate finds right.
 func Text(tables []Table) string {
+	tables = printed(tables)
 	texts := make([]string, len(tables))
 	for i, t := range tables {
 		texts[i] = t.String()
 	}
 	return strings.Join(texts, "\n")
+}
+
+// printed gives the tables that hold rules.
+func printed(tables []Table) []Table {
+	var interfaces, others []Table
+	for _, t := range tables {
+		if t.ofInterface() {
+			interfaces = append(interfaces, t)
+		} else {
+			others = append(others, t)
+		}
+	}
+	if len(interfaces) > 0 {
+		others = append([]Table{Merge(interfaces)}, others...)
+	}
+	return others
+}
+
+// ofInterface reports whether a table is the rules of one interface.
+func (t Table) ofInterface() bool {
+	_, ok := TableDevice(t.Name)
+	return ok
 }
 
 // String writes the table as nft text, as nft(8) lists one: sets and chains in
@@ -32,21 +55,17 @@ func (t Table) String() string {
 		fmt.Fprintf(&b, "\n\tcounter %s {\n\t\tpackets 0 bytes 0\n\t}\n", c)
 	}
 	for _, s := range t.Sets {
-		s.write(&b)
+		s.write(&b, t.Interfaces)
 	}
 	for _, c := range t.Chains {
-		c.write(&b)
+		c.write(&b, t.Interfaces)
 	}
 	b.WriteString("}\n")
 	return b.String()
 }
 
-func (s Set) write(b *strings.Builder) {
-	types := make([]string, len(s.Key))
-	for i, t := range s.Key {
-		types[i] = string(t)
-	}
-	fmt.Fprintf(b, "\n\tset %s {\n\t\ttype %s\n", s.Name, strings.Join(types, " . "))
+func (s Set) write(b *strings.Builder, n names) {
+	fmt.Fprintf(b, "\n\tset %s {\n\t\t%s\n", s.Name, s.declaration())
 	if s.Interval {
 		b.WriteString("\t\tflags interval\n")
 	}
@@ -59,12 +78,33 @@ func (s Set) write(b *strings.Builder) {
 	if len(s.Elements) > 0 {
 		b.WriteString("\t\telements = {\n")
 		for _, e := range s.Elements {
-			fmt.Fprintf(b, "\t\t\t%s,\n", e.text(s.Key))
+			fmt.Fprintf(b, "\t\t\t%s,\n", e.text(s.Key, n))
 		}
 		b.WriteString("\t\t}\n")
 	}
 	writeUnknown(b, "\t\t", s.Unknown)
 	b.WriteString("\t}\n")
+}
+
+// declaration says what the keys are.
+func (s Set) declaration() string {
+	if s.Typeof != nil {
+		return "typeof " + joined(s.Typeof)
+	}
+	types := make([]string, len(s.Key))
+	for i, t := range s.Key {
+		types[i] = string(t)
+	}
+	return "type " + strings.Join(types, " . ")
+}
+
+// joined writes fields as one value.
+func joined(fields []Field) string {
+	all := make([]string, len(fields))
+	for i, f := range fields {
+		all[i] = f.String()
+	}
+	return strings.Join(all, " . ")
 }
 
 // writeUnknown writes what was read from the kernel and not understood as a comment.
@@ -74,27 +114,27 @@ func writeUnknown(b *strings.Builder, indent, unknown string) {
 	}
 }
 
-func (e Element) text(key []Type) string {
+func (e Element) text(key []Type, n names) string {
 	parts := make([]string, len(key))
 	for i, t := range key {
-		parts[i] = t.value(e.From[i])
+		parts[i] = t.value(e.From[i], n)
 		if p, ok := e.prefix(i, t); ok {
 			parts[i] = p.String()
-		} else if to := t.value(e.To[i]); to != parts[i] {
+		} else if to := t.value(e.To[i], n); to != parts[i] {
 			parts[i] += "-" + to
 		}
 	}
 	return strings.Join(parts, " . ")
 }
 
-func (c Chain) write(b *strings.Builder) {
+func (c Chain) write(b *strings.Builder, n names) {
 	fmt.Fprintf(b, "\n\tchain %s {\n", c.Name)
 	if c.Hook != nil {
 		fmt.Fprintf(b, "\t\t%s\n", c.Hook)
 	}
 	writeUnknown(b, "\t\t", c.Unknown)
 	for _, r := range c.Rules {
-		fmt.Fprintf(b, "\t\t%s\n", r)
+		fmt.Fprintf(b, "\t\t%s\n", r.text(n))
 	}
 	b.WriteString("\t}\n")
 }
@@ -128,14 +168,16 @@ func (h Hook) policy() Verdict {
 	return h.Policy
 }
 
-// String writes the rule as one line of nft text.
-func (r Rule) String() string {
+// String writes the rule as one line of nft text, devices by their index.
+func (r Rule) String() string { return r.text(nil) }
+
+func (r Rule) text(n names) string {
 	if r.Unknown != "" {
 		return "# unknown: " + r.Unknown
 	}
 	var words []string
 	for _, m := range r.Matches {
-		words = append(words, m.text())
+		words = append(words, m.text(n))
 	}
 	if r.Update != nil {
 		words = append(words, r.Update.String())
@@ -162,7 +204,13 @@ func (r Rule) String() string {
 }
 
 // String writes the update as nft text.
-func (u Update) String() string { return fmt.Sprintf("update @%s { %s }", u.Set, u.Field) }
+func (u Update) String() string {
+	counter := ""
+	if u.Count {
+		counter = " counter"
+	}
+	return fmt.Sprintf("update @%s { %s%s }", u.Set, joined(u.Fields), counter)
+}
 
 // before puts nft's operator before a value; Equal is silent.
 func (o Op) before(value string) string {
@@ -179,11 +227,11 @@ func negated(not bool) Op {
 	return Equal
 }
 
-func (m Compare) text() string {
-	return m.Field.String() + " " + m.Op.before(m.Field.Type.value(m.Value))
+func (m Compare) text(n names) string {
+	return m.Field.String() + " " + m.Op.before(m.Field.Type.value(m.Value, n))
 }
 
-func (m InPrefix) text() string {
+func (m InPrefix) text(names) string {
 	p := m.Prefix.String()
 	if m.Prefix.IsSingleIP() {
 		p = m.Prefix.Addr().String()
@@ -191,28 +239,24 @@ func (m InPrefix) text() string {
 	return m.Field.String() + " " + negated(m.Not).before(p)
 }
 
-func (m Masked) text() string {
+func (m Masked) text(n names) string {
 	t := m.Field.Type
-	return fmt.Sprintf("%s & %s %s %s", m.Field, t.value(m.Mask), m.Op, t.value(m.Value))
+	return fmt.Sprintf("%s & %s %s %s", m.Field, t.value(m.Mask, n), m.Op, t.value(m.Value, n))
 }
 
-func (m Between) text() string {
+func (m Between) text(n names) string {
 	t := m.Field.Type
-	return fmt.Sprintf("%s %s-%s", m.Field, t.value(m.From), t.value(m.To))
+	return fmt.Sprintf("%s %s-%s", m.Field, t.value(m.From, n), t.value(m.To, n))
 }
 
-func (m OneOf) text() string {
+func (m OneOf) text(n names) string {
 	parts := make([]string, len(m.Elements))
 	for i, e := range m.Elements {
-		parts[i] = e.text([]Type{m.Field.Type})
+		parts[i] = e.text([]Type{m.Field.Type}, n)
 	}
 	return m.Field.String() + " " + negated(m.Not).before("{ "+strings.Join(parts, ", ")+" }")
 }
 
-func (m Lookup) text() string {
-	names := make([]string, len(m.Fields))
-	for i, f := range m.Fields {
-		names[i] = f.String()
-	}
-	return strings.Join(names, " . ") + " " + negated(m.Not).before("@"+m.Set)
+func (m Lookup) text(names) string {
+	return joined(m.Fields) + " " + negated(m.Not).before("@"+m.Set)
 }

@@ -35,10 +35,10 @@ var matches = []struct {
 
 func TestMatches(t *testing.T) {
 	for _, m := range matches {
-		if got := m.match.text(); got != m.text {
+		if got := m.match.text(nil); got != m.text {
 			t.Errorf("%#v:\ntext %s\nwant %s", m.match, got, m.text)
 		}
-		got, err := json.Marshal(m.match.json())
+		got, err := json.Marshal(m.match.json(nil))
 		if err != nil {
 			t.Error(err)
 		}
@@ -107,7 +107,7 @@ func TestElementText(t *testing.T) {
 		{Element{[][]byte{v4("10.0.0.0"), {17}, {0, 80}}, [][]byte{v4("10.0.0.3"), {17}, {0, 90}}}, service, "10.0.0.0/30 . 17 . 80-90"},
 	}
 	for _, test := range tests {
-		if got := test.element.text(test.key); got != test.want {
+		if got := test.element.text(test.key, nil); got != test.want {
 			t.Errorf("%s, want %s", got, test.want)
 		}
 	}

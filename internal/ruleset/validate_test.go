@@ -65,9 +65,9 @@ func TestValidate(t *testing.T) {
 			t.Sets[0].Dynamic, t.Sets[0].Elements = 1, make([]Element, 2)
 		}, `set "allow": 2 elements, and room for 1`},
 		{"ranges that rules add", func(t *Table) { t.Sets[0].Dynamic, t.Sets[0].Interval = 1, true }, `set "allow": rules add no ranges`},
-		{"an update of no set", func(t *Table) { rule(t).Update = &Update{"other", IPSource} }, `no dynamic set "other" of type ipv4_addr`},
-		{"an update of a set that is not dynamic", func(t *Table) { rule(t).Update = &Update{"allow", IPSource} }, `no dynamic set "allow" of type ipv4_addr`},
-		{"an update with another type", func(t *Table) { t.Sets[0].Dynamic = 1; rule(t).Update = &Update{"allow", EtherSource} }, `no dynamic set "allow" of type ether_addr`},
+		{"an update of no set", func(t *Table) { rule(t).Update = &Update{"other", []Field{IPSource}, false} }, `no dynamic set "other" for update @other { ip saddr }`},
+		{"an update of a set that is not dynamic", func(t *Table) { rule(t).Update = &Update{"allow", []Field{IPSource}, false} }, `no dynamic set "allow" for update @allow { ip saddr }`},
+		{"an update with another type", func(t *Table) { t.Sets[0].Dynamic = 1; rule(t).Update = &Update{"allow", []Field{EtherSource}, false} }, `no dynamic set "allow" for update @allow { ether saddr }`},
 		{"no match", match(nil), "unknown kind of match"},
 	}
 	for _, test := range tests {
@@ -107,7 +107,7 @@ func TestDependencies(t *testing.T) {
 				got = append(got, "meta iiftype 1") // in the byte order of the machine
 				continue
 			}
-			got = append(got, m.text())
+			got = append(got, m.text(nil))
 		}
 		if joined := strings.Join(got, ", "); joined != test.want {
 			t.Errorf("%s: %s, want %s", test.about, joined, test.want)

@@ -21,8 +21,11 @@ var (
 	}
 )
 
+// names are devices by their index (Table.Interfaces).
+type names map[uint32]string
+
 // value writes a value of a type as nft does.
-func (t Type) value(b []byte) string {
+func (t Type) value(b []byte, n names) string {
 	switch t {
 	case TypeIPv4, TypeIPv6:
 		a, _ := netip.AddrFromSlice(b)
@@ -38,7 +41,11 @@ func (t Type) value(b []byte) string {
 	case TypeMark:
 		return fmt.Sprintf("0x%08x", binary.NativeEndian.Uint32(b))
 	case TypeInterface:
-		return strconv.FormatUint(uint64(binary.NativeEndian.Uint32(b)), 10)
+		index := binary.NativeEndian.Uint32(b)
+		if name, ok := n[index]; ok {
+			return strconv.Quote(name)
+		}
+		return strconv.FormatUint(uint64(index), 10)
 	case TypeKind:
 		return strconv.Quote(string(bytes.TrimRight(b, "\x00")))
 	case TypeRaw:
@@ -60,10 +67,10 @@ func (e Element) prefix(i int, t Type) (netip.Prefix, bool) {
 
 // jsonValue is value as nft's JSON has it: numbers where nft writes digits, and
 // they fit into the 63 bits that its JSON library has for them.
-func (t Type) jsonValue(b []byte) any {
-	s := t.value(b)
-	if t == TypeKind {
-		return string(bytes.TrimRight(b, "\x00"))
+func (t Type) jsonValue(b []byte, n names) any {
+	s := t.value(b, n)
+	if text, err := strconv.Unquote(s); err == nil {
+		return text
 	}
 	if n, err := strconv.ParseInt(s, 0, 64); err == nil {
 		return n

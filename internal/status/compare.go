@@ -287,7 +287,7 @@ func (c *comparison) should(vm *domain.Domain, i domain.Interface, d host.Carrie
 	case len(made.Tables) == 0 && !stands:
 		said.State = Unfiltered
 	case len(made.Tables) == 0:
-		said.State, said.Problem = Stale, "its NIC is none of the parents, and a table stands that is not its own or lets everything pass: \"macvtap-filter verify --repair\" removes it"
+		said.State, said.Problem = Stale, "its NIC is none of the parents, and rules stand that are not its own or let everything pass: \"macvtap-filter verify --repair\" removes them"
 	default:
 		said.Problem = otherMAC(made)
 		vms := []drift.VM{{Domain: vm, Tables: made.Tables}}
@@ -326,7 +326,7 @@ func (c *comparison) ownerless(d host.Carrier, all bool) Compared {
 	case !stands:
 		return Compared{State: Unprotected}
 	case owner.UUID == "":
-		return Compared{State: Drifted, Problem: "a table of its name stands that is none of ours: \"nft delete table netdev " + ruleset.TableName(d.Name) + "\" removes it"}
+		return Compared{State: Drifted, Problem: "rules stand under its name that are none of ours: \"nft list ruleset netdev\" shows them"}
 	case owner.UUID == domain.UnknownUUID:
 		return c.unowned(d, h)
 	case !filter.Bound(h.Table, d.Index):

@@ -72,11 +72,11 @@ func TestStates(t *testing.T) {
 	is(t, look(t, n, "parents = 1", running), "", "nobody could compare")
 
 	// By hand, one rule goes.
-	nft(t, n, "flush chain netdev macvtap-filter-macvtap0 to-vm-arp")
+	nft(t, n, "flush chain netdev macvtap-filter dmz-to-vm-arp")
 	is(t, look(t, n, dmz, running), status.Drifted, "other rules")
 	is(t, look(t, n, dmz, &fakeLibvirt{away: true}), "", "verify")
 
-	nft(t, n, "delete table netdev macvtap-filter-macvtap0")
+	nft(t, n, "delete table netdev macvtap-filter")
 	is(t, look(t, n, dmz, running), status.Unprotected, "no rules stand")
 
 	hook(t, n, web)
@@ -200,7 +200,7 @@ func TestUnknownOwner(t *testing.T) {
 	}
 	is(t, look(t, n, dmz, &fakeLibvirt{vms: []string{web}}), status.Drifted, "rules")
 
-	nft(t, n, "insert rule netdev macvtap-filter-macvtap0 from-vm accept")
+	nft(t, n, "insert rule netdev macvtap-filter from-vm-macvtap0 accept")
 	for _, l := range []*fakeLibvirt{{away: true}, {}} {
 		is(t, look(t, n, dmz, l), status.Drifted, "other rules stand than the default policy's")
 	}

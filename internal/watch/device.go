@@ -31,7 +31,7 @@ type device struct {
 
 	planned bool           // it is worked out what should stand
 	want    *ruleset.Table // that, until it was seen to stand; it is large
-	keep    bool           // the table that stands, if any, is to stay until want does
+	keep    bool           // the rules that stand, if any, are to stay until want does
 	kept    string         // why it has rules that stay though it is on no configured parent, "" where it is on one
 	ruled   bool           // by the last plan it has a policy's rules; they stay until somebody says "remove"
 	fresh   bool           // it came after watch did, and no plan was ever made for it
@@ -131,7 +131,7 @@ func (w *watcher) seen(l *look, m host.Macvtap) {
 		return
 	}
 	if d.Name != m.Name {
-		l.tables = l.tables || d.Name != "" // the old name's table is left over
+		l.tables = l.tables || d.Name != "" // the old name's rules are left over
 	}
 	d.Macvtap, d.planned = m, false
 }
@@ -287,7 +287,7 @@ func (w *watcher) live(ctx context.Context, d *device) network {
 	return network{plan.Live{Host: w.host, Running: true, Guard: w.guard != nil, Rules: stand, Keep: d.ruled}, w.facts}
 }
 
-// ofVM reports whether a table's comment says that it was made for a VM. Neither
+// ofVM reports whether the comment of rules says that it was made for a VM. Neither
 // watch's own for an interface that nobody knows is, nor anybody else's.
 func ofVM(comment string) bool {
 	owner := filter.ParseOwner(comment).UUID
@@ -384,7 +384,7 @@ func (d *device) settle() {
 	}
 }
 
-// set takes the table that should stand, if any.
+// set takes the rules that should stand, if any.
 func (d *device) set(tables []ruleset.Table) {
 	d.want, d.keep, d.check = nil, len(tables) > 0, false
 	if d.keep {

@@ -107,14 +107,16 @@ func (w *watcher) mayRoute(e host.Event) bool {
 	return e.Router
 }
 
-// noteRules notes the devices whose tables somebody touched.
+// noteRules notes the devices whose rules somebody touched.
 func (w *watcher) noteRules(c kernel.Change) {
 	switch {
 	case c.Lost:
 		w.noteTouched("somebody", func(*device) bool { return true })
 	case isOwnThread(c.Task):
 	default:
-		touched := func(d *device) bool { return slices.Contains(c.Tables, d.table()) }
+		touched := func(d *device) bool {
+			return c.All || slices.Contains(c.Tables, d.table()) || slices.Contains(c.Indexes, uint32(d.Index))
+		}
 		by := fmt.Sprintf("%s (%d)", c.Process, c.Task)
 		if c.Process != program {
 			w.noteTouched(by, touched)

@@ -14,7 +14,7 @@ import (
 	"macvtap-filter/internal/ruleset"
 )
 
-// together is how many devices' tables are programmed in one transaction: few enough
+// together is how many devices' rules are programmed in one transaction: few enough
 // that the first of a thousand need not wait for the last.
 const together = 16
 
@@ -38,7 +38,7 @@ func (w *watcher) mend(ctx context.Context) bool {
 	return w.mind("program", failure) && all
 }
 
-// program brings devices' tables into the kernel. One that the kernel refuses does
+// program brings devices' rules into the kernel. One that the kernel refuses does
 // not keep the others from theirs. It reports whether all were taken; an error is
 // not about any of them.
 func (w *watcher) program(ctx context.Context, devices []*device) (all bool, err error) {
@@ -84,7 +84,7 @@ func (w *watcher) program(ctx context.Context, devices []*device) (all bool, err
 	return true, nil
 }
 
-// refused notes that the kernel does not take a device's table.
+// refused notes that the kernel does not take a device's rules.
 func (w *watcher) refused(d *device, err error) {
 	d.problem = err.Error()
 	d.enter(Mending)
@@ -92,7 +92,7 @@ func (w *watcher) refused(d *device, err error) {
 	w.say(slog.LevelError, d.table(), fmt.Sprintf("%s: %v; this is tried again and again, and what stands meanwhile stays: \"macvtap-filter verify\" shows it", d, err), d.fields(journal.Failed))
 }
 
-// still gives those of the devices that are still what they were when their tables
+// still gives those of the devices that are still what they were when their rules
 // were planned, and that still need them. With the lock held nobody else of this
 // program changes that any more.
 func (w *watcher) still(ctx context.Context, devices []*device) ([]*device, error) {
@@ -192,7 +192,7 @@ func (w *watcher) named(name string) bool {
 	return false
 }
 
-// sweep removes the tables whose devices are gone, or are not to be protected any
+// sweep removes the rules whose devices are gone, or are not to be protected any
 // more. It reports whether it could.
 func (w *watcher) sweep(ctx context.Context, standing map[string]kernel.Standing) bool {
 	kept := map[string]bool{}
@@ -224,7 +224,7 @@ func (w *watcher) sweep(ctx context.Context, standing map[string]kernel.Standing
 		for _, s := range removed {
 			owner := filter.ParseOwner(s.Comment)
 			device, _ := ruleset.TableDevice(s.Name)
-			w.Log(slog.LevelInfo, fmt.Sprintf("removed the table %s of the VM %q: its device is gone, or on no configured parent", s.Name, owner.Name),
+			w.Log(slog.LevelInfo, fmt.Sprintf("removed the rules of the device %q of the VM %q: the device is gone, or on no configured parent", device, owner.Name),
 				journal.Fields{VM: owner.Name, UUID: owner.UUID, Device: device, Reason: journal.Removed})
 		}
 	}

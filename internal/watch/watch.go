@@ -127,7 +127,7 @@ type watcher struct {
 type look struct {
 	devices bool         // all of them
 	indexes map[int]bool // these devices
-	tables  bool         // which tables stand
+	tables  bool         // whose rules stand
 	facts   bool
 }
 
@@ -292,7 +292,7 @@ func (w *watcher) configured() {
 	}
 }
 
-// standing gives the tables of ours that stand, by name; nil when nothing was told
+// standing gives the rules that stand, by name; nil when nothing was told
 // that concerns them and no device needs to know.
 func (w *watcher) standing(ctx context.Context, seen look) (map[string]kernel.Standing, error) {
 	needed := seen.tables

@@ -84,11 +84,13 @@ func TestPutsBack(t *testing.T) {
 	w.until("protected", func() bool { return !passes(t, n, tap, "198.51.100.9") })
 	for _, script := range []string{
 		"flush ruleset",
-		"delete table netdev macvtap-filter-macvtap0",
-		"flush chain netdev macvtap-filter-macvtap0 from-vm",
-		"flush table netdev macvtap-filter-macvtap0",
-		"insert rule netdev macvtap-filter-macvtap0 from-vm accept",
-		"add chain netdev macvtap-filter-macvtap0 from-vm { policy accept; }; flush table netdev macvtap-filter-macvtap0",
+		"insert rule netdev macvtap-filter dmz-from-vm-ipv4 accept",
+		"delete table netdev macvtap-filter",
+		"flush chain netdev macvtap-filter from-vm-macvtap0",
+		"flush table netdev macvtap-filter",
+		"insert rule netdev macvtap-filter from-vm-macvtap0 accept",
+		"insert rule netdev macvtap-filter drop-from-vm-denied-ipv4 accept",
+		"add chain netdev macvtap-filter from-vm-macvtap0 { policy accept; }; flush table netdev macvtap-filter",
 	} {
 		w.nft(script)
 		w.until("put back after "+script, func() bool {
@@ -113,10 +115,10 @@ func TestPutsBackUnknown(t *testing.T) {
 	w := start(t, n, dmz)
 	for _, script := range []string{
 		"flush ruleset",
-		"flush table netdev macvtap-filter-macvtap0",
-		"flush chain netdev macvtap-filter-macvtap0 from-vm",
-		"flush table netdev macvtap-filter-macvtap0; delete chain netdev macvtap-filter-macvtap0 from-vm",
-		"insert rule netdev macvtap-filter-macvtap0 from-vm accept",
+		"flush table netdev macvtap-filter",
+		"flush chain netdev macvtap-filter from-vm-macvtap0",
+		"flush table netdev macvtap-filter; delete chain netdev macvtap-filter from-vm-macvtap0",
+		"insert rule netdev macvtap-filter from-vm-macvtap0 accept",
 	} {
 		hook(t, n)
 		w.until("the VM's own policy counts", func() bool { return !passes(t, n, tap, "198.51.100.9") })

@@ -182,7 +182,7 @@ func TestStopsGuarded(t *testing.T) {
 	for _, end := range []string{"stop", "kill"} {
 		m.run("systemctl", "start", unit)
 		m.until("the interface has rules", func() bool { return m.closed(tap) })
-		if out, err := m.try("nft", "delete", "table", "netdev", "macvtap-filter"); err == nil {
+		if out, err := m.try("nft", "delete", "table", "netdev", "macvtap-filter-guard"); err == nil {
 			t.Errorf("the guard was removed while the service runs: %s", out)
 		}
 		if end == "stop" {
@@ -340,7 +340,7 @@ func TestLibvirt(t *testing.T) {
 	}
 	m.write("/run/web-1.xml", vmXML)
 	m.run("virsh", "create", "/run/web-1.xml")
-	standing := func() string { out, _ := m.try("nft", "list", "table", "netdev", "macvtap-filter-web0"); return out }
+	standing := func() string { out, _ := m.try("nft", "list", "table", "netdev", "macvtap-filter"); return out }
 	m.until("the VM has its own policy", func() bool {
 		return strings.Contains(standing(), "vm=web-1") && strings.Contains(standing(), "203.0.113.0")
 	})

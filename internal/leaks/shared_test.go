@@ -1,0 +1,154 @@
+package leaks
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// TestSharedRules has VMs of two policies send without pause, denied and allowed frames in
+// both directions, while others of the same policies start, run, move to other rules and
+// stop, and they themselves are applied again with other rules; hooks are killed at random.
+// What one VM does changes no other's verdict, though they share rules: not one denied frame
+// passes, and not one that is allowed is lost.
+func TestSharedRules(t *testing.T) {
+	s := newSite(t, defence{name: "hook", hook: program})
+	other := s.configFile() + ".other"
+	s.must(os.WriteFile(other, []byte(fmt.Sprintf("parents = [%q]\n", parent)+elsewhere), 0o600))
+
+	const senders = 4
+	vms, guests := make([]vm, senders), make([]*session, senders)
+	for i := range guests {
+		v := s.newVM(i, fmt.Sprintf("macvtap%d", i))
+		vms[i], guests[i] = v, s.plug(v)
+		s.hook(v, "start", "begin")
+		s.up(guests[i])
+		s.must(guests[i].right())
+		guests[i].forget()
+	}
+	e := &eventful{site: s, configs: []string{s.configFile(), other}, senders: vms}
+	events := sharedEvents()
+	e.left.Store(int32(events))
+	var all sync.WaitGroup
+	for w := range 4 {
+		all.Go(func() { e.work(w) })
+	}
+	all.Wait()
+	t.Logf("%d events, %d of %d hook calls killed", events, e.killed.Load(), e.calls.Load())
+	if e.killed.Load() == 0 || e.killed.Load() == e.calls.Load() {
+		t.Error("no hook call was killed, or each was: this shows nothing")
+	}
+	for _, g := range guests {
+		s.must(g.sent(calm))
+		r := s.kill(g)
+		lost := 0
+		for slot := range r.at {
+			if r.isMissing(slot) {
+				lost++
+			}
+		}
+		if r.leaked() > 0 || lost > 0 {
+			t.Errorf("%s: of %d denied frames %d passed, and in %d of %d slots an allowed one was lost", g.tap.Name, r.denied(), r.leaked(), lost, len(r.at))
+		}
+		t.Logf("%s: %d denied frames and as many allowed ones", g.tap.Name, r.denied())
+	}
+}
+
+// sharedEvents is how many events there are: fewer in a short run on another kernel, which is
+// emulated.
+func sharedEvents() int {
+	if emulated && soak == 0 {
+		return 100
+	}
+	return max(1000, soak)
+}
+
+// elsewhere are the policies with one more entry each, that nobody sends to: other rules
+// for the same frames.
+const elsewhere = `
+[policy.ten]
+deny = ["192.168.0.0/16", "10.0.0.0/8"]
+allow = ["gateway", "broadcast", "192.168.77.0/24"]
+[policy.private]
+deny = ["192.168.0.0/16", "172.16.0.0/12"]
+allow = ["gateway", "broadcast", "192.168.77.0/24"]
+[[vm]]
+name = "ten-*"
+policy = "ten"
+[[vm]]
+name = "private-*"
+policy = "private"
+`
+
+// An eventful makes events on a site.
+type eventful struct {
+	site    *site
+	configs []string
+	senders []vm
+
+	left, calls, killed atomic.Int32
+}
+
+// work makes events until there were enough: now a life of a VM on a device of the worker's
+// own, now a sender that is applied again.
+func (e *eventful) work(w int) {
+	for n := 0; e.left.Add(-1) >= 0; n++ {
+		if n%3 == 2 {
+			e.hook(e.senders[rand.IntN(len(e.senders))], "reconnect", "begin")
+			continue
+		}
+		e.life(e.site.newVM(100+4*n+w, fmt.Sprintf("macvtap%d", 100+w)))
+	}
+}
+
+// life has a VM start, be applied again with other rules, and stop.
+func (e *eventful) life(v vm) {
+	making.Lock()
+	tap, err := e.site.AddMacvtap(v.device, v.mac)
+	making.Unlock()
+	if err != nil {
+		e.site.t.Error(err)
+		return
+	}
+	if e.hook(v, "start", "begin") {
+		if err := tap.Up(); err != nil {
+			e.site.t.Error(err)
+		}
+		e.hook(v, "reconnect", "begin")
+	}
+	e.hook(v, "stopped", "end")
+	making.Lock()
+	err = tap.Delete()
+	making.Unlock()
+	if err != nil {
+		e.site.t.Error(err)
+	}
+	e.hook(v, "release", "end")
+}
+
+// hook calls a hook with one of the configurations and reports whether it succeeded. One in
+// four is killed at some point.
+func (e *eventful) hook(v vm, operation, sub string) bool {
+	cmd, said := e.site.hookCommand(v, operation, sub)
+	cmd.Env = append(cmd.Env, "MACVTAP_FILTER_CONFIG="+e.configs[rand.IntN(len(e.configs))])
+	if err := e.site.Hypervisor.Start(cmd); err != nil {
+		e.site.t.Error(err)
+		return false
+	}
+	e.calls.Add(1)
+	if rand.IntN(4) == 0 {
+		timer := time.AfterFunc(within(20*time.Millisecond), func() { _ = cmd.Process.Kill() }) // decides nothing
+		defer timer.Stop()
+	}
+	err := cmd.Wait()
+	if err != nil && cmd.ProcessState.Exited() {
+		e.site.t.Errorf("hook %s %s %s: %v: %s", v.name, operation, sub, err, said)
+	} else if err != nil {
+		e.killed.Add(1)
+	}
+	return err == nil
+}
