@@ -128,6 +128,12 @@ var setTypes = map[ruleset.Type]nftables.SetDatatype{
 	ruleset.TypeKind:        nftables.TypeIFName,
 }
 
+// defaultDynamic is how many elements a set holds to which rules add, if it is declared
+// without a size (net/netfilter/nft_dynset.c, nft_dynset_init). Where a size is declared,
+// the kernel makes a hash table of that many at once, of 1 MiB for these
+// (nft_set_hash.c, nft_rhash_init); without one it grows with the elements.
+const defaultDynamic = 65535
+
 func compileSet(table *nftables.Table, s ruleset.Set) (*nftables.Set, []nftables.SetElement, error) {
 	types := make([]nftables.SetDatatype, len(s.Key))
 	for i, t := range s.Key {
@@ -142,6 +148,9 @@ func compileSet(table *nftables.Table, s ruleset.Set) (*nftables.Set, []nftables
 		types[i] = datatype
 	}
 	set := &nftables.Set{Table: table, Name: s.Name, Interval: s.Interval, Dynamic: s.Dynamic > 0, Size: uint32(s.Size()), KeyType: types[0], KeyByteOrder: binaryutil.BigEndian}
+	if s.Dynamic == defaultDynamic {
+		set.Size = 0
+	}
 	if len(types) == 1 {
 		return set, keyElements(s), nil
 	}

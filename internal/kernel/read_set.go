@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -116,7 +117,7 @@ func (s *set) add(b []byte) {
 func (s *set) named() ruleset.Set {
 	out := ruleset.Set{Name: s.name, Interval: s.interval()}
 	if s.dynamic() {
-		out.Dynamic = s.size
+		out.Dynamic = cmp.Or(s.size, defaultDynamic)
 	}
 	var sizes []int
 	for shift := 30 - setTypeBits; shift >= 0; shift -= setTypeBits {
