@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strings"
 	"syscall"
 	"testing"
 
@@ -164,9 +163,8 @@ func formerPackage(t *testing.T) string {
 	root, source := moduleRoot(t), t.TempDir()
 	script := `git -C "$1" archive ` + former + ` | tar -x -C "$2"; exec make -C "$2" packages VERSION=1.0.0 OUT="$2/out"`
 	if said, err := exec.CommandContext(t.Context(), "git", "-C", root, "cat-file", "-e", former+"^{commit}").CombinedOutput(); err != nil {
-		shallow, err := exec.CommandContext(t.Context(), "git", "-C", root, "rev-parse", "--is-shallow-repository").Output()
-		if err == nil && strings.TrimSpace(string(shallow)) == "false" {
-			t.Fatalf("the commit of the version before: %s", said)
+		if os.Getenv("CI") != "" {
+			t.Fatalf("NOT RUN: this checkout has no history: %s", said)
 		}
 		t.Skipf("NOT RUN: this checkout has no history: %s", said)
 	}

@@ -349,8 +349,6 @@ func (t *transaction) messages(sweep bool) ([]netlink.Message, error) {
 		for _, c := range unused.Chains {
 			delete(t.trusted, ruleset.PartName(c.Name))
 		}
-	}
-	if sweep {
 		unused.Chains, unused.Sets = append(unused.Chains, t.foreign.chains...), append(unused.Sets, t.foreign.sets...)
 	}
 	for _, c := range unused.Chains {

@@ -3,6 +3,7 @@ package kernel
 import (
 	"testing"
 
+	"github.com/google/nftables"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
@@ -77,5 +78,23 @@ func TestCostOfHosts(t *testing.T) {
 	rules, others := count(0)
 	if r, o := count(10_000); r != rules || o != others {
 		t.Errorf("with 10,000 hosts %d rules and %d other messages, without %d and %d", r, o, rules, others)
+	}
+}
+
+// A set that rules fill is declared without the size that the kernel gives it anyway: with it, each takes 1 MiB at once.
+func TestSetsThatRulesFillGrow(t *testing.T) {
+	for _, c := range []struct{ room, declared int }{{defaultDynamic, 0}, {64, 64}} {
+		s := ruleset.DropSet("from-vm-vlan")
+		s.Dynamic = c.room
+		set, _, err := compileSet(&nftables.Table{}, s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !set.Dynamic || int(set.Size) != c.declared {
+			t.Errorf("a set for %d elements: dynamic %t, declared for %d, want %d", c.room, set.Dynamic, set.Size, c.declared)
+		}
+	}
+	if got := ruleset.DropSet("from-vm-vlan").Dynamic; got != defaultDynamic {
+		t.Errorf("the set of drops has room for %d elements: the kernel makes a table of that many at once", got)
 	}
 }

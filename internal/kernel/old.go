@@ -44,7 +44,7 @@ func (r *reader) old(names []string) ([]Held, error) {
 		if err != nil {
 			return nil, err
 		}
-		if p.stands && p.owner == 0 { // of another process it is none of those, and nobody's else to remove
+		if p.stands && p.owner == 0 { // nobody can remove another process's, and none of those had an owner
 			s := p.standing()
 			s.old = true
 			out = append(out, Held{Standing: s, Table: p.table(), Counts: p.tally})

@@ -44,16 +44,7 @@ type Count struct {
 // all as it was at one moment. What does not stand is left out. An error says that not all
 // could be read, or not whether the devices have the check of offloads.
 func Read(ctx context.Context, names ...string) ([]Held, error) {
-	r, err := dialReader(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer r.close()
-	var held []Held
-	err = retry(ctx, func() (err error) {
-		held, err = r.read(names)
-		return err
-	})
+	held, err := readTable(ctx, names)
 	if err != nil {
 		return nil, err
 	}
@@ -71,16 +62,7 @@ func Rules(ctx context.Context, name string) (ruleset.Table, bool, error) {
 
 // Tables lists the interfaces that have rules.
 func Tables(ctx context.Context) ([]Standing, error) {
-	r, err := dialReader(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer r.close()
-	var held []Held
-	err = retry(ctx, func() (err error) {
-		held, err = r.read(nil)
-		return err
-	})
+	held, err := readTable(ctx, nil)
 	var out []Standing
 	for _, h := range held {
 		out = append(out, h.Standing)
@@ -88,11 +70,26 @@ func Tables(ctx context.Context) ([]Standing, error) {
 	return out, err
 }
 
+// readTable is Read but for the check of offloads.
+func readTable(ctx context.Context, names []string) ([]Held, error) {
+	r, err := dialReader(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer r.close()
+	var held []Held
+	err = retry(ctx, func() (err error) {
+		held, err = r.read(names)
+		return err
+	})
+	return held, err
+}
+
 // few is how many interfaces' rules are read each for itself, where some are asked for: it
 // takes longer for each, and less for all others.
 const few = 8
 
-// read is Read but for the check of offloads.
+// read reads once, see readTable.
 func (r *reader) read(names []string) ([]Held, error) {
 	var bases []string
 	var held []Held

@@ -241,11 +241,7 @@ func TestTwoNICs(t *testing.T) {
 func TestSamePolicyAtOnce(t *testing.T) {
 	const vms = 12
 	ns := namespace(t)
-	var devices []string
-	for i := range vms {
-		devices = append(devices, fmt.Sprintf("macvtap%d", i))
-	}
-	addDevices(t, ns, devices...)
+	devices := manyDevices(t, ns, vms)
 	var all []ruleset.Table
 	for i := range vms {
 		all = append(all, boundIn(t, ns, tables(t, vm(fmt.Sprintf("00000000-0000-0000-0000-%012d", i), devices[i]), with("web", "deny = [\"private\"]")))...)
@@ -305,11 +301,7 @@ func of(t ruleset.Table, device string) ruleset.Table {
 func TestLongPolicyOfManyNICs(t *testing.T) {
 	const nics = 200
 	ns := namespace(t)
-	var devices []string
-	for i := range nics {
-		devices = append(devices, fmt.Sprintf("macvtap%d", i))
-	}
-	addDevices(t, ns, devices...)
+	devices := manyDevices(t, ns, nics)
 	policy := func(hosts int) string {
 		var entries strings.Builder
 		for i := range hosts {

@@ -287,11 +287,7 @@ func noGap(t *testing.T, policy string) {
 func TestManyAtOnce(t *testing.T) {
 	const vms = 60
 	ns := namespace(t)
-	var devices []string
-	for i := range vms {
-		devices = append(devices, fmt.Sprintf("macvtap%d", i))
-	}
-	addDevices(t, ns, devices...)
+	devices := manyDevices(t, ns, vms)
 	var group sync.WaitGroup
 	for i := range vms {
 		group.Go(func() {

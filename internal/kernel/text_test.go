@@ -2,6 +2,7 @@ package kernel_test
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -14,6 +15,17 @@ import (
 	"macvtap-filter/internal/lab"
 	"macvtap-filter/internal/ruleset"
 )
+
+// manyDevices makes macvtap0 and further ones, and gives their names.
+func manyDevices(t *testing.T, ns *lab.Namespace, n int) []string {
+	t.Helper()
+	names := make([]string, n)
+	for i := range names {
+		names[i] = fmt.Sprintf("macvtap%d", i)
+	}
+	addDevices(t, ns, names...)
+	return names
+}
 
 // addDevices makes devices for chains to bind to.
 func addDevices(t *testing.T, ns *lab.Namespace, names ...string) {
