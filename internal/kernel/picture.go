@@ -64,11 +64,13 @@ func (r *reader) look(name string, do func(*picture) error) (*picture, error) {
 		chains: map[string]*chain{}, sets: sets{}, counts: map[uint32]map[string]Count{}, tally: map[string]Count{},
 	}
 	var err error
-	if p.generation, err = r.generation(); err != nil {
-		return nil, err
-	}
-	if err := r.settled(p.generation); err != nil {
-		return nil, err
+	if !r.unsettled {
+		if p.generation, err = r.generation(); err != nil {
+			return nil, err
+		}
+		if err := r.settled(p.generation); err != nil {
+			return nil, err
+		}
 	}
 	if err := p.header(); err != nil {
 		return nil, err
@@ -356,6 +358,8 @@ type reader struct {
 	conn    *netlink.Conn
 	devices int                     // a socket that tells which devices there are
 	known   map[string]ruleset.Rule // see reader.rule
+
+	unsettled bool // nftables is read as it is, see change
 }
 
 // generation gives the number of nftables' last transaction.
@@ -378,6 +382,9 @@ func (r *reader) generation() (uint64, error) {
 // changes nothing and is for that generation alone waits for its turn like any
 // other, and is refused when another generation has come.
 func (r *reader) settled(generation uint64) error {
+	if r.unsettled {
+		return nil
+	}
 	empty := enclose(nil)
 	empty[0].Data = append(empty[0].Data, ofGeneration(generation)...)
 	if _, err := r.conn.SendMessages(empty); err != nil {

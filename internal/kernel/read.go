@@ -211,7 +211,7 @@ func (r *reader) ask(message int, flags netlink.HeaderFlags, attributes []byte, 
 			return refused(fmt.Errorf("read nftables' tables: %w", err))
 		case first != nil:
 			// The rest of a dump has to be taken all the same.
-		case answer.Header.Flags&netlink.DumpInterrupted != 0:
+		case answer.Header.Flags&netlink.DumpInterrupted != 0 && !r.unsettled:
 			first = errInterrupted
 		case len(answer.Data) >= headerSize:
 			first = each(answer.Data[headerSize:])

@@ -19,6 +19,9 @@ import (
 // changed something between our look and our change.
 const attempts = 500
 
+// unsettledAfter is after how many attempts a transaction is made for nftables as it is, see change.
+const unsettledAfter = 100
+
 // Create programs the rules of interfaces in one transaction: all of them, or none. It is
 // made for a VM's first start: it reads no other interface's rules, and deletes nothing but
 // what stands for a device of the same name, a dead VM's. Where rules ask for it, the check
@@ -86,7 +89,10 @@ type demand struct {
 
 // change makes the transaction that meets a demand, and gives what it removed. What it
 // finds out is for one state of nftables alone: should another transaction come before, all
-// is looked at again.
+// is looked at again. Where others change nftables without a pause, no state lasts as long as
+// that: then it is made for whatever state there is. What of their own they change is
+// nothing to it; the names of what it needs and does not find, the kernel refuses; and no rules
+// but the demand's are touched, since others' may have been seen by halves.
 func change(ctx context.Context, d demand) ([]Standing, error) {
 	var err error
 	if d.tables, err = bound(d.tables); err != nil {
@@ -108,7 +114,10 @@ func change(ctx context.Context, d demand) ([]Standing, error) {
 		}
 	}
 	var removed []Standing
+	tried := 0
 	err = retry(ctx, func() error {
+		r.unsettled = tried >= unsettledAfter
+		tried++
 		gone, err := r.change(&d)
 		removed = append(removed, gone...)
 		d.trim = errors.Is(err, unix.ENFILE)
@@ -227,7 +236,7 @@ func (r *reader) change(d *demand) ([]Standing, error) {
 	if prepared, err := r.prepare(t); prepared || err != nil {
 		return nil, cmp.Or(err, errPrepared)
 	}
-	messages, err := t.messages(!d.alone && !t.live)
+	messages, err := t.messages(!d.alone && !t.live && !r.unsettled)
 	if err != nil {
 		return nil, err
 	}
@@ -238,7 +247,9 @@ func (r *reader) change(d *demand) ([]Standing, error) {
 		}
 		known.generation++
 	}
-	known.save()
+	if !r.unsettled {
+		known.save()
+	}
 	if len(messages) > 0 && t.live && !d.alone {
 		d.swapped = true
 		return removed, errPrepared // and what nobody goes to any more is left
@@ -320,10 +331,12 @@ func (r *reader) wake(p *picture) error {
 	return commitAt(r.conn, p.generation, []netlink.Message{newTable(ruleset.Table{Name: p.name}, 0)})
 }
 
-// commitAt commits a transaction if nftables is still at that generation.
+// commitAt commits a transaction if nftables is still at that generation, at any for 0.
 func commitAt(conn *netlink.Conn, generation uint64, messages []netlink.Message) error {
 	batch := enclose(messages)
-	batch[0].Data = append(batch[0].Data, ofGeneration(generation)...)
+	if generation != 0 {
+		batch[0].Data = append(batch[0].Data, ofGeneration(generation)...)
+	}
 	if err := enlarge(conn, batch); err != nil {
 		return err
 	}
