@@ -39,13 +39,25 @@ type Entry struct {
 	text     string
 }
 
-// String gives the entry as it is written.
+// String gives the entry as it is written, with one blank between its words.
 func (e Entry) String() string { return e.text }
 
 // A Service is a protocol and the ports From to To at the peer.
 type Service struct {
 	Proto    byte // IANA's protocol number
 	From, To uint16
+}
+
+// String gives the service as it is written in an entry: "tcp/8000-8099".
+func (s Service) String() string {
+	for name, proto := range protos {
+		if proto == s.Proto && s.From == s.To {
+			return fmt.Sprintf("%s/%d", name, s.From)
+		} else if proto == s.Proto {
+			return fmt.Sprintf("%s/%d-%d", name, s.From, s.To)
+		}
+	}
+	return fmt.Sprintf("protocol %d/%d-%d", s.Proto, s.From, s.To)
 }
 
 var protos = map[string]byte{"tcp": 6, "udp": 17, "sctp": 132}
@@ -57,7 +69,7 @@ func ParseEntry(s string) (Entry, error) {
 	if len(fields) == 0 {
 		return Entry{}, fmt.Errorf("%q: want an address, a prefix, a range or a word", s)
 	}
-	e := Entry{text: s}
+	e := Entry{text: strings.Join(fields, " ")}
 	switch w := Word(fields[0]); w {
 	case Gateway, DNS, Broadcast, OnLink, Private:
 		e.Word = w

@@ -36,7 +36,7 @@ func (s side) arp() {
 		c.learnARP()
 	}
 	if s.policy.PassNeighbours {
-		c.accept()
+		c.accept(neighboursPass)
 		c.done()
 		return
 	}
@@ -46,10 +46,10 @@ func (s side) arp() {
 	if known := s.own(family4); len(known) > 0 && !s.policy.PassSpoofing {
 		c.ownARP(family4.among(ruleset.ARPSenderIP, own, known, false), family4.among(ruleset.ARPTargetIP, own, known, false))
 	}
-	accept := func(when ...ruleset.Match) { c.accept(all(ethernetIPv4(), when)...) }
+	accept := func(words string, when ...ruleset.Match) { c.accept(words, all(ethernetIPv4(), when)...) }
 	c.neighbours(family4, s.view.arp, accept)
 	if s.servesNeighbours() {
-		accept(s.clients(family4, s.view.arp)...)
+		accept(s.clientWords(), s.clients(family4, s.view.arp)...)
 	}
 	if c.has(routerSet(family4)) {
 		c.routersARP()
@@ -63,11 +63,11 @@ func (s side) arp() {
 // others' probes; to the VM, whoever else has it or is about to.
 func (c *chain) ownARP(sender, target ruleset.Match) {
 	if c.out {
-		c.accept(all(ethernetIPv4(), one(target))...)
-		c.accept(all(ethernetIPv4Reply(), one(is(ruleset.ARPTargetIP, noAddress4, false)))...)
+		c.accept("addresses: ARP about the VM's own", all(ethernetIPv4(), one(target))...)
+		c.accept("answer to an ARP probe", all(ethernetIPv4Reply(), one(is(ruleset.ARPTargetIP, noAddress4, false)))...)
 	} else {
-		c.accept(all(ethernetIPv4(), one(sender))...)
-		c.accept(all(ethernetIPv4(), one(target), one(is(ruleset.ARPSenderIP, noAddress4, false)))...)
+		c.accept("addresses: ARP of another host that has the VM's own", all(ethernetIPv4(), one(sender))...)
+		c.accept("addresses: ARP probe for the VM's own", all(ethernetIPv4(), one(target), one(is(ruleset.ARPSenderIP, noAddress4, false)))...)
 	}
 }
 
@@ -75,10 +75,10 @@ func (c *chain) ownARP(sender, target ruleset.Match) {
 // one of a pair does, by its own address (RFC 5798, 8.1.2): the question and the answer.
 func (c *chain) routersARP() {
 	if c.out {
-		c.accept(all(ethernetIPv4Reply(), one(c.router(family4, ruleset.EtherDestination, false)))...)
+		c.accept("answer to a router", all(ethernetIPv4Reply(), one(c.router(family4, ruleset.EtherDestination, false)))...)
 		return
 	}
-	c.accept(all(ethernetIPv4Request(), one(c.router(family4, ruleset.ARPSenderMAC, false)))...)
+	c.accept("request of a router", all(ethernetIPv4Request(), one(c.router(family4, ruleset.ARPSenderMAC, false)))...)
 }
 
 // claims drops ARP in which the VM gives itself a MAC or IP address that is not
@@ -103,15 +103,15 @@ func (c *chain) claims() {
 
 // neighbours adds what then adds for each way in which a field can hold the address
 // of a peer that must be found: an allowed one, one with an allowed service, one
-// that is not denied.
-func (c *chain) neighbours(f family, field ruleset.Field, then func(...ruleset.Match)) {
+// that is not denied. It is given the words of the rule's comment, too.
+func (c *chain) neighbours(f family, field ruleset.Field, then func(words string, when ...ruleset.Match)) {
 	for _, kind := range []string{hosts, ranges, servicePeers} {
 		if c.has(f.set(kind)) {
-			then(ruleset.Lookup{Fields: []ruleset.Field{field}, Set: f.set(kind)})
+			then(c.allowWords(f, kind), ruleset.Lookup{Fields: []ruleset.Field{field}, Set: f.set(kind)})
 		}
 	}
 	if peers := c.openNeighbours(f); len(peers) > 0 {
-		then(among(field, peers))
+		then(c.openWords(f), among(field, peers))
 	}
 }
 

@@ -2,6 +2,7 @@ package filter
 
 import (
 	"bytes"
+	"fmt"
 	"slices"
 
 	"macvtap-filter/internal/ruleset"
@@ -98,7 +99,7 @@ func (s side) other() {
 		c.drop("ipv6", "IPv6", ruleset.Is(ruleset.EtherType, ruleset.EtherTypeIPv6))
 	}
 	for _, kind := range s.policy.EtherTypes {
-		c.accept(ruleset.Is(ruleset.EtherType, kind))
+		c.accept(fmt.Sprintf("ethertypes: 0x%04x", kind), ruleset.Is(ruleset.EtherType, kind))
 	}
 	c.drop("vlan", "VLAN tag", ruleset.Is(ruleset.EtherType, ruleset.EtherTypeVLAN))
 	c.drop("vlan", "VLAN tag (802.1ad)", ruleset.Is(ruleset.EtherType, ruleset.EtherTypeQinQ))
@@ -127,7 +128,7 @@ func (c *chain) announcement() {
 	}
 	toAll := ruleset.Compare{Field: ruleset.EtherDestination, Op: ruleset.Equal, Value: bytes.Repeat([]byte{0xff}, 6)}
 	request := ruleset.Compare{Field: network(0, 8), Op: ruleset.Equal, Value: []byte{0, 1, 0x08, 0, 6, 4, 0, 3}}
-	c.accept(toAll, ruleset.Is(ruleset.EtherType, etherTypeRARP), request, own(8), noAddress(14), own(18), noAddress(24))
+	c.accept("QEMU's announcement of the VM after a migration", toAll, ruleset.Is(ruleset.EtherType, etherTypeRARP), request, own(8), noAddress(14), own(18), noAddress(24))
 }
 
 const etherTypeRARP = 0x8035 // IEEE 802 numbers

@@ -91,9 +91,10 @@ func (b *builder) own(f family) []netip.Addr {
 // done adds the chain to the table.
 func (c *chain) done() { c.table.Chains = append(c.table.Chains, c.Chain) }
 
-// accept adds a rule that lets pass.
-func (c *chain) accept(when ...ruleset.Match) {
-	c.Rules = append(c.Rules, ruleset.Rule{Matches: when, Verdict: ruleset.Accept})
+// accept adds a rule that lets pass. words say, for people, which entry of the configuration
+// opened it (see words.go), or what every VM may send or hear.
+func (c *chain) accept(words string, when ...ruleset.Match) {
+	c.Rules = append(c.Rules, ruleset.Rule{Matches: when, Verdict: ruleset.Accept, Comment: ruleset.Comment(words)})
 }
 
 // dropRanges adds a drop for each of some ranges that a field's address can lie in: a set

@@ -27,7 +27,7 @@ const dhcpClientEnd = 8 + 28 + 6
 func (c *chain) dhcpClient(f family) {
 	if f.name == family6.name {
 		c.dhcpv6Client()
-		c.accept(all(toGroup("ff02::1:2"), one(c.linkLocalSource()), withPorts(f, ruleset.UDP), fromTo(546, 547))...)
+		c.accept("DHCPv6 of a client to all servers", all(toGroup("ff02::1:2"), one(c.linkLocalSource()), withPorts(f, ruleset.UDP), fromTo(546, 547))...)
 		return
 	}
 	toServer := all(withPorts(f, ruleset.UDP), one(ruleset.Is(ruleset.DestinationPort, 67)))
@@ -42,7 +42,7 @@ func (c *chain) dhcpClient(f family) {
 			c.drop(reason, "DHCP about another's address", all(toServer, one(ruleset.Among(dhcpAddress, true, c.clientAddresses()...)))...)
 		}
 	}
-	c.accept(all(one(group), one(equals(ruleset.IPDestination, "255.255.255.255")), c.mayDiscover(), withPorts(f, ruleset.UDP), fromTo(68, 67))...)
+	c.accept("DHCP of a client to all servers", all(one(group), one(equals(ruleset.IPDestination, "255.255.255.255")), c.mayDiscover(), withPorts(f, ruleset.UDP), fromTo(68, 67))...)
 }
 
 // moreFragments matches fragments but the last (RFC 791, 3.1).
@@ -145,9 +145,9 @@ func (c *chain) serveLeases(f family) {
 		server, client = 547, 546
 	}
 	if c.out {
-		c.accept(append(withPorts(f, ruleset.UDP), fromTo(server, client)...)...)
+		c.accept(dhcpServer, append(withPorts(f, ruleset.UDP), fromTo(server, client)...)...)
 	} else {
-		c.accept(append(withPorts(f, ruleset.UDP), fromTo(client, server)...)...)
+		c.accept(dhcpServer, append(withPorts(f, ruleset.UDP), fromTo(client, server)...)...)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"go4.org/netipx"
 
+	"macvtap-filter/internal/config"
 	"macvtap-filter/internal/domain"
 	"macvtap-filter/internal/policy"
 	"macvtap-filter/internal/ruleset"
@@ -116,9 +117,11 @@ func TestFastPath(t *testing.T) {
 	}
 }
 
+// rules gives a table's rules, without their comments.
 func rules(t ruleset.Table) (out []string) {
 	for _, c := range t.Chains {
 		for _, r := range c.Rules {
+			r.Comment = ""
 			out = append(out, c.Name+": "+r.String())
 		}
 	}
@@ -247,6 +250,31 @@ func TestDeterministic(t *testing.T) {
 	for range 20 {
 		if got := fmt.Sprint(mustTable(t, web, nic, p)); got != first {
 			t.Fatal(cmp.Diff(first, got))
+		}
+	}
+}
+
+// Each rule that lets pass says what opened it.
+func TestAcceptsSayWhy(t *testing.T) {
+	p := policy.Policy{Deny: prefixes(1), Hosts: []netip.Addr{netip.MustParseAddr("10.0.0.1")}}
+	p.Serve = []config.Service{{Proto: ruleset.TCP, From: 443, To: 443}}
+	loose := p
+	loose.PassSpoofing, loose.PassNeighbours, loose.PassRouters, loose.PassMulticast, loose.PassDHCPServer, loose.PassTunnels = true, true, true, true, true, true
+	loose.EtherTypes = []uint16{0x88cc}
+	for _, p := range []policy.Policy{{}, p, loose} {
+		accepts := 0
+		for _, c := range mustTable(t, web, nic, p).Chains {
+			for _, r := range c.Rules {
+				if r.Verdict != ruleset.Accept {
+					continue
+				}
+				if accepts++; r.Comment == "" {
+					t.Errorf("%s: %s", c.Name, r)
+				}
+			}
+		}
+		if accepts == 0 {
+			t.Error("no rule lets pass")
 		}
 	}
 }

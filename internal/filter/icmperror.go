@@ -32,21 +32,21 @@ func (c *chain) icmpErrors(f family) {
 	if c.knowsOwn(f) {
 		own = one(ruleset.Among(q.source, false, elements(ofAddrs(c.own(f)))...))
 	}
-	accept := func(when ...ruleset.Match) {
-		c.accept(all(message, outside(c.peerField(f), noRouters), one(q.header), own, when)...)
+	accept := func(words string, when ...ruleset.Match) {
+		c.accept("ICMP error about traffic "+words, all(message, outside(c.peerField(f), noRouters), one(q.header), own, when)...)
 	}
 	if peer, any := c.notClosed(f, q.destination); any {
-		accept(peer...)
+		accept(c.notDenied(f), peer...)
 	}
 	if peers := c.sendsWhole(f); len(peers) > 0 {
-		accept(among(q.destination, peers))
+		accept("of "+c.wholeWords(f), among(q.destination, peers))
 	}
 	for _, s := range c.sendsServices(f) {
-		accept(all(one(among(q.destination, s.peers)), s.quoted(q, q.toPort))...)
+		accept("of "+c.allowWords(f, services), all(one(among(q.destination, s.peers)), s.quoted(q, q.toPort))...)
 	}
 	clients := outside(q.destination, f.special)
 	for _, s := range c.policy.Serve {
-		accept(all(clients, portsOf{service: s}.quoted(q, q.fromPort))...)
+		accept("of "+serveWords(s), all(clients, portsOf{service: s}.quoted(q, q.fromPort))...)
 	}
 }
 

@@ -1,8 +1,6 @@
 package filter
 
 import (
-	"strings"
-
 	"go4.org/netipx"
 
 	"macvtap-filter/internal/config"
@@ -26,8 +24,7 @@ func (s side) ip(f family) {
 	}
 	peers, any := s.notClosed(f, s.peerField(f))
 	if any {
-		c.accept(s.bare(f, peers)...)
-		c.Rules[len(c.Rules)-1].Comment = s.notDenied(f)
+		c.accept(s.openWords(f), s.bare(f, peers)...)
 	}
 	c.dhcpServer(f)
 	if s.out {
@@ -43,7 +40,7 @@ func (s side) ip(f family) {
 		}
 		c.groups(f)
 		if any && f.name == family6.name && !s.policy.PassTunnels {
-			c.accept(all(peers, known(f), s.plain())...) // behind an extension header, or in fragments
+			c.accept(s.openWords(f), all(peers, known(f), s.plain())...) // behind an extension header, or in fragments
 		}
 	}
 	c.goTranslated(f)
@@ -87,17 +84,6 @@ func withPorts(f family, proto byte) []ruleset.Match {
 		return []ruleset.Match{firstFragment, ruleset.Byte(ruleset.L4Proto, proto)}
 	}
 	return []ruleset.Match{ruleset.Byte(ruleset.L4Proto, proto), ruleset.Byte(ruleset.IP6NextHeader, proto)}
-}
-
-// notDenied says, for people, which addresses the open ones leave out.
-func (s side) notDenied(f family) string {
-	var denied []string
-	for _, d := range s.policy.Deny {
-		if f.is(d.Addr()) {
-			denied = append(denied, d.String())
-		}
-	}
-	return ruleset.Comment(f.label + " " + s.peer + " not denied: " + strings.Join(denied, ", "))
 }
 
 // bare matches the datagrams with some peers that carry nothing by which a router on the way
@@ -241,11 +227,11 @@ func (c *chain) groups(f family) {
 	for _, b := range c.policy.Broadcasts {
 		if f.is(b.Peers.From()) {
 			service := config.Service{Proto: b.Proto, From: b.From, To: b.To}
-			c.accept(all(one(is(field, b.Peers.From(), false)), ports(f, ruleset.DestinationPort, service))...)
+			c.accept(c.broadcastWords(b), all(one(is(field, b.Peers.From(), false)), ports(f, ruleset.DestinationPort, service))...)
 		}
 	}
 	if c.policy.PassMulticast {
-		c.accept(within(field, f.groups(), false))
+		c.accept(multicastPass, within(field, f.groups(), false))
 		return
 	}
 	c.drop("broadcast", "datagram for one host in a frame for all", group, within(field, f.groups(), true))
@@ -283,9 +269,9 @@ func (s side) translated() {
 	}
 	c := s.newChain("translated")
 	if c.has(relayedSet) {
-		c.accept(all(one(ruleset.Lookup{Fields: []ruleset.Field{s.ip6}, Set: relayedSet}), s.plain())...)
+		c.accept("NAT64 or 6to4 address of a peer that is allowed or not denied", all(one(ruleset.Lookup{Fields: []ruleset.Field{s.ip6}, Set: relayedSet}), s.plain())...)
 	}
-	c.services(family6, relayedServicesSet)
+	c.services(family6, relayedServicesSet, "NAT64 or 6to4 address of "+s.allowWords(family4, services))
 	c.drop("tunnel", "address of a NAT64, 6to4 or Teredo relay")
 	c.done()
 }
@@ -295,24 +281,24 @@ func (c *chain) allowed(f family) {
 	field := c.peerField(f)
 	for _, kind := range []string{hosts, ranges} {
 		if c.has(f.set(kind)) {
-			c.accept(all(one(ruleset.Lookup{Fields: []ruleset.Field{field}, Set: f.set(kind)}), known(f))...)
+			c.accept(c.allowWords(f, kind), all(one(ruleset.Lookup{Fields: []ruleset.Field{field}, Set: f.set(kind)}), known(f))...)
 		}
 	}
-	c.services(f, f.set(services))
+	c.services(f, f.set(services), c.allowWords(f, services))
 }
 
-// services lets pass the allowed services that a set holds.
-func (c *chain) services(f family, set string) {
+// services lets pass the allowed services that a set holds. words are for its comment.
+func (c *chain) services(f family, set, words string) {
 	if !c.has(set) {
 		return
 	}
 	lookup := ruleset.Lookup{Fields: []ruleset.Field{c.peerField(f), ruleset.L4Proto, c.port}, Set: set}
 	if f.name == family4.name {
-		c.accept(firstFragment, lookup)
+		c.accept(words, firstFragment, lookup)
 		return
 	}
 	for _, proto := range c.policy.ServiceProtocols() {
-		c.accept(ruleset.Byte(ruleset.IP6NextHeader, proto), lookup)
+		c.accept(words, ruleset.Byte(ruleset.IP6NextHeader, proto), lookup)
 	}
 }
 
@@ -365,21 +351,21 @@ func (c *chain) served(f family) {
 	hosts := outside(c.peerField(f), f.special)
 	for _, s := range c.policy.Serve {
 		if !c.out {
-			c.accept(all(hosts, ports(f, ruleset.DestinationPort, s))...)
+			c.accept(serveWords(s), all(hosts, ports(f, ruleset.DestinationPort, s))...)
 			continue
 		}
-		answer := all(hosts, ports(f, ruleset.SourcePort, s))
+		answer, words := all(hosts, ports(f, ruleset.SourcePort, s)), "answer of "+serveWords(s)
 		switch s.Proto {
 		case ruleset.TCP:
 			flags := func(mask, value byte) ruleset.Match {
 				return ruleset.Masked{Field: ruleset.TCPFlags, Mask: []byte{mask}, Op: ruleset.Equal, Value: []byte{value}}
 			}
-			c.accept(all(answer, one(flags(tcpACK, tcpACK)))...)
-			c.accept(all(answer, one(flags(tcpSYN|tcpRST, tcpRST)))...)
+			c.accept(words, all(answer, one(flags(tcpACK, tcpACK)))...)
+			c.accept(words, all(answer, one(flags(tcpSYN|tcpRST, tcpRST)))...)
 		case ruleset.SCTP:
-			c.accept(all(answer, one(isNot(sctpChunk, sctpINIT)), one(isNot(sctpChunk, sctpCookieEcho)))...)
+			c.accept(words, all(answer, one(isNot(sctpChunk, sctpINIT)), one(isNot(sctpChunk, sctpCookieEcho)))...)
 		default:
-			c.accept(answer...)
+			c.accept(words, answer...)
 		}
 	}
 }

@@ -69,8 +69,9 @@ func (c *chain) groupReports(f family) {
 		return
 	}
 	report := func(kind byte, to ruleset.Match) {
-		c.accept(all(one(noOptions), igmpMessage(kind), one(to), c.mayDiscover())...)
-		c.accept(all(one(ruleset.Byte(versionAndLength, 0x46)), one(routerAlert4), igmpMessage(kind), one(to), c.mayDiscover())...)
+		words := "IGMP of " + c.groupWords(f)
+		c.accept(words, all(one(noOptions), igmpMessage(kind), one(to), c.mayDiscover())...)
+		c.accept(words, all(one(ruleset.Byte(versionAndLength, 0x46)), one(routerAlert4), igmpMessage(kind), one(to), c.mayDiscover())...)
 	}
 	report(igmpV1Report, among(c.ip4, groups))
 	report(igmpV2Report, among(c.ip4, groups))
@@ -89,7 +90,7 @@ var routerAlert4 = ruleset.Compare{Field: network(20, 4), Op: ruleset.Equal, Val
 // A switch asks from an address of the LAN, or from none.
 func (c *chain) groupQueries(f family) {
 	if f.name == family4.name {
-		c.accept(all(igmpMessage(igmpQuery), one(within(ruleset.IPDestination, f.multicast, false)))...)
+		c.accept("IGMP query of a switch or router", all(igmpMessage(igmpQuery), one(within(ruleset.IPDestination, f.multicast, false)))...)
 	}
 }
 
@@ -130,20 +131,20 @@ func (c *chain) groupAnswers(f family) {
 		whole = c.wholeGroups(f)
 	}
 	if len(whole) > 0 {
-		c.accept(all(hosts, one(among(destination, whole)))...)
+		c.accept(c.groupWords(f), all(hosts, one(among(destination, whole)))...)
 	}
 	for _, s := range c.answers(f, whole) {
-		c.accept(all(hosts, ports(f, ruleset.SourcePort, s))...)
+		c.accept("answer from "+c.groupWords(f), all(hosts, ports(f, ruleset.SourcePort, s))...)
 	}
 	if c.policy.PassMulticast {
 		if f.name == family4.name {
-			c.accept(all(hosts, one(unicast), ports(f, ruleset.SourcePort, netbios))...)
+			c.accept("answer to a broadcast of "+c.groupWords(f), all(hosts, one(unicast), ports(f, ruleset.SourcePort, netbios))...)
 		}
 		return
 	}
 	for _, s := range c.sendsServices(f) { // from whatever port: questions and announcements
 		if to := f.groupsOf(s.peers); len(to) > 0 {
-			c.accept(all(hosts, one(among(destination, to)), ports(f, ruleset.DestinationPort, s.service))...)
+			c.accept(c.groupWords(f), all(hosts, one(among(destination, to)), ports(f, ruleset.DestinationPort, s.service))...)
 		}
 	}
 }

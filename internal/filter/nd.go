@@ -111,10 +111,10 @@ func (s side) icmpv6FromVM() {
 	}
 	c.nextHop(family6)
 	if s.policy.PassRouters {
-		c.accept(directly, discoveryHopLimit, icmpTypes([]byte{routerAdvertisement, redirect}))
+		c.accept(routersPass, directly, discoveryHopLimit, icmpTypes([]byte{routerAdvertisement, redirect}))
 	}
 	if s.policy.PassNeighbours {
-		c.accept(directly, icmpTypes(discoveryTypes))
+		c.accept(neighboursPass, directly, icmpTypes(discoveryTypes))
 	} else {
 		c.goTo("ns", typed(neighbourSolicitation))
 		c.goTo("na", typed(neighbourAdvert))
@@ -144,15 +144,18 @@ func (s side) icmpv6FromVM() {
 // itself: to one of the link, and to wider ones that are allowed.
 func (s side) reports() {
 	c := s.newChain("mld")
-	message := func(kind byte, to ruleset.Match) { c.accept(to, ruleset.Byte(afterHopByHop, kind)) }
-	message(mldv2Report, equals(ruleset.IP6Destination, "ff02::16"))
-	message(mldReport, within(ruleset.IP6Destination, linkScopeGroups, false))
-	message(mldDone, equals(ruleset.IP6Destination, "ff02::2"))
+	message := func(words string, kind byte, to ruleset.Match) {
+		c.accept(words, to, ruleset.Byte(afterHopByHop, kind))
+	}
+	const listens = "MLD: the groups that the VM listens to"
+	message(listens, mldv2Report, equals(ruleset.IP6Destination, "ff02::16"))
+	message(listens, mldReport, within(ruleset.IP6Destination, linkScopeGroups, false))
+	message(listens, mldDone, equals(ruleset.IP6Destination, "ff02::2"))
 	if groups := s.groupsAllowed(family6); len(groups) > 0 {
-		message(mldReport, among(ruleset.IP6Destination, groups))
+		message("MLD of "+s.groupWords(family6), mldReport, among(ruleset.IP6Destination, groups))
 	}
 	if s.policy.PassRouters {
-		message(mldQuery, within(ruleset.IP6Destination, multicastIPv6, false))
+		message(routersPass, mldQuery, within(ruleset.IP6Destination, multicastIPv6, false))
 	}
 	c.drop("multicast", "no report of IPv6 groups")
 	c.done()
@@ -204,12 +207,12 @@ func (c *chain) open6() {
 	for _, kind := range []string{hosts, ranges} {
 		if c.has(family6.set(kind)) {
 			peer := ruleset.Lookup{Fields: []ruleset.Field{c.ip6}, Set: family6.set(kind)}
-			c.accept(directly, peer)
-			c.accept(all(fragmented, one(peer))...)
+			c.accept(c.allowWords(family6, kind), directly, peer)
+			c.accept(c.allowWords(family6, kind), all(fragmented, one(peer))...)
 		}
 	}
 	if peers, any := c.notClosed(family6, c.ip6); any {
-		c.accept(peers...)
+		c.accept(c.openWords(family6), peers...)
 	}
 	c.goTranslated(family6)
 }
@@ -219,28 +222,30 @@ func (s side) icmpv6ToVM() {
 	c.learnND()
 	for _, kind := range []string{hosts, ranges} {
 		if c.has(family6.set(kind)) {
-			c.accept(ruleset.Lookup{Fields: []ruleset.Field{s.ip6}, Set: family6.set(kind)})
+			c.accept(s.allowWords(family6, kind), ruleset.Lookup{Fields: []ruleset.Field{s.ip6}, Set: family6.set(kind)})
 		}
 	}
 	if s.denies(family6) { // else whoever may be the VM's router is open
 		c.drop("router-advertisement", "router advertisement of no gateway", icmpType(routerAdvertisement))
 		c.drop("redirect", "redirect of no gateway", icmpType(redirect))
 	}
-	c.accept(all(alerted(), one(within(ruleset.IP6Source, linkLocal6, false)), one(ruleset.Byte(afterHopByHop, mldQuery)))...)
+	c.accept("MLD query of a switch or router", all(alerted(), one(within(ruleset.IP6Source, linkLocal6, false)), one(ruleset.Byte(afterHopByHop, mldQuery)))...)
 	c.ownND()
 	c.routersND()
 	if c.has(routerSet(family6)) {
 		// A router may ask by an address that is denied, its global one.
-		c.accept(directly, discoveryHopLimit, icmpTypes(neighbourTypes), c.router(family6, ruleset.EtherSource, false))
+		c.accept("neighbour discovery of a router", directly, discoveryHopLimit, icmpTypes(neighbourTypes), c.router(family6, ruleset.EtherSource, false))
 	}
 	switch {
-	case s.policy.PassNeighbours, s.servesNeighbours():
-		c.accept(directly, icmpTypes(neighbourTypes))
+	case s.policy.PassNeighbours:
+		c.accept(neighboursPass, directly, icmpTypes(neighbourTypes))
+	case s.servesNeighbours():
+		c.accept(s.clientWords(), directly, icmpTypes(neighbourTypes))
 	case c.has(family6.set(servicePeers)):
-		c.accept(directly, icmpTypes(neighbourTypes), ruleset.Lookup{Fields: []ruleset.Field{s.ip6}, Set: family6.set(servicePeers)})
+		c.accept(s.allowWords(family6, services), directly, icmpTypes(neighbourTypes), ruleset.Lookup{Fields: []ruleset.Field{s.ip6}, Set: family6.set(servicePeers)})
 	}
 	if peers, any := c.notClosed(family6, s.ip6); any {
-		c.accept(peers...)
+		c.accept(s.openWords(family6), peers...)
 	}
 	c.goTranslated(family6)
 	c.icmpErrors(family6)
@@ -253,10 +258,10 @@ func (s side) icmpv6ToVM() {
 // is not judged, hear who looks for a router; and one that may ask for groups, the answers.
 func (c *chain) routersND() {
 	if c.policy.PassRouters || c.policy.PassNeighbours {
-		c.accept(directly, discoveryHopLimit, icmpType(routerSolicitation))
+		c.accept(c.routerWords(), directly, discoveryHopLimit, icmpType(routerSolicitation))
 	}
 	if c.policy.PassRouters {
-		c.accept(all(alerted(), one(amongBytes(afterHopByHop, mldReport, mldDone, mldv2Report)))...)
+		c.accept(routersPass, all(alerted(), one(amongBytes(afterHopByHop, mldReport, mldDone, mldv2Report)))...)
 	}
 }
 
@@ -265,13 +270,13 @@ func (c *chain) routersND() {
 func (c *chain) ownND() {
 	probe := []ruleset.Match{directly, discoveryHopLimit, icmpType(neighbourSolicitation), is(ruleset.IP6Source, noAddress6, false), within(ruleset.IP6Destination, solicitedNode, false)}
 	if !c.knowsOwn(family6) {
-		c.accept(probe...)
+		c.accept("probe of another host for an address", probe...)
 	}
 	for _, target := range c.ownTargets() {
 		if c.knowsOwn(family6) {
-			c.accept(all(probe, one(target))...)
+			c.accept("probe of another host for an address of the VM's own", all(probe, one(target))...)
 		}
-		c.accept(directly, discoveryHopLimit, icmpType(neighbourAdvert), target)
+		c.accept("another host that has an address of the VM's own", directly, discoveryHopLimit, icmpType(neighbourAdvert), target)
 	}
 }
 
@@ -309,7 +314,7 @@ func (s side) solicitations() {
 	c := s.newChain("ns")
 	probe := []ruleset.Match{directly, discoveryHopLimit, toSolicitedNode, is(ruleset.IP6Source, noAddress6, false), within(ruleset.IP6Destination, solicitedNode, false)}
 	for _, target := range s.ownTargets() {
-		c.accept(all(probe, one(target))...)
+		c.accept("probe for an address of the VM's own", all(probe, one(target))...)
 	}
 	c.drop("nd", "probe for an address not known as the VM's own", is(ruleset.IP6Source, noAddress6, false))
 	c.wellFormed("ns-target", 24, directNDOption, sourceMAC)
@@ -383,22 +388,22 @@ func (s side) discoveryPeers() {
 		return
 	}
 	c := s.newChain("nd-peer")
-	c.accept(icmpType(neighbourSolicitation), toSolicitedNode, within(ruleset.IP6Destination, solicitedNode, false))
-	c.accept(all(one(icmpType(routerSolicitation)), toGroup("ff02::2"))...)
+	c.accept("neighbour solicitation to the group of whom it looks for", icmpType(neighbourSolicitation), toSolicitedNode, within(ruleset.IP6Destination, solicitedNode, false))
+	c.accept("router solicitation to all routers", all(one(icmpType(routerSolicitation)), toGroup("ff02::2"))...)
 	// Of an address of its own the VM tells all hosts, so that they find it after a move,
 	// and all routers (RFC 4861, 7.2.6; RFC 9131).
 	for _, target := range s.ownTargets() {
 		for _, everybody := range []string{"ff02::1", "ff02::2"} {
-			c.accept(all([]ruleset.Match{icmpType(neighbourAdvert), target}, toGroup(everybody))...)
+			c.accept("announcement of an address of the VM's own", all([]ruleset.Match{icmpType(neighbourAdvert), target}, toGroup(everybody))...)
 		}
 	}
-	toPeer := func(when ...ruleset.Match) { c.accept(all(one(unicast), when)...) }
+	toPeer := func(words string, when ...ruleset.Match) { c.accept(words, all(one(unicast), when)...) }
 	c.neighbours(family6, ruleset.IP6Destination, toPeer)
 	if s.servesNeighbours() {
-		toPeer(append(s.clients(family6, ruleset.IP6Destination), icmpTypes(neighbourTypes))...)
+		toPeer(s.clientWords(), append(s.clients(family6, ruleset.IP6Destination), icmpTypes(neighbourTypes))...)
 	}
 	if c.has(routerSet(family6)) {
-		c.accept(icmpTypes(neighbourTypes), c.router(family6, ruleset.EtherDestination, false)) // whichever of its addresses it asked by
+		c.accept("answer to a router", icmpTypes(neighbourTypes), c.router(family6, ruleset.EtherDestination, false)) // whichever of its addresses it asked by
 	}
 	c.drop("nd", "neighbour discovery with a denied host")
 	c.done()

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"go4.org/netipx"
 
@@ -25,6 +26,9 @@ type Policy struct {
 	Ranges   []netipx.IPRange // allowed prefixes and ranges, sorted, merged
 	Services []Service        // sorted, no two cover the same address, protocol and port
 
+	// DenyEntries and AllowEntries are those of the configuration, for people.
+	DenyEntries, AllowEntries []Entry
+
 	// Broadcasts are the allowed services of broadcast addresses.
 	Broadcasts []Service
 
@@ -37,6 +41,23 @@ type Policy struct {
 	OnLink   []netip.Prefix // prefixes of the parent's link, as far as the host knows them
 
 	config.Rules // with GatewayMACs from the facts where the configuration has none
+}
+
+// An Entry is one of deny or allow, with what it stands for.
+type Entry struct {
+	config.Entry
+	Peers []netipx.IPRange
+}
+
+// expanded gives entries of deny or allow with the addresses that they stand for, sorted:
+// the same rules come of them in whatever order they are written.
+func expanded(all []config.Entry, f facts.Facts) []Entry {
+	var out []Entry
+	for _, e := range all {
+		out = append(out, Entry{e, expand(e, f)})
+	}
+	slices.SortFunc(out, func(a, b Entry) int { return strings.Compare(a.String(), b.String()) })
+	return slices.CompactFunc(out, func(a, b Entry) bool { return a.String() == b.String() })
 }
 
 // A Service allows one protocol and range of ports at a range of peers.
@@ -86,12 +107,12 @@ func distinct(all []net.HardwareAddr) []net.HardwareAddr {
 // error: to deny nothing where something was meant would open the LAN.
 func Resolve(p config.Policy, f facts.Facts) (Policy, []string, error) {
 	var deny netipx.IPSetBuilder
-	for _, e := range p.Deny {
-		ranges := expand(e, f)
-		if len(ranges) == 0 {
+	denyEntries, allowEntries := expanded(p.Deny, f), expanded(p.Allow, f)
+	for _, e := range denyEntries {
+		if len(e.Peers) == 0 {
 			return Policy{}, nil, fmt.Errorf("policy %q: deny %q stands for nothing: %s", p.Name, e, remedy(e.Word, f.Parent))
 		}
-		for _, r := range ranges {
+		for _, r := range e.Peers {
 			deny.AddRange(r)
 		}
 	}
@@ -99,9 +120,10 @@ func Resolve(p config.Policy, f facts.Facts) (Policy, []string, error) {
 	if err != nil {
 		return Policy{}, nil, fmt.Errorf("policy %q: deny: %w", p.Name, err)
 	}
-	allow, warnings := allowed(p, f)
+	allow, warnings := allowed(p.Name, allowEntries, f)
 	warnings = append(warnings, hardlyMeant(p, denied, allow, f)...)
 	out := Policy{Name: p.Name, Deny: denied.Prefixes(), Gateways: f.Gateway, OnLink: links(f), Rules: p.Rules}
+	out.DenyEntries, out.AllowEntries = denyEntries, allowEntries
 	if len(p.GatewayMACs) == 0 {
 		for _, mac := range f.GatewayMACs {
 			out.GatewayMACs = append(out.GatewayMACs, net.HardwareAddr(mac))
@@ -262,13 +284,12 @@ func claimed(all []peers, own []netip.Addr, f facts.Facts) []netip.Addr {
 	return slices.Compact(out)
 }
 
-func allowed(p config.Policy, f facts.Facts) (all []peers, warnings []string) {
-	for _, e := range p.Allow {
-		ranges := expand(e, f)
-		if len(ranges) == 0 {
-			warnings = append(warnings, fmt.Sprintf("policy %q: allow %q stands for nothing and allows nothing: %s", p.Name, e, remedy(e.Word, f.Parent)))
+func allowed(policy string, entries []Entry, f facts.Facts) (all []peers, warnings []string) {
+	for _, e := range entries {
+		if len(e.Peers) == 0 {
+			warnings = append(warnings, fmt.Sprintf("policy %q: allow %q stands for nothing and allows nothing: %s", policy, e, remedy(e.Word, f.Parent)))
 		}
-		for _, r := range ranges {
+		for _, r := range e.Peers {
 			all = append(all, peers{r, e.Services, e.Word})
 		}
 	}
