@@ -44,16 +44,16 @@ type transaction struct {
 	other map[string]string       // and what they were last seen not to be
 
 	compared map[[2]*ruleset.Rule]bool // see samePart
-	digests  map[*ruleset.Rule]string
+	digests  digests
 }
 
-func newTransaction(p *picture, held []Held) *transaction {
+func newTransaction(p *picture, held []Held, sums digests) *transaction {
 	t := &transaction{
 		picture: p, table: p.table(), standing: held, foreign: p.foreign(),
 		seen: map[string]string{}, used: map[string]string{}, index: map[string]uint32{}, old: map[string]bool{},
 		made:  ruleset.Table{Name: ruleset.RulesTable},
 		parts: map[string]ruleset.Part{}, other: map[string]string{},
-		trusted: map[string]string{}, compared: map[[2]*ruleset.Rule]bool{}, digests: map[*ruleset.Rule]string{},
+		trusted: map[string]string{}, compared: map[[2]*ruleset.Rule]bool{}, digests: sums,
 		add: map[string][]ruleset.Element{}, del: map[string][]ruleset.Element{}, sets: map[string]ruleset.Set{},
 	}
 	for _, s := range t.table.Sets {
@@ -132,16 +132,6 @@ func (t *transaction) samePart(should, stands ruleset.Table) bool {
 	return same
 }
 
-// digest is the part's, worked out once for many interfaces.
-func (t *transaction) digest(p ruleset.Part) string {
-	known, ok := t.digests[p.Memory()]
-	if !ok {
-		known = digest(p)
-		t.digests[p.Memory()] = known
-	}
-	return known
-}
-
 // base has a base chain stand. One of the very device gets other rules; any other is made
 // anew, for it may not be bound to the device that has its name now.
 func (t *transaction) base(c ruleset.Chain, sameDevice bool) {
@@ -167,7 +157,7 @@ func (t *transaction) part(should ruleset.Table) (name string, unread bool) {
 	if len(part.Chains) == 0 {
 		return "", false
 	}
-	content := t.digest(part)
+	content := t.digests.of(part)
 	for name := range should.Names {
 		switch {
 		case t.seen[name] == content:

@@ -51,7 +51,7 @@ func TestCost(t *testing.T) {
 // firstStart gives the messages that program an interface where nothing stands.
 func firstStart(t *testing.T, should ruleset.Table) []netlink.Message {
 	t.Helper()
-	nothing := newTransaction(&picture{name: ruleset.RulesTable}, nil)
+	nothing := newTransaction(&picture{name: ruleset.RulesTable}, nil, digests{})
 	nothing.want(should, false)
 	messages, err := nothing.messages(false)
 	if err != nil {

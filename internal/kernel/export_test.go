@@ -66,11 +66,11 @@ func StartMessages(ctx context.Context, tables []ruleset.Table) (int, error) {
 		device, _ := ruleset.TableDevice(t.Name)
 		bases = append(bases, ruleset.BaseName("from-vm", device), ruleset.BaseName("to-vm", device))
 	}
-	p, err := r.take(ruleset.RulesTable, func(p *picture) error { return p.start(tables, bases, trust{}) })
+	p, err := r.take(ruleset.RulesTable, func(p *picture) error { return p.start(tables, bases, trust{}, digests{}) })
 	if err != nil {
 		return 0, err
 	}
-	t := newTransaction(p, p.held())
+	t := newTransaction(p, p.held(), digests{})
 	for _, table := range tables {
 		t.want(table, false)
 	}

@@ -70,7 +70,8 @@ func Tables(ctx context.Context) ([]Standing, error) {
 	return out, err
 }
 
-// readTable is Read but for the check of offloads.
+// readTable is Read but for the check of offloads. Where others change nftables without a
+// pause, what is read is what was twice the same.
 func readTable(ctx context.Context, names []string) ([]Held, error) {
 	r, err := dialReader(ctx)
 	if err != nil {
@@ -78,12 +79,22 @@ func readTable(ctx context.Context, names []string) ([]Held, error) {
 	}
 	defer r.close()
 	var held []Held
+	tried := 0
 	err = retry(ctx, func() (err error) {
+		r.unsettled = tried >= unsettledAfter
+		tried++
+		before := held
 		held, err = r.read(names)
+		if err == nil && r.unsettled && !slices.EqualFunc(before, held, sameHeld) {
+			return errInterrupted
+		}
 		return err
 	})
 	return held, err
 }
+
+// sameHeld reports whether the same was read twice, whatever it counted in between.
+func sameHeld(a, b Held) bool { return a.Standing == b.Standing && ruleset.Same(a.Table, b.Table) }
 
 // few is how many interfaces' rules are read each for itself, where some are asked for: it
 // takes longer for each, and less for all others.

@@ -139,7 +139,32 @@ func TestSettleWhileTablesChange(t *testing.T) {
 	opened := out.udp(t, "192.168.2.77", 53)
 	crosses(t, n, tap, out, sample{"accepted by somebody's rule", opened, true})
 
+	ctx, cancel := context.WithTimeout(t.Context(), bound)
+	defer cancel()
 	none := func(kernel.Standing) bool { return false }
+	var err error
+	whileTablesChange(t, ns, func() { err = ns.Do(func() error { return kernel.Settle(ctx, made, none) }) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	crosses(t, n, tap, out, sample{"denied again", opened, false})
+}
+
+// TestReadWhileTablesChange reads rules while others change tables of theirs all the time.
+func TestReadWhileTablesChange(t *testing.T) {
+	n, tap := network(t)
+	made := boundIn(t, n.Hypervisor, tables(t, vm(vmUUID, tap.Name), ""))
+	create(t, n.Hypervisor, made)
+	var held []kernel.Held
+	whileTablesChange(t, n.Hypervisor, func() { held = read(t, n.Hypervisor) })
+	if len(held) != 1 || !ruleset.Same(made[0], held[0].Table) {
+		t.Errorf("read %+v, want the rules of %s", held, tap.Name)
+	}
+}
+
+// whileTablesChange calls do while others change tables of theirs without a pause.
+func whileTablesChange(t *testing.T, ns *lab.Namespace, do func()) {
+	t.Helper()
 	others, stop := context.WithCancel(t.Context())
 	const changing = 3
 	errs, begun := make(chan error, changing), make(chan bool, changing)
@@ -167,19 +192,13 @@ func TestSettleWhileTablesChange(t *testing.T) {
 			t.Fatalf("somebody else's change: %v", err)
 		}
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), bound)
-	err := ns.Do(func() error { return kernel.Settle(ctx, made, none) })
-	cancel()
+	do()
 	stop()
 	for range changing {
 		if err := <-errs; err != nil {
 			t.Errorf("somebody else's change: %v", err)
 		}
 	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	crosses(t, n, tap, out, sample{"denied again", opened, false})
 }
 
 // TestSettleOwned has a table stand as it should that will go with another process: it is

@@ -19,8 +19,9 @@ import (
 // changed something between our look and our change.
 const attempts = 500
 
-// unsettledAfter is after how many attempts a transaction is made for nftables as it is, see change.
-const unsettledAfter = 100
+// unsettledAfter is after how many attempts nftables is taken as it is, see change and
+// readTable: an attempt takes a second where there are a thousand interfaces.
+const unsettledAfter = 20
 
 // Create programs the rules of interfaces in one transaction: all of them, or none. It is
 // made for a VM's first start: it reads no other interface's rules, and deletes nothing but
@@ -188,7 +189,7 @@ func (r *reader) change(d *demand) ([]Standing, error) {
 		device, _ := ruleset.TableDevice(t.Name)
 		bases = append(bases, ruleset.BaseName("from-vm", device), ruleset.BaseName("to-vm", device))
 	}
-	known := loadTrust(r.devices)
+	known, sums := loadTrust(r.devices), digests{}
 	p, err := r.look(ruleset.RulesTable, func(p *picture) error {
 		if !d.alone {
 			return p.all()
@@ -196,7 +197,7 @@ func (r *reader) change(d *demand) ([]Standing, error) {
 		if p.generation != known.generation {
 			known.parts = map[string]string{}
 		}
-		return p.start(d.tables, bases, known)
+		return p.start(d.tables, bases, known, sums)
 	})
 	if err != nil {
 		return nil, err
@@ -217,7 +218,7 @@ func (r *reader) change(d *demand) ([]Standing, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := newTransaction(p, append(p.held(), old...))
+	t := newTransaction(p, append(p.held(), old...), sums)
 	t.trusted = known.parts
 	t.trim, t.starts = d.trim, d.alone
 	wanted := map[string]bool{}
@@ -260,14 +261,14 @@ func (r *reader) change(d *demand) ([]Standing, error) {
 // start reads what a VM's first start needs: what has the names of its devices, whether
 // their interface indexes have been others', and the parts that its policies may have, as
 // far as these are not trusted.
-func (p *picture) start(tables []ruleset.Table, bases []string, known trust) error {
+func (p *picture) start(tables []ruleset.Table, bases []string, known trust, sums digests) error {
 	for _, name := range bases {
 		if err := p.from(name); err != nil {
 			return err
 		}
 	}
 	for _, t := range tables {
-		trusted := known.of(t) != ""
+		trusted := known.of(t, sums) != ""
 		if err := p.own(t, trusted); err != nil {
 			return err
 		}

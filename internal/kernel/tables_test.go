@@ -203,6 +203,9 @@ func TestDeviceGone(t *testing.T) {
 		t.Errorf("removed %v, want %d", removed, left)
 	}
 	stands(t, n.Hypervisor)
+	if listed := nft(t, n.Hypervisor, "", "list", "tables"); listed != "" {
+		t.Errorf("nft lists %q, want none: Linux 6.1 leaves the policy's rules and elements", listed)
+	}
 
 	again := addTap(t, n, tap.Name, vmMAC)
 	crosses(t, n, again, out, sample{"after removal", out.udp(t, "192.168.2.77", 53), true})

@@ -2,8 +2,6 @@ package kernel
 
 import (
 	"fmt"
-	"hash"
-	"hash/fnv"
 	"maps"
 	"os"
 	"path/filepath"
@@ -103,8 +101,8 @@ func (t trust) save() {
 }
 
 // of gives the name of the part that interface's rules have and that is trusted, "" for none.
-func (t trust) of(table ruleset.Table) string {
-	should := digest(table.Part())
+func (t trust) of(table ruleset.Table, sums digests) string {
+	should := sums.of(table.Part())
 	for name := range table.Names {
 		switch t.parts[name] {
 		case "":
@@ -116,29 +114,13 @@ func (t trust) of(table ruleset.Table) string {
 	return ""
 }
 
-// digest tells parts apart by what they hold. Package crypto would do it, too, and initialise
-// itself before each hook call.
-func digest(p ruleset.Part) string {
-	sum := fnv.New128a()
-	for _, s := range p.Sets {
-		fmt.Fprintln(sum, "set", s.Name, s.Key, s.Interval, s.Dynamic, s.Typeof)
-		for _, e := range s.Elements {
-			values(sum, e.From)
-			values(sum, e.To)
-		}
-	}
-	for _, c := range p.Chains {
-		fmt.Fprintln(sum, "chain", c.Name)
-		for _, r := range c.Rules {
-			fmt.Fprintln(sum, r)
-		}
-	}
-	return fmt.Sprintf("%x", sum.Sum(nil))
-}
+// digests are those of parts, worked out once for many interfaces.
+type digests map[*ruleset.Rule]string
 
-func values(sum hash.Hash, all [][]byte) {
-	for _, v := range all {
-		sum.Write([]byte{byte(len(v))})
-		sum.Write(v)
+func (d digests) of(p ruleset.Part) string {
+	place := p.Memory()
+	if d[place] == "" || place == nil {
+		d[place] = p.Digest()
 	}
+	return d[place]
 }
