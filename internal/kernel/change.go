@@ -328,6 +328,15 @@ func (t *transaction) sweepElements() (any bool) {
 	return any
 }
 
+// commit commits the transaction, if there is anything to change, and gives whether there was.
+func (t *transaction) commit(sweep bool) (bool, error) {
+	messages, err := t.messages(sweep)
+	if err != nil || len(messages) == 0 {
+		return false, err
+	}
+	return true, t.picture.commit(messages)
+}
+
 // messages gives the transaction. With sweep, all of the table was read, and the parts that
 // no interface will have any more go with it.
 func (t *transaction) messages(sweep bool) ([]netlink.Message, error) {

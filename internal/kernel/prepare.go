@@ -15,14 +15,10 @@ import (
 // frame in a hundred would be lost that ranges allow. So its base chains change alone: what
 // they will go to stands before, and what they went to goes after.
 
-// prepare makes what the base chains of devices in use will go to, and gives whether there
-// was anything to make.
-func (r *reader) prepare(t *transaction) (bool, error) {
-	if mended, err := r.mend(t); mended || err != nil {
-		return mended, err
-	}
+// prepare makes what the base chains of devices in use will go to.
+func (r *reader) prepare(t *transaction) error {
 	if !t.live || t.picture.isOldGuard() {
-		return false, nil
+		return nil
 	}
 	t.reasons()
 	made := ruleset.Table{Name: ruleset.RulesTable, Sets: t.made.Sets}
@@ -41,13 +37,43 @@ func (r *reader) prepare(t *transaction) (bool, error) {
 	}
 	add := t.missing()
 	if len(made.Chains)+len(made.Sets)+len(add) == 0 {
-		return false, nil
+		return nil
 	}
-	created, added, err := compileInto(made.Ordered(), t.knownSets(), t.trimmed(), add)
+	trimmed := t.trimmed()
+	created, added, err := compileInto(made.Ordered(), t.knownSets(), trimmed, add)
 	if err != nil {
-		return false, err
+		return err
 	}
-	return true, commitAt(r.conn, t.picture.generation, append(created, added...))
+	if err := t.picture.commit(append(created, added...)); err != nil {
+		return err
+	}
+	if len(trimmed) > 0 {
+		return errPrepared
+	}
+	t.prepared(made)
+	return nil
+}
+
+// prepared notes what stands by now.
+func (t *transaction) prepared(made ruleset.Table) {
+	t.table.Sets, t.table.Chains = slices.Concat(t.table.Sets, made.Sets), slices.Concat(t.table.Chains, made.Chains)
+	t.made.Sets = nil
+	for _, c := range made.Chains {
+		t.picture.chains[c.Name] = &chain{Chain: c}
+	}
+	t.made.Chains = slices.DeleteFunc(t.made.Chains, func(c ruleset.Chain) bool { return c.Hook == nil })
+}
+
+// swapped begins the transaction that takes away what the base chains went to.
+func (t *transaction) swapped() {
+	for i, s := range t.table.Sets {
+		t.table.Sets[i].Elements = slices.DeleteFunc(slices.Clone(s.Elements), func(e ruleset.Element) bool {
+			return slices.ContainsFunc(t.del[s.Name], func(o ruleset.Element) bool { return ruleset.SameElement(o, e) })
+		})
+	}
+	t.made = ruleset.Table{Name: ruleset.RulesTable}
+	t.fresh, t.gone, t.tables = nil, nil, nil
+	t.add, t.del = map[string][]ruleset.Element{}, map[string][]ruleset.Element{}
 }
 
 // mend puts right the chains of all interfaces that drop and count, and gives whether one was
@@ -79,7 +105,7 @@ func (r *reader) mend(t *transaction) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	return true, commitAt(r.conn, t.picture.generation, append(messages, created...))
+	return true, t.picture.commit(append(messages, created...))
 }
 
 // missing gives the elements that have to be added and do not stand.

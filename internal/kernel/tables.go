@@ -234,26 +234,25 @@ func (r *reader) change(d *demand) ([]Standing, error) {
 		}
 	}
 	t.live = t.live && !d.swapped
-	if prepared, err := r.prepare(t); prepared || err != nil {
+	if mended, err := r.mend(t); mended || err != nil {
 		return nil, cmp.Or(err, errPrepared)
 	}
-	messages, err := t.messages(!d.alone && !t.live && !r.unsettled)
+	if err := r.prepare(t); err != nil {
+		return nil, err
+	}
+	sweeps := !d.alone && !r.unsettled
+	swaps, err := t.commit(sweeps && !t.live)
 	if err != nil {
 		return nil, err
 	}
-	known = trust{known.namespace, p.generation, t.trusted}
-	if len(messages) > 0 {
-		if err := commitAt(r.conn, p.generation, messages); err != nil {
-			return nil, err
+	if d.swapped = d.swapped || swaps && t.live; t.live && swaps && sweeps {
+		t.swapped()
+		if _, err := t.commit(sweeps); err != nil {
+			return removed, err
 		}
-		known.generation++
 	}
 	if !r.unsettled {
-		known.save()
-	}
-	if len(messages) > 0 && t.live && !d.alone {
-		d.swapped = true
-		return removed, errPrepared // and what nobody goes to any more is left
+		trust{known.namespace, p.generation, t.trusted}.save()
 	}
 	return removed, nil
 }
@@ -325,6 +324,18 @@ func (p *picture) own(t ruleset.Table, trusted bool) error {
 
 // part gives what stands as a part of that name.
 func (p *picture) part(name string) ruleset.Part { return ruleset.PartOf(p.table(), name) }
+
+// commit commits a transaction, if nothing has changed since the picture was taken, which is
+// then one of what stands.
+func (p *picture) commit(messages []netlink.Message) error {
+	if err := commitAt(p.reader.conn, p.generation, messages); err != nil {
+		return err
+	}
+	if p.generation != 0 {
+		p.generation++ // as the kernel counts (net/netfilter/nf_tables_api.c, nf_tables_commit)
+	}
+	return nil
+}
 
 // wake has a table see frames again that sleeps, which no other change of it can come with
 // (net/netfilter/nf_tables_api.c, __NFT_TABLE_F_UPDATE).
