@@ -73,14 +73,19 @@ func wantNone(args []string) error {
 // release is the version that the Makefile and the packages build; "" leaves it to go.
 var release string
 
+// built gives the version that the program was built as, "" where nothing says.
+func built() string {
+	if info, ok := debug.ReadBuildInfo(); ok && release == "" {
+		return info.Main.Version
+	}
+	return release
+}
+
 func version(_ context.Context, std streams, _ options, args []string) error {
 	if err := wantNone(args); err != nil {
 		return err
 	}
-	name := release
-	if info, ok := debug.ReadBuildInfo(); ok && name == "" {
-		name = info.Main.Version
-	}
+	name := built()
 	if name == "" {
 		return errors.New("the binary was built without its version")
 	}

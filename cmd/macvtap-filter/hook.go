@@ -326,7 +326,9 @@ type former func(kernel.Standing) bool
 
 // ownedBy finds the rules of a VM.
 func ownedBy(d *domain.Domain) former {
-	return func(s kernel.Standing) bool { return d.UUID != "" && filter.ParseOwner(s.Comment).UUID == d.UUID }
+	return func(s kernel.Standing) bool {
+		return d.UUID != "" && filter.ParseOwner(s.Comment).UUID == d.UUID && !s.Foreign()
+	}
 }
 
 // keeping spares all that stands of a VM of whose interfaces one could not be planned:

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -57,7 +58,7 @@ func figures(ctx context.Context, o options) ([]byte, status.Status, error) {
 		return client, nil
 	}})
 	var page bytes.Buffer
-	err := metrics.Write(&page, s, time.Since(began))
+	err := metrics.Write(&page, s, time.Since(began), cmp.Or(built(), "unknown"))
 	return page.Bytes(), s, err
 }
 

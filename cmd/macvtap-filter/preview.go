@@ -57,10 +57,32 @@ func previewDiff(ctx context.Context, std streams, tables []ruleset.Table, stand
 			fmt.Fprint(std.out, unified("/dev/null", "", wouldBe(t.Name), ruleset.Text([]ruleset.Table{t})))
 		}
 	}
+	if len(held) == 0 {
+		return nil
+	}
+	used, err := stillUsed(ctx, standing)
+	if err != nil {
+		return err
+	}
 	for _, h := range held {
+		if used[h.Table.Policy] {
+			h.Table = h.Table.Alone()
+		}
 		fmt.Fprint(std.out, unified(inKernel(h.Name), ruleset.Text([]ruleset.Table{h.Table}), "/dev/null", ""))
 	}
 	return nil
+}
+
+// stillUsed gives the names of the policies' rules that interfaces have whose own stay.
+func stillUsed(ctx context.Context, going []string) (map[string]bool, error) {
+	all, err := kernel.Read(ctx)
+	used := map[string]bool{}
+	for _, h := range all {
+		if !slices.Contains(going, h.Name) {
+			used[h.Table.Policy] = true
+		}
+	}
+	return used, err
 }
 
 func inKernel(rules string) string { return ruleset.Shown(rules) + " in the kernel" }

@@ -107,7 +107,7 @@ func (c *chain) claims() {
 func (c *chain) neighbours(f family, field ruleset.Field, then func(words string, when ...ruleset.Match)) {
 	for _, kind := range []string{hosts, ranges, servicePeers} {
 		if c.has(f.set(kind)) {
-			then(c.allowWords(f, kind), ruleset.Lookup{Fields: []ruleset.Field{field}, Set: f.set(kind)})
+			then(c.allowWords(f, kind, 0), ruleset.Lookup{Fields: []ruleset.Field{field}, Set: f.set(kind)})
 		}
 	}
 	if peers := c.openNeighbours(f); len(peers) > 0 {

@@ -37,13 +37,13 @@ import (
 func (c *chain) fastPath(f family) {
 	toRouters := c.out && c.nextHopIsRouter(f)
 	if peers, any := c.fastOpen(f); any && (!toRouters || c.has(routerSet(f))) {
-		c.fast("internet", all(peers, one(f.fastProtocol()), c.fastPorts(f), c.fastSource(f), c.fastNextHop(f, toRouters)))
+		c.fast("not in deny", all(peers, one(f.fastProtocol()), c.fastPorts(f), c.fastSource(f), c.fastNextHop(f, toRouters)))
 	}
 	if f.name == family6.name {
 		return
 	}
 	if link, any := c.fastLink(family4); any && c.has(family4.set(hosts)) {
-		c.fast("allowed hosts", all(one(noOptions), link, one(family4.fastProtocol()), c.fastClient(), c.fastPorts(family4), c.fastSource(family4), c.fastNextHop(family4, false), c.fastHosts()))
+		c.fast("allow", all(one(noOptions), link, one(family4.fastProtocol()), c.fastClient(), c.fastPorts(family4), c.fastSource(family4), c.fastNextHop(family4, false), c.fastHosts()))
 	}
 }
 

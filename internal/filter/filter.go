@@ -40,15 +40,17 @@ func Table(d *domain.Domain, i domain.Interface, p policy.Policy) (ruleset.Table
 		s.other()
 		s.base(i.Target)
 	}
-	b.table.Sets = slices.DeleteFunc(b.table.Sets, func(s ruleset.Set) bool { return !b.table.Uses(s.Name) })
+	// By the MAC addresses' set, which has each interface, a start sees whether an index was another's.
+	b.table.Sets = slices.DeleteFunc(b.table.Sets, func(s ruleset.Set) bool { return s.Name != ownMACSet && !b.table.Uses(s.Name) })
 	return b.table, nil
 }
 
 // Like gives the table of an interface whose policy is that of another, of which the table
 // is made: what is not the interface's own is the other's. Of a policy that logs there is
-// none, for logs name the VM; then it is made anew.
+// none, for logs name the VM, nor of one that names addresses, to which the one belongs that
+// is made of the MAC address; then it is made anew.
 func Like(other ruleset.Table, d *domain.Domain, i domain.Interface, p policy.Policy) (ruleset.Table, error) {
-	if p.Log {
+	if p.Log || len(p.Addresses) > 0 {
 		return Table(d, i, p)
 	}
 	b, err := newBuilder(d, i, p)

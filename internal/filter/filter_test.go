@@ -278,3 +278,21 @@ func TestAcceptsSayWhy(t *testing.T) {
 		}
 	}
 }
+
+// Rules that are made of another interface's are those that would be made anew: of addresses,
+// one is made of the MAC address.
+func TestLike(t *testing.T) {
+	own := policy.Policy{Deny: prefixes(1)}
+	own.Addresses = []netip.Addr{netip.MustParseAddr("2001:db8:5::7")}
+	second := nic
+	second.Target, second.MAC = "macvtap1", net.HardwareAddr{0x52, 0x54, 0, 0, 0, 2}
+	for _, p := range []policy.Policy{{Deny: prefixes(1)}, own} {
+		like, err := Like(mustTable(t, web, nic, p), web, second, p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := ruleset.Diff("anew", mustTable(t, web, second, p), "like", like); diff != "" {
+			t.Error(diff)
+		}
+	}
+}

@@ -33,22 +33,25 @@ func (c *chain) icmpErrors(f family) {
 		own = one(ruleset.Among(q.source, false, elements(ofAddrs(c.own(f)))...))
 	}
 	accept := func(words string, when ...ruleset.Match) {
-		c.accept("ICMP error about traffic "+words, all(message, outside(c.peerField(f), noRouters), one(q.header), own, when)...)
+		c.accept(words, all(message, outside(c.peerField(f), noRouters), one(q.header), own, when)...)
 	}
 	if peer, any := c.notClosed(f, q.destination); any {
-		accept(c.notDenied(f), peer...)
+		accept(c.notDenied(f, errorAbout), peer...)
 	}
 	if peers := c.sendsWhole(f); len(peers) > 0 {
-		accept("of "+c.wholeWords(f), among(q.destination, peers))
+		accept(errorAbout+"of "+c.wholeWords(peers), among(q.destination, peers))
 	}
 	for _, s := range c.sendsServices(f) {
-		accept("of "+c.allowWords(f, services), all(one(among(q.destination, s.peers)), s.quoted(q, q.toPort))...)
+		accept(errorAbout+"of "+c.serviceWords(s.service, s.peers), all(one(among(q.destination, s.peers)), s.quoted(q, q.toPort))...)
 	}
 	clients := outside(q.destination, f.special)
 	for _, s := range c.policy.Serve {
-		accept("of "+serveWords(s), all(clients, portsOf{service: s}.quoted(q, q.fromPort))...)
+		accept(errorAbout+"of "+serveWords(s), all(clients, portsOf{service: s}.quoted(q, q.fromPort))...)
 	}
 }
+
+// errorAbout begins the words of what lets ICMP errors pass.
+const errorAbout = "ICMP error about traffic "
 
 // sendsWhole gives the closed peers of other networks to which the VM may send anything:
 // of its traffic with neighbours no router tells it.

@@ -271,7 +271,7 @@ func (s side) translated() {
 	if c.has(relayedSet) {
 		c.accept("NAT64 or 6to4 address of a peer that is allowed or not denied", all(one(ruleset.Lookup{Fields: []ruleset.Field{s.ip6}, Set: relayedSet}), s.plain())...)
 	}
-	c.services(family6, relayedServicesSet, "NAT64 or 6to4 address of "+s.allowWords(family4, services))
+	c.services(family6, relayedServicesSet, func(byte) string { return "NAT64 or 6to4 address of " + s.allowWords(family4, services, 0) })
 	c.drop("tunnel", "address of a NAT64, 6to4 or Teredo relay")
 	c.done()
 }
@@ -281,24 +281,25 @@ func (c *chain) allowed(f family) {
 	field := c.peerField(f)
 	for _, kind := range []string{hosts, ranges} {
 		if c.has(f.set(kind)) {
-			c.accept(c.allowWords(f, kind), all(one(ruleset.Lookup{Fields: []ruleset.Field{field}, Set: f.set(kind)}), known(f))...)
+			c.accept(c.allowWords(f, kind, 0), all(one(ruleset.Lookup{Fields: []ruleset.Field{field}, Set: f.set(kind)}), known(f))...)
 		}
 	}
-	c.services(f, f.set(services), c.allowWords(f, services))
+	c.services(f, f.set(services), func(proto byte) string { return c.allowWords(f, services, proto) })
 }
 
-// services lets pass the allowed services that a set holds. words are for its comment.
-func (c *chain) services(f family, set, words string) {
+// services lets pass the allowed services that a set holds. words gives the comment, for all
+// protocols or one.
+func (c *chain) services(f family, set string, words func(proto byte) string) {
 	if !c.has(set) {
 		return
 	}
 	lookup := ruleset.Lookup{Fields: []ruleset.Field{c.peerField(f), ruleset.L4Proto, c.port}, Set: set}
 	if f.name == family4.name {
-		c.accept(words, firstFragment, lookup)
+		c.accept(words(0), firstFragment, lookup)
 		return
 	}
 	for _, proto := range c.policy.ServiceProtocols() {
-		c.accept(words, ruleset.Byte(ruleset.IP6NextHeader, proto), lookup)
+		c.accept(words(proto), ruleset.Byte(ruleset.IP6NextHeader, proto), lookup)
 	}
 }
 

@@ -69,7 +69,7 @@ func (c *chain) groupReports(f family) {
 		return
 	}
 	report := func(kind byte, to ruleset.Match) {
-		words := "IGMP of " + c.groupWords(f)
+		words := "IGMP of " + c.groupWords(f, anyOf)
 		c.accept(words, all(one(noOptions), igmpMessage(kind), one(to), c.mayDiscover())...)
 		c.accept(words, all(one(ruleset.Byte(versionAndLength, 0x46)), one(routerAlert4), igmpMessage(kind), one(to), c.mayDiscover())...)
 	}
@@ -131,20 +131,20 @@ func (c *chain) groupAnswers(f family) {
 		whole = c.wholeGroups(f)
 	}
 	if len(whole) > 0 {
-		c.accept(c.groupWords(f), all(hosts, one(among(destination, whole)))...)
+		c.accept(c.groupWords(f, allWhole), all(hosts, one(among(destination, whole)))...)
 	}
 	for _, s := range c.answers(f, whole) {
-		c.accept("answer from "+c.groupWords(f), all(hosts, ports(f, ruleset.SourcePort, s))...)
+		c.accept(c.answerWords(f, s), all(hosts, ports(f, ruleset.SourcePort, s))...)
 	}
 	if c.policy.PassMulticast {
 		if f.name == family4.name {
-			c.accept("answer to a broadcast of "+c.groupWords(f), all(hosts, one(unicast), ports(f, ruleset.SourcePort, netbios))...)
+			c.accept("answer to a broadcast of "+multicastPass, all(hosts, one(unicast), ports(f, ruleset.SourcePort, netbios))...)
 		}
 		return
 	}
 	for _, s := range c.sendsServices(f) { // from whatever port: questions and announcements
 		if to := f.groupsOf(s.peers); len(to) > 0 {
-			c.accept(c.groupWords(f), all(hosts, one(among(destination, to)), ports(f, ruleset.DestinationPort, s.service))...)
+			c.accept(c.serviceWords(s.service, to), all(hosts, one(among(destination, to)), ports(f, ruleset.DestinationPort, s.service))...)
 		}
 	}
 }

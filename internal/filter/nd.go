@@ -147,12 +147,12 @@ func (s side) reports() {
 	message := func(words string, kind byte, to ruleset.Match) {
 		c.accept(words, to, ruleset.Byte(afterHopByHop, kind))
 	}
-	const listens = "MLD: the groups that the VM listens to"
+	const listens = "MLD: the groups that the VM listens to, or leaves"
 	message(listens, mldv2Report, equals(ruleset.IP6Destination, "ff02::16"))
 	message(listens, mldReport, within(ruleset.IP6Destination, linkScopeGroups, false))
 	message(listens, mldDone, equals(ruleset.IP6Destination, "ff02::2"))
 	if groups := s.groupsAllowed(family6); len(groups) > 0 {
-		message("MLD of "+s.groupWords(family6), mldReport, among(ruleset.IP6Destination, groups))
+		message("MLD of "+s.groupWords(family6, anyOf), mldReport, among(ruleset.IP6Destination, groups))
 	}
 	if s.policy.PassRouters {
 		message(routersPass, mldQuery, within(ruleset.IP6Destination, multicastIPv6, false))
@@ -207,8 +207,8 @@ func (c *chain) open6() {
 	for _, kind := range []string{hosts, ranges} {
 		if c.has(family6.set(kind)) {
 			peer := ruleset.Lookup{Fields: []ruleset.Field{c.ip6}, Set: family6.set(kind)}
-			c.accept(c.allowWords(family6, kind), directly, peer)
-			c.accept(c.allowWords(family6, kind), all(fragmented, one(peer))...)
+			c.accept(c.allowWords(family6, kind, 0), directly, peer)
+			c.accept(c.allowWords(family6, kind, 0), all(fragmented, one(peer))...)
 		}
 	}
 	if peers, any := c.notClosed(family6, c.ip6); any {
@@ -222,7 +222,7 @@ func (s side) icmpv6ToVM() {
 	c.learnND()
 	for _, kind := range []string{hosts, ranges} {
 		if c.has(family6.set(kind)) {
-			c.accept(s.allowWords(family6, kind), ruleset.Lookup{Fields: []ruleset.Field{s.ip6}, Set: family6.set(kind)})
+			c.accept(s.allowWords(family6, kind, 0), ruleset.Lookup{Fields: []ruleset.Field{s.ip6}, Set: family6.set(kind)})
 		}
 	}
 	if s.denies(family6) { // else whoever may be the VM's router is open
@@ -242,7 +242,7 @@ func (s side) icmpv6ToVM() {
 	case s.servesNeighbours():
 		c.accept(s.clientWords(), directly, icmpTypes(neighbourTypes))
 	case c.has(family6.set(servicePeers)):
-		c.accept(s.allowWords(family6, services), directly, icmpTypes(neighbourTypes), ruleset.Lookup{Fields: []ruleset.Field{s.ip6}, Set: family6.set(servicePeers)})
+		c.accept(s.allowWords(family6, services, 0), directly, icmpTypes(neighbourTypes), ruleset.Lookup{Fields: []ruleset.Field{s.ip6}, Set: family6.set(servicePeers)})
 	}
 	if peers, any := c.notClosed(family6, s.ip6); any {
 		c.accept(s.openWords(family6), peers...)
@@ -403,7 +403,7 @@ func (s side) discoveryPeers() {
 		toPeer(s.clientWords(), append(s.clients(family6, ruleset.IP6Destination), icmpTypes(neighbourTypes))...)
 	}
 	if c.has(routerSet(family6)) {
-		c.accept("answer to a router", icmpTypes(neighbourTypes), c.router(family6, ruleset.EtherDestination, false)) // whichever of its addresses it asked by
+		c.accept("neighbour discovery with a router", icmpTypes(neighbourTypes), c.router(family6, ruleset.EtherDestination, false)) // whichever of its addresses it asked by
 	}
 	c.drop("nd", "neighbour discovery with a denied host")
 	c.done()

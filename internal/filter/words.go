@@ -2,6 +2,7 @@ package filter
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -21,67 +22,94 @@ const (
 )
 
 // openWords are for peers of the family that are not denied.
-func (s side) openWords(f family) string {
-	return f.label + " " + s.peer + " " + s.notDenied(f)
-}
+func (s side) openWords(f family) string { return s.notDenied(f, f.label+" "+s.peer+" ") }
 
-// notDenied names the entries of deny that hold some of the family, and the prefixes that
-// these stand for.
-func (s side) notDenied(f family) string {
+// notDenied names the entries of deny that hold some of the family, and, as far as there is
+// room, the prefixes that these stand for.
+func (s side) notDenied(f family, before string) string {
 	var prefixes []string
 	for _, p := range s.policy.Deny {
 		if f.is(p.Addr()) {
 			prefixes = append(prefixes, p.String())
 		}
 	}
+	words := before + "not in deny"
 	if len(prefixes) == 0 {
-		return "not in deny"
+		return words
 	}
-	entries := written(s.policy.DenyEntries, f.holdsSome)
-	words := "not in deny: " + entries
-	if all := list(prefixes); all != entries && !strings.HasSuffix(entries, more) {
+	entries := list(written(s.policy.DenyEntries, f.holdsSome), maxList)
+	words += ": " + entries
+	all := list(prefixes, ruleset.MaxComment-len(words)-len(" = ")-len(more))
+	if all != more && all != entries && !strings.HasSuffix(entries, more) {
 		words += " = " + all
 	}
 	return words
 }
 
-// allowWords name the entries of allow that are in some kinds of the family's sets.
-func (s side) allowWords(f family, kinds ...string) string {
-	return "allow: " + written(s.policy.AllowEntries, func(e policy.Entry) bool {
-		return e.Word != config.Broadcast && f.holdsSome(e) && slices.ContainsFunc(kinds, func(kind string) bool { return isOfKind(e, kind) })
+// allowWords name the entries of allow that are in the family's sets of a kind, and, of
+// services, have one of the protocol, if that is not 0.
+func (s side) allowWords(f family, kind string, proto byte) string {
+	return s.allowed(func(e policy.Entry) bool {
+		single := len(e.Peers) > 0 && e.Peers[0].From() == e.Peers[0].To()
+		switch {
+		case e.Word == config.Broadcast, !f.holdsSome(e):
+			return false
+		case kind == hosts:
+			return len(e.Services) == 0 && single
+		case kind == ranges:
+			return len(e.Services) == 0 && !single
+		}
+		return slices.ContainsFunc(e.Services, func(s config.Service) bool { return proto == 0 || s.Proto == proto })
 	})
 }
 
-// isOfKind reports whether an entry of allow that stands for something is in the sets of a
-// kind.
-func isOfKind(e policy.Entry, kind string) bool {
-	single := e.Peers[0].From() == e.Peers[0].To()
-	switch kind {
-	case hosts:
-		return len(e.Services) == 0 && single
-	case ranges:
-		return len(e.Services) == 0 && !single
-	default:
-		return len(e.Services) > 0
+// wholeWords name what opened the closed peers of other networks to which the VM may send
+// anything: of IPv6, there are relays' addresses among them.
+func (s side) wholeWords(peers []netipx.IPRange) string {
+	whole := func(e policy.Entry) bool { return len(e.Services) == 0 && overlap(e.Peers, peers) }
+	if !slices.ContainsFunc(s.policy.AllowEntries, whole) {
+		return "NAT64 or 6to4 addresses"
 	}
+	return s.allowed(whole)
 }
 
-// broadcastWords name what opened a service of a broadcast address.
+// serviceWords name what opened a service of some peers.
+func (s side) serviceWords(service config.Service, peers []netipx.IPRange) string {
+	return s.allowed(func(e policy.Entry) bool { return hasService(e, service) && overlap(e.Peers, peers) })
+}
+
+// broadcastWords name what opened a service of a broadcast address: what is allowed whole
+// opens all, but for the word.
 func (s side) broadcastWords(b policy.Service) string {
 	if s.policy.PassMulticast {
 		return multicastPass
 	}
-	return "allow: " + written(s.policy.AllowEntries, func(e policy.Entry) bool {
-		return slices.ContainsFunc(e.Peers, func(r netipx.IPRange) bool { return r.Contains(b.Peers.From()) })
+	return s.allowed(func(e policy.Entry) bool {
+		whole := len(e.Services) == 0 && e.Word != config.Broadcast
+		return overlap(e.Peers, []netipx.IPRange{b.Peers}) && (whole || hasService(e, config.Service{Proto: b.Proto, From: b.From, To: b.To}))
 	})
 }
 
-// groupWords name what opened multicast groups of the family.
-func (s side) groupWords(f family) string {
+// groupWords name what opened multicast groups of the family that are wanted.
+func (s side) groupWords(f family, wanted func(e policy.Entry) bool) string {
 	if s.policy.PassMulticast {
 		return multicastPass
 	}
-	return "allow: " + written(s.policy.AllowEntries, func(e policy.Entry) bool { return len(f.groupsOf(e.Peers)) > 0 })
+	return s.allowed(func(e policy.Entry) bool { return len(f.groupsOf(e.Peers)) > 0 && wanted(e) })
+}
+
+func anyOf(policy.Entry) bool      { return true }
+func allWhole(e policy.Entry) bool { return len(e.Services) == 0 }
+
+// answerWords name what opened the answers that come from a port of a group's members.
+func (s side) answerWords(f family, service config.Service) string {
+	return "answer from " + s.groupWords(f, func(e policy.Entry) bool {
+		wellKnown := func(g groupPort) bool {
+			a := netip.MustParseAddr(g.group)
+			return g.port == service.From && overlap(e.Peers, []netipx.IPRange{netipx.IPRangeFrom(a, a)})
+		}
+		return hasService(e, service) || allWhole(e) && slices.ContainsFunc(answerPorts, wellKnown)
+	})
 }
 
 // clientWords name the key for which denied peers of the link and the VM find each other.
@@ -93,7 +121,7 @@ func (s side) clientWords() string {
 	for _, service := range s.policy.Serve {
 		services = append(services, service.String())
 	}
-	return "serve: " + list(services)
+	return "serve: " + list(services, maxList)
 }
 
 // routerWords name the key for which the VM hears who looks for a router.
@@ -106,13 +134,20 @@ func (s side) routerWords() string {
 
 func serveWords(s config.Service) string { return fmt.Sprintf("serve: %v", s) }
 
-// wholeWords name what opened the closed peers of the family to which the VM may send
-// anything: of IPv6, there are relays' addresses besides.
-func (s side) wholeWords(f family) string {
-	if words := s.allowWords(f, hosts, ranges); words != "allow: " {
-		return words
-	}
-	return "NAT64 or 6to4 addresses"
+// allowed names the entries of allow that are wanted.
+func (s side) allowed(wanted func(policy.Entry) bool) string {
+	return "allow: " + list(written(s.policy.AllowEntries, wanted), maxList)
+}
+
+// hasService reports whether an entry names a service that has something in common with another.
+func hasService(e policy.Entry, other config.Service) bool {
+	return slices.ContainsFunc(e.Services, func(s config.Service) bool {
+		return s.Proto == other.Proto && s.From <= other.To && other.From <= s.To
+	})
+}
+
+func overlap(a, b []netipx.IPRange) bool {
+	return slices.ContainsFunc(a, func(r netipx.IPRange) bool { return slices.ContainsFunc(b, r.Overlaps) })
 }
 
 // holdsSome reports whether an entry stands for addresses of the family.
@@ -120,30 +155,30 @@ func (f family) holdsSome(e policy.Entry) bool {
 	return slices.ContainsFunc(e.Peers, func(r netipx.IPRange) bool { return f.is(r.From()) })
 }
 
-// written gives those of some entries that are wanted, as they are written.
-func written(all []policy.Entry, wanted func(policy.Entry) bool) string {
+// written gives those of some entries that are wanted, as they are written, and no more than
+// a comment can have.
+func written(all []policy.Entry, wanted func(policy.Entry) bool) []string {
 	var out []string
 	for _, e := range all {
-		if len(out) <= maxListed && wanted(e) {
+		if len(out) <= ruleset.MaxComment && wanted(e) {
 			out = append(out, e.String())
 		}
 	}
-	return list(out)
+	return out
 }
-
-// maxListed is a number of entries that no comment has room for.
-const maxListed = ruleset.MaxComment / 2
 
 // more ends a list that goes on.
 const more = ", …"
 
-// list joins entries, as many as leave room in a comment for other words.
-func list(all []string) string {
-	const room = 72
+// maxList is the length of a list that leaves a comment room for other words.
+const maxList = 72
+
+// list joins entries, as many as there is room for: of entries of the configuration, one.
+func list(all []string, room int) string {
 	length := 0
 	for n, entry := range all {
-		if length += len(entry) + len(", "); length > room && n > 0 {
-			return strings.Join(all[:n], ", ") + more
+		if length += len(entry) + len(", "); length > room && (n > 0 || room < maxList) {
+			return strings.TrimPrefix(strings.Join(all[:n], ", ")+more, ", ")
 		}
 	}
 	return strings.Join(all, ", ")

@@ -107,17 +107,23 @@ func (d Description) body() []byte {
 		return []byte{128, 0, 0, 0, 0, 1, 0, 1}
 	}
 	var data []byte
-	if d.Proto == udp && d.SourcePort == dhcpClient && d.Port == dhcpServer {
+	switch {
+	case d.Proto != udp:
+	case d.SourcePort == dhcpClient && d.Port == dhcpServer:
 		data = d.discover()
+	case d.SourcePort == dhcpv6Client && d.Port == dhcpv6Server:
+		data = []byte{1, 0, 0, 1} // a solicit message, with the number of its transaction (RFC 8415, 8)
 	}
 	length := binary.BigEndian.AppendUint16(nil, uint16(8+len(data)))
 	return append(append(append(ports, length...), 0, 0), data...)
 }
 
-// The ports of DHCP (RFC 2131, 4.1).
+// The ports of DHCP (RFC 2131, 4.1; RFC 8415, 7.2).
 const (
-	dhcpServer = 67
-	dhcpClient = 68
+	dhcpServer   = 67
+	dhcpClient   = 68
+	dhcpv6Client = 546
+	dhcpv6Server = 547
 )
 
 // discover is the DHCPDISCOVER of the host whose MAC address the frame comes from (RFC 2131,

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
@@ -86,8 +85,8 @@ func (t *transaction) want(should ruleset.Table, anew bool) {
 	name, unread := t.part(should)
 	t.used[should.Name] = name
 	if unread { // what drops and counts for it was seen with it
-		for _, s := range should.Sets {
-			if _, read := t.sets[s.Name]; s.Own() && !read {
+		for n, s := range should.Sets {
+			if _, read := t.sets[s.Name]; n > 0 && s.Own() && !read { // the first is always read
 				t.sets[s.Name] = s
 			}
 		}
@@ -166,6 +165,8 @@ func (t *transaction) part(should ruleset.Table) (name string, unread bool) {
 			continue
 		case t.trusted[name] == content:
 			return name, true
+		case t.trusted[name] != "":
+			continue // another one, which was not read
 		}
 		known, read := t.parts[name]
 		if !read {
@@ -176,7 +177,7 @@ func (t *transaction) part(should ruleset.Table) (name string, unread bool) {
 		case t.other[name] == content:
 			continue
 		case len(known.Chains) > 0 && known.Same(part):
-		case len(known.Chains) > 0 || t.taken(name):
+		case len(known.Chains) > 0 || t.taken(should.Named(name), name):
 			t.other[name] = content
 			continue
 		default:
@@ -190,9 +191,10 @@ func (t *transaction) part(should ruleset.Table) (name string, unread bool) {
 }
 
 // taken reports whether something stands that has a name of a part, though it is none.
-func (t *transaction) taken(part string) bool {
-	return slices.ContainsFunc(t.table.Sets, func(s ruleset.Set) bool { return strings.HasPrefix(s.Name, part+"-") }) ||
-		slices.ContainsFunc(t.table.Chains, func(c ruleset.Chain) bool { return strings.HasPrefix(c.Name, part+"-") })
+func (t *transaction) taken(should ruleset.Part, part string) bool {
+	return slices.ContainsFunc(t.table.Sets, func(s ruleset.Set) bool {
+		return slices.ContainsFunc(should.Sets, func(o ruleset.Set) bool { return o.Name == s.Name })
+	}) || slices.ContainsFunc(t.table.Chains, func(c ruleset.Chain) bool { return ruleset.PartName(c.Name) == part })
 }
 
 // reasons has the chains stand that drop and count, as they should be.
@@ -349,6 +351,9 @@ func (t *transaction) messages(sweep bool) ([]netlink.Message, error) {
 			delete(t.trusted, ruleset.PartName(c.Name))
 		}
 		unused.Chains, unused.Sets = append(unused.Chains, t.foreign.chains...), append(unused.Sets, t.foreign.sets...)
+		for _, s := range unused.Sets {
+			delete(t.del, s.Name) // its elements go with it
+		}
 	}
 	for _, c := range unused.Chains {
 		t.fresh, t.gone = append(t.fresh, c.Name), append(t.gone, c.Name)
@@ -377,11 +382,11 @@ func (t *transaction) messages(sweep bool) ([]netlink.Message, error) {
 	for _, c := range t.fresh {
 		out = append(out, request(unix.NFT_MSG_DELRULE, 0, slices.Concat(inTable, attribute(unix.NFTA_RULE_CHAIN, cString(c)))))
 	}
+	for _, s := range unused.Sets { // before the chains, which a map may go to
+		out = append(out, request(unix.NFT_MSG_DELSET, 0, slices.Concat(inTable, attribute(unix.NFTA_SET_NAME, cString(s.Name)))))
+	}
 	for _, c := range t.gone {
 		out = append(out, request(unix.NFT_MSG_DELCHAIN, 0, slices.Concat(inTable, attribute(unix.NFTA_CHAIN_NAME, cString(c)))))
-	}
-	for _, s := range unused.Sets {
-		out = append(out, request(unix.NFT_MSG_DELSET, 0, slices.Concat(inTable, attribute(unix.NFTA_SET_NAME, cString(s.Name)))))
 	}
 	if sweep {
 		for _, o := range t.picture.objects {

@@ -338,13 +338,13 @@ func (p *picture) held(unknown ...string) []Held {
 	var out []Held
 	for _, t := range ruleset.Split(table) {
 		device, _ := ruleset.TableDevice(t.Name)
-		h := Held{Table: t, Counts: map[string]Count{}, Standing: Standing{Name: t.Name, Comment: t.Comment, Owner: p.owner}}
+		index, _ := t.Index()
+		h := Held{Table: t, Counts: map[string]Count{}, Standing: Standing{Name: t.Name, Comment: t.Comment, Owner: p.owner, Index: index}}
 		for _, direction := range []string{"from-vm", "to-vm"} {
 			if c := p.chains[ruleset.BaseName(direction, device)]; c != nil && h.Handle == 0 {
 				h.Handle = p.handle<<32 | c.first
 			}
 		}
-		index, _ := t.Index()
 		for _, counter := range t.Counters {
 			h.Counts[counter] = p.counts[index][counter]
 		}

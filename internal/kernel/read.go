@@ -18,8 +18,20 @@ type Standing struct {
 	Comment string
 	Handle  uint64 // of these very rules: what is programmed anew has another
 	Owner   uint32 // the netlink port of the process that alone may change them, 0 for anybody
+	Index   uint32 // the interface index of the device that they were made for, 0 where they do not say
 
 	old bool // a table of the device's own, as versions before made it
+}
+
+// Foreign reports whether the device that has the name now is another one than the rules were
+// made for. They drop all of its frames then.
+func (s Standing) Foreign() bool {
+	device, ok := ruleset.TableDevice(s.Name)
+	if !ok || s.Index == 0 {
+		return false
+	}
+	index, err := deviceIndex(device)
+	return err == nil && uint32(index) != s.Index
 }
 
 // A Held is what stands, read back into the model that programs it, with whether its device

@@ -187,11 +187,17 @@ func ownElements(t *testing.T, ns *lab.Namespace, device string) []string {
 // TestIndexUsedAgain starts a VM on a device whose interface index a dead VM's elements
 // still have: up to about Linux 6.13 the base chains went with the device alone.
 func TestIndexUsedAgain(t *testing.T) {
+	for about, policy := range map[string]string{"the same policy": "", "one that looks into fewer sets": "[policy.default]\nspoofing = \"pass\""} {
+		t.Run(about, func(t *testing.T) { indexUsedAgain(t, policy) })
+	}
+}
+
+func indexUsedAgain(t *testing.T, policy string) {
 	n, tap := network(t)
 	ns := n.Hypervisor
 	dead := vm(otherUUID, tap.Name)
 	dead.Direct[0].MAC = otherMAC
-	create(t, ns, tables(t, dead, ""))
+	create(t, ns, tables(t, dead, policy))
 	nft(t, ns, "add element netdev macvtap-filter nic-routers-ipv4 { \"macvtap0\" . "+strangerMAC.String()+" }\n", "-f", "-")
 	for _, chain := range []string{"from-vm-macvtap0", "to-vm-macvtap0"} {
 		nft(t, ns, "", "flush", "chain", "netdev", ruleset.RulesTable, chain)
@@ -206,6 +212,34 @@ func TestIndexUsedAgain(t *testing.T) {
 	}
 	crosses(t, n, tap, out, sample{"by the dead VM's router", to(out.udp(t, "192.0.2.1", 53), strangerMAC), false})
 	areRight(t, ns, boundIn(t, ns, tables(t, vm(vmUUID, tap.Name), ""))...)
+}
+
+// TestForeignRules has others' chains, sets and maps in the table, on which rules of one VM
+// hold: what stands of another goes all the same when it stops, and its rules are made anew.
+func TestForeignRules(t *testing.T) {
+	for about, script := range map[string]string{
+		"a chain that a rule jumps to":     "add chain T foreign\ninsert rule T from-vm-macvtap1 jump foreign",
+		"a set that a rule looks into":     "add set T foreign { type ipv4_addr; }\ninsert rule T from-vm-macvtap1 ip daddr @foreign accept",
+		"a counter":                        "add counter T foreign\ninsert rule T from-vm-macvtap1 counter name \"foreign\"",
+		"a map of chains that nobody uses": "add chain T foreign\nadd map T m { type ipv4_addr : verdict; }\nadd element T m { 1.1.1.1 : jump foreign }",
+		"a set of interfaces":              "add set T foreign { type iface_index . ether_addr; elements = { \"lo\" . 02:00:00:00:00:09 }; }",
+		"a chain named as a policy's":      "add chain T web-from-vm-ipv4\ninsert rule T from-vm-macvtap1 jump web-from-vm-ipv4",
+	} {
+		t.Run(about, func(t *testing.T) {
+			ns := namespace(t)
+			addDevices(t, ns, "macvtap0", "macvtap1")
+			made := boundIn(t, ns, slices.Concat(tables(t, vm(vmUUID, "macvtap0"), ""), tables(t, vm(otherUUID, "macvtap1"), "")))
+			create(t, ns, made)
+			nft(t, ns, strings.ReplaceAll(script, " T ", " netdev "+ruleset.RulesTable+" ")+"\n", "-f", "-")
+			remove(t, ns, owned(vmUUID))
+			if got := ownElements(t, ns, "macvtap0"); len(got) > 0 {
+				t.Errorf("of the VM that stopped %q stand", got)
+			}
+			create(t, ns, made[:1])
+			settle(t, ns, made...)
+			areRight(t, ns, made...)
+		})
+	}
 }
 
 // TestTwoNICs has a VM with two NICs of one policy, with one MAC address and with two: each

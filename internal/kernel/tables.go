@@ -85,6 +85,7 @@ type demand struct {
 	checkFirst bool // the check of offloads comes before the rules
 
 	trim    bool // see transaction
+	leaves  bool // what nobody uses stays: somebody else's rules hold on to it
 	swapped bool // the base chains have changed, see prepare
 }
 
@@ -122,6 +123,9 @@ func change(ctx context.Context, d demand) ([]Standing, error) {
 		gone, err := r.change(&d)
 		removed = append(removed, gone...)
 		d.trim = errors.Is(err, unix.ENFILE)
+		if errors.Is(err, unix.EBUSY) && !d.leaves {
+			d.leaves, err = true, errPrepared
+		}
 		return err
 	})
 	return removed, err
@@ -240,7 +244,7 @@ func (r *reader) change(d *demand) ([]Standing, error) {
 	if err := r.prepare(t); err != nil {
 		return nil, err
 	}
-	sweeps := !d.alone && !r.unsettled
+	sweeps := !d.alone && !r.unsettled && !d.leaves
 	swaps, err := t.commit(sweeps && !t.live)
 	if err != nil {
 		return nil, err
@@ -267,6 +271,7 @@ func (p *picture) start(tables []ruleset.Table, bases []string, known trust, sum
 		}
 	}
 	for _, t := range tables {
+		should := sums.of(t.Part())
 		trusted := known.of(t, sums) != ""
 		if err := p.own(t, trusted); err != nil {
 			return err
@@ -275,6 +280,9 @@ func (p *picture) start(tables []ruleset.Table, bases []string, known trust, sum
 			continue
 		}
 		for name := range t.Names {
+			if digest := known.parts[name]; digest != "" && digest != should {
+				continue // seen to be another one
+			}
 			var chains []string
 			for _, c := range t.Part().Chains {
 				chains = append(chains, name+"-"+c.Name)
@@ -295,8 +303,8 @@ func (p *picture) start(tables []ruleset.Table, bases []string, known trust, sum
 	return nil
 }
 
-// own reads the sets of what is interfaces' own: of the first, which has an element of each
-// interface, these, and of the others only where an interface had the index before. What is
+// own reads the sets of what is interfaces' own: of the first, that of MAC addresses, which has an
+// element of each interface, these, and of the others only where an interface had the index before. What is
 // trusted has these sets.
 func (p *picture) own(t ruleset.Table, trusted bool) error {
 	index, _ := t.Index()
@@ -317,6 +325,14 @@ func (p *picture) own(t ruleset.Table, trusted bool) error {
 		}
 		if found := p.sets[s.Name]; n == 0 && found != nil {
 			used = slices.ContainsFunc(found.elements, func(e element) bool { return len(e.key) >= 4 && binary.NativeEndian.Uint32(e.key) == index })
+		}
+	}
+	if !used {
+		return nil
+	}
+	for _, set := range ruleset.DropSets() { // what another device's drops counted
+		if err := p.set(set); err != nil {
+			return err
 		}
 	}
 	return nil

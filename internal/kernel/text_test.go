@@ -27,11 +27,20 @@ func manyDevices(t *testing.T, ns *lab.Namespace, n int) []string {
 	return names
 }
 
-// addDevices makes devices for chains to bind to.
+// addDevices makes devices for chains to bind to: not bridges, each of which the kernel takes
+// a grace period of RCU to remove, and no device of the machine changes meanwhile.
 func addDevices(t *testing.T, ns *lab.Namespace, names ...string) {
 	t.Helper()
+	carrier, err := ns.Links().LinkByName("carrier")
+	if err != nil {
+		carrier = &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "carrier"}}
+		if err := ns.Links().LinkAdd(carrier); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for _, name := range names {
-		if err := ns.Links().LinkAdd(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: name}}); err != nil {
+		attrs := netlink.LinkAttrs{Name: name, ParentIndex: carrier.Attrs().Index}
+		if err := ns.Links().LinkAdd(&netlink.Macvlan{LinkAttrs: attrs, Mode: netlink.MACVLAN_MODE_BRIDGE}); err != nil {
 			t.Fatalf("device %q: %v", name, err)
 		}
 	}

@@ -10,7 +10,7 @@ package metrics
 
 import (
 	"io"
-	"runtime/debug"
+	"runtime"
 	"strings"
 	"time"
 
@@ -21,25 +21,17 @@ import (
 const prefix = "macvtap_filter_"
 
 // Write writes a status, which took so long to collect, as Prometheus text
-// (exposition format 0.0.4).
-func Write(w io.Writer, s status.Status, took time.Duration) error {
+// (exposition format 0.0.4). version is the program's, as the command of that name gives it.
+func Write(w io.Writer, s status.Status, took time.Duration, version string) error {
 	p := newPage(w)
-	p.program()
+	p.family("build_info", gauge, "The program's version; always 1.")
+	p.sample(1, "", pair("version", version), pair("goversion", runtime.Version()))
 	p.watch(s)
 	p.guard(s)
 	p.parents(s)
 	p.interfaces(s.Interfaces)
 	p.scrape(s, took)
 	return p.end()
-}
-
-func (p *page) program() {
-	version, compiler := "unknown", "unknown"
-	if info, ok := debug.ReadBuildInfo(); ok {
-		version, compiler = info.Main.Version, info.GoVersion
-	}
-	p.family("build_info", gauge, "The program's version; always 1.")
-	p.sample(1, "", pair("version", version), pair("goversion", compiler))
 }
 
 func (p *page) watch(s status.Status) {

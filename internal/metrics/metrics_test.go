@@ -44,7 +44,7 @@ func picture(names ...string) status.Status {
 func text(t *testing.T, s status.Status) string {
 	t.Helper()
 	var out bytes.Buffer
-	if err := metrics.Write(&out, s, 1500*time.Microsecond); err != nil {
+	if err := metrics.Write(&out, s, 1500*time.Microsecond, "1.2.3"); err != nil {
 		t.Fatal(err)
 	}
 	return out.String()
@@ -147,7 +147,7 @@ func TestWrite(t *testing.T) {
 			t.Errorf("%s%v is %v, want %v", want.name, want.labels, got, want.value)
 		}
 	}
-	if version := value(t, families, "macvtap_filter_build_info", nil); version != 1 {
+	if version := value(t, families, "macvtap_filter_build_info", map[string]string{"version": "1.2.3"}); version != 1 {
 		t.Errorf("build_info is %v", version)
 	}
 }

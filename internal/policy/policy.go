@@ -161,7 +161,9 @@ func (p Policy) cutsOff(routers []netip.Addr) bool {
 		denied := slices.ContainsFunc(p.Deny, func(d netip.Prefix) bool { return d.Contains(a) })
 		_, host := slices.BinarySearchFunc(p.Hosts, a, netip.Addr.Compare)
 		inRange := slices.ContainsFunc(p.Ranges, func(r netipx.IPRange) bool { return r.Contains(a) })
-		return !denied || host || inRange
+		// ARP finds who is allowed by a service, too; router advertisements come from who is allowed whole.
+		served := a.Is4() && slices.ContainsFunc(p.Services, func(s Service) bool { return s.Peers.Contains(a) })
+		return !denied || host || inRange || served
 	})
 }
 

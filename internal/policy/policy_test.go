@@ -228,8 +228,9 @@ func TestResolveWithoutARouter(t *testing.T) {
 		{"192.168.0.0/16,fe80::/10", "dns", true},
 		{"192.168.0.0/16,fe80::/10", "gateway", false},
 		{"192.168.0.0/16,fe80::/10", "192.168.2.0/28", false},
-		{"192.168.0.0/16,fe80::/10", "192.168.2.1 udp/53", true},
-		{"192.168.0.0/16", "", false}, // the IPv6 router is not denied
+		{"192.168.0.0/16,fe80::/10", "192.168.2.1 udp/53", false}, // ARP finds it
+		{"192.168.0.0/16,fe80::/10", "fe80::1 udp/53", true},      // its advertisements do not pass
+		{"192.168.0.0/16", "", false},                             // the IPv6 router is not denied
 		{"10.0.0.0/8", "", false},
 	} {
 		_, warnings, err := Resolve(configured(t, test.deny, test.allow), known)

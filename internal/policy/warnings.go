@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"go4.org/netipx"
 
@@ -13,7 +14,7 @@ import (
 
 // hardlyMeant gives what a policy says and hardly means, as the facts have it.
 func hardlyMeant(p config.Policy, denied *netipx.IPSet, allow []peers, f facts.Facts) (warnings []string) {
-	for _, w := range []string{halfKnown(p, f), linkLocal(p, denied, allow, f)} {
+	for _, w := range []string{halfKnown(p, f), linkLocal(p, denied, allow, f), gatewaysOwn(p, f)} {
 		if w != "" {
 			warnings = append(warnings, w)
 		}
@@ -21,21 +22,30 @@ func hardlyMeant(p config.Policy, denied *netipx.IPSet, allow []peers, f facts.F
 	return append(warnings, idle(p, denied, f)...)
 }
 
+// gatewaysOwn warns where the VM is said to have an address of the gateway's.
+func gatewaysOwn(p config.Policy, f facts.Facts) string {
+	for _, a := range p.Addresses {
+		if slices.Contains(f.Gateway, a) {
+			return fmt.Sprintf("addresses holds %s, which is the gateway's: the VM can take the traffic of the whole LAN", a)
+		}
+	}
+	return ""
+}
+
 // idle warns of allow entries that open nothing, or the whole LAN.
 func idle(p config.Policy, denied *netipx.IPSet, f facts.Facts) (warnings []string) {
 	for _, e := range p.Allow {
-		var lan *netip.Prefix
-		for _, r := range expand(e, f) {
-			if i := slices.IndexFunc(f.OnLink, func(p netip.Prefix) bool {
-				whole := netipx.RangeOfPrefix(p)
-				return !p.IsSingleIP() && r.Contains(whole.From()) && r.Contains(whole.To()) && denied.OverlapsPrefix(p)
-			}); i >= 0 {
-				lan = &f.OnLink[i]
+		var lan []string
+		for _, link := range append(slices.Clone(f.OnLink), linkLocals) {
+			whole := netipx.RangeOfPrefix(link)
+			opens := func(r netipx.IPRange) bool { return r.Contains(whole.From()) && r.Contains(whole.To()) }
+			if !link.IsSingleIP() && denied.OverlapsPrefix(link) && slices.ContainsFunc(expand(e, f), opens) {
+				lan = append(lan, link.String())
 			}
 		}
 		switch {
-		case lan != nil && len(e.Services) == 0:
-			warnings = append(warnings, fmt.Sprintf("policy %q: allow %q opens the whole LAN, %s, which deny holds: write the hosts that are meant", p.Name, e, lan))
+		case len(lan) > 0 && len(e.Services) == 0:
+			warnings = append(warnings, fmt.Sprintf("policy %q: allow %q opens the whole LAN, %s, which deny holds: write the hosts that are meant", p.Name, e, strings.Join(lan, ", ")))
 		case e.Word == "" && !denied.OverlapsRange(e.Range) && !mattersAnyway(e.Range, f):
 			warnings = append(warnings, fmt.Sprintf("policy %q: allow %q opens nothing: deny does not hold it, so that it is open already; if only what allow holds is to be open, write deny = [\"0.0.0.0/0\", \"::/0\"]", p.Name, e))
 		}
@@ -49,13 +59,20 @@ var (
 	groups     = []netip.Prefix{netip.MustParsePrefix("224.0.0.0/4"), netip.MustParsePrefix("ff00::/8")}
 )
 
+// special are addresses that no host of the internet has, and that are closed whatever deny
+// holds (see package filter).
+var special = []netip.Prefix{
+	netip.MustParsePrefix("0.0.0.0/8"), netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("169.254.0.0/16"), netip.MustParsePrefix("240.0.0.0/4"),
+	netip.MustParsePrefix("::/16"),
+}
+
 // mattersAnyway reports whether it matters that addresses are allowed, though deny does not
-// hold them: those of groups, of broadcast and of tunnels are closed by other rules, and
-// where the link is not known, a router may be among them.
+// hold them: those that no host of the internet has, of groups, of broadcast and of tunnels
+// are closed by other rules, and where the link is not known, a router may be among them.
 func mattersAnyway(r netipx.IPRange, f facts.Facts) bool {
 	known := slices.ContainsFunc(f.OnLink, func(p netip.Prefix) bool { return p.Addr().Is4() == r.From().Is4() })
 	holds := func(p netip.Prefix) bool { return r.Overlaps(netipx.RangeOfPrefix(p)) }
-	return !known || slices.ContainsFunc(translated, holds) || slices.ContainsFunc(groups, holds) ||
+	return !known || slices.ContainsFunc(translated, holds) || slices.ContainsFunc(groups, holds) || slices.ContainsFunc(special, holds) ||
 		r.Contains(limitedBroadcast) || slices.ContainsFunc(f.Broadcast, r.Contains)
 }
 

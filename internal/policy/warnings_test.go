@@ -23,7 +23,7 @@ func TestWarnings(t *testing.T) {
 		"192.168.0.0/16":       `allow "192.168.0.0/16" opens the whole LAN, 192.168.2.0/24, which deny holds`,
 		"192.168.0.0/16 udp/9": "",
 		"192.168.2.0/25":       "",
-		"onlink":               `allow "onlink" opens the whole LAN, `,
+		"onlink":               `allow "onlink" opens the whole LAN, 192.168.2.0/24, 2001:db8:2::/64`,
 		"2001:db8::/32":        `allow "2001:db8::/32" opens the whole LAN, 2001:db8:2::/64`,
 		"198.51.100.7":         `allow "198.51.100.7" opens nothing: deny does not hold it`,
 		"198.51.100.7 tcp/443": `allow "198.51.100.7 tcp/443" opens nothing`,
@@ -32,6 +32,10 @@ func TestWarnings(t *testing.T) {
 		"ff02::fb":             "",
 		"255.255.255.255":      "",
 		"64:ff9b::c000:201":    "",
+		"169.254.0.0/16":       "",
+		"127.0.0.1":            "",
+		"fe80::/10":            `allow "fe80::/10" opens the whole LAN, fe80::/64`,
+		"fe80::1":              "",
 	} {
 		c, err := config.Parse("c", []byte("parents = ['eth0']\n[policy.default]\ndeny = ['192.168.0.0/16', 'onlink', 'fe80::/10', 'fc00::/7']\nallow = ['192.168.2.1', '"+entry+"']\n"))
 		if err != nil {

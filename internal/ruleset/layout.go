@@ -78,7 +78,7 @@ func (t Table) Names(yield func(string) bool) {
 	if !yield(policy) {
 		return
 	}
-	parent := policy + "-" + label(t.Parent)
+	parent := withoutDirections(policy + "-" + label(t.Parent))
 	for n := 1; ; n++ {
 		name := parent
 		if n > 1 {
@@ -99,13 +99,19 @@ func label(name string) string {
 		}
 		return '_'
 	}, name)
-	for _, d := range directions {
-		clean = strings.ReplaceAll(clean, d, strings.ReplaceAll(d, "-", "_"))
-	}
+	clean = withoutDirections(clean)
 	if clean == "" || !letter(clean[0]) || strings.HasPrefix(clean+"-", OwnPrefix) || strings.HasPrefix(clean+"-", dropPrefix) {
 		clean = "policy-" + clean
 	}
 	return clean[:min(len(clean), longest)]
+}
+
+// withoutDirections spells the names of directions in another way.
+func withoutDirections(name string) string {
+	for _, d := range directions {
+		name = strings.ReplaceAll(name, d, strings.ReplaceAll(d, "-", "_"))
+	}
+	return name
 }
 
 // unknownIndexes are interface indexes that stand for devices which nobody looked at.
@@ -315,6 +321,15 @@ func IsDropChain(name string) bool { return strings.HasPrefix(name, dropPrefix) 
 func IsDrops(set string) bool {
 	direction, ok := strings.CutSuffix(set, drops)
 	return ok && slices.Contains(directions, direction)
+}
+
+// DropSets gives the names of the sets in which drops are counted.
+func DropSets() []string {
+	var out []string
+	for _, d := range directions {
+		out = append(out, d+drops)
+	}
+	return out
 }
 
 // drops ends the names of the sets in which drops are counted.

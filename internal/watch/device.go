@@ -33,6 +33,7 @@ type device struct {
 	want    *ruleset.Table // that, until it was seen to stand; it is large
 	keep    bool           // the rules that stand, if any, are to stay until want does
 	kept    string         // why it has rules that stay though it is on no configured parent, "" where it is on one
+	hooks   *ruleset.Table // what its VM's hook made, while libvirt does not say whose it is
 	ruled   bool           // by the last plan it has a policy's rules; they stay until somebody says "remove"
 	fresh   bool           // it came after watch did, and no plan was ever made for it
 	failed  bool           // no rules could be made, for want of facts or by the configuration
@@ -199,6 +200,7 @@ func (w *watcher) plan(ctx context.Context, d *device, standing map[string]kerne
 		w.planUnknown(ctx, d, standing)
 		return
 	}
+	d.hooks = nil
 	i := &owner.Direct[0]
 	d.uuid, d.vm, d.target, d.number = owner.UUID, owner.Name, i.Target, i.Number
 	i.Target = d.Name
@@ -253,7 +255,7 @@ func withOnly(vm *domain.Domain, i domain.Interface) *domain.Domain {
 // frame, and its hook may be about to program it.
 func (w *watcher) planUnknown(ctx context.Context, d *device, standing map[string]kernel.Standing) {
 	nic, err := w.host.NICAt(d.Parent)
-	if err != nil || !d.Up || ofVM(standing[d.table()].Comment) && bound(ctx, d) {
+	if err != nil || !d.Up || ofVM(standing[d.table()].Comment) && w.remember(ctx, d) {
 		// Without a NIC its parent is in another namespace, or gone, and the
 		// device with it.
 		d.leave(Left)
@@ -262,7 +264,26 @@ func (w *watcher) planUnknown(ctx context.Context, d *device, standing map[strin
 		}
 		return
 	}
+	if d.hooks != nil && !w.told && !ofVM(standing[d.table()].Comment) && w.config.GuardsParent(nic.Names...) {
+		d.set([]ruleset.Table{*d.hooks}) // another policy's might open what its VM's closes
+		return
+	}
 	w.want(ctx, d, domain.Unknown(domain.Interface{Number: 1, Target: d.Name, Parent: nic.Name, MAC: d.first}), standing)
+}
+
+// remember reports whether the rules that stand under a device's name are its own, as bound
+// does, and keeps those that can be programmed again.
+func (w *watcher) remember(ctx context.Context, d *device) bool {
+	held, err := kernel.Read(ctx, d.table())
+	switch {
+	case err != nil:
+		return true
+	case len(held) == 0 || !filter.Bound(held[0].Table, d.Index):
+		return false
+	case held[0].Table.Validate() == nil:
+		d.hooks = &held[0].Table
+	}
+	return true
 }
 
 // noteKept notes why rules stay that a device on no configured parent has of its hook.

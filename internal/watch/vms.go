@@ -130,7 +130,7 @@ func (w *watcher) noteVM(uuid string, d *domain.Domain) {
 
 // noteAll takes which VMs run: the others are gone.
 func (w *watcher) noteAll(running []string) {
-	w.asked = true
+	w.asked, w.told = true, true
 	w.well("libvirt")
 	there := map[string]bool{}
 	for _, uuid := range running {
@@ -148,6 +148,7 @@ func (w *watcher) noteNoLibvirt(err error) {
 	if err == nil {
 		return
 	}
+	w.told = false
 	w.say(slog.LevelWarn, "libvirt", fmt.Sprintf("%v; what is known of VMs stays, new interfaces get the default policy, and libvirt is asked again", err), journal.Fields{Reason: journal.Libvirt})
 }
 

@@ -102,6 +102,7 @@ type watcher struct {
 	host   *host.Host
 
 	devices map[int]*device           // by interface index: the host's macvtap devices
+	told    bool                      // libvirt has told which VMs run, and tells of changes
 	vms     map[string]*domain.Domain // by UUID: the running VMs, as far as libvirt told
 	facts   map[string]facts.Facts    // by parent, as the rules that stand were made from
 	seenAll bool                      // all devices were looked at once

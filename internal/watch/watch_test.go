@@ -127,6 +127,24 @@ func TestPutsBackUnknown(t *testing.T) {
 	}
 }
 
+// TestPutsBackWithoutLibvirt shows the rules of a VM's hook where libvirt never answers: those
+// come back, not the default policy's, which may open more.
+func TestPutsBackWithoutLibvirt(t *testing.T) {
+	n := network(t)
+	tap := plug(t, n, "macvtap0", webMAC)
+	away := func(time.Duration) (watch.Libvirt, error) { return nil, libvirt.ErrSlow }
+	hook(t, n)
+	w := begin(t, n, dmz, away)
+	w.until("ready", w.isReady)
+	for range 3 {
+		w.nft("flush ruleset")
+		w.until("the VM's rules are back", func() bool { return len(w.tables()) == 1 && passes(t, n, tap, "192.0.2.1") })
+		if passes(t, n, tap, "198.51.100.9") || passes(t, n, tap, "192.168.2.77") {
+			t.Error("what came back opens what the VM's policy closes")
+		}
+	}
+}
+
 // TestFollowsTheNetwork shows a prefix and a router that the LAN gets later.
 func TestFollowsTheNetwork(t *testing.T) {
 	n := network(t)
