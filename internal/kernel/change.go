@@ -1,7 +1,9 @@
 package kernel
 
 import (
+	"cmp"
 	"encoding/binary"
+	"fmt"
 	"maps"
 	"slices"
 
@@ -29,6 +31,7 @@ type transaction struct {
 	del    map[string][]ruleset.Element
 	trim   bool                   // the sets are full of what rules added
 	sets   map[string]ruleset.Set // own ones that stand or will
+	stars  map[string]bool        // those that have the element *
 	tables []uint64               // handles of tables that go
 	old    map[string]bool        // base chains that take the place of such a table's
 	live   bool                   // base chains of devices in use change, see prepare
@@ -53,7 +56,7 @@ func newTransaction(p *picture, held []Held, sums digests) *transaction {
 		made:  ruleset.Table{Name: ruleset.RulesTable},
 		parts: map[string]ruleset.Part{}, other: map[string]string{},
 		trusted: map[string]string{}, compared: map[[2]*ruleset.Rule]bool{}, digests: sums,
-		add: map[string][]ruleset.Element{}, del: map[string][]ruleset.Element{}, sets: map[string]ruleset.Set{},
+		add: map[string][]ruleset.Element{}, del: map[string][]ruleset.Element{}, sets: map[string]ruleset.Set{}, stars: map[string]bool{},
 	}
 	for _, s := range t.table.Sets {
 		if s.Own() {
@@ -225,6 +228,31 @@ func (t *transaction) own(s ruleset.Set) {
 	t.made.Sets = append(t.made.Sets, s)
 }
 
+// checkSets looks at the sets of what is interfaces' own that stand: what is in one holds for
+// all. The element *, which would be every interface's, goes; a set that is declared in another
+// way cannot be made anew while rules look into it.
+func (t *transaction) checkSets(tables []ruleset.Table) error {
+	for _, table := range tables {
+		for _, should := range table.Sets {
+			n := slices.IndexFunc(t.table.Sets, func(s ruleset.Set) bool { return s.Name == should.Name })
+			if !should.Own() || n < 0 {
+				continue
+			}
+			stands := t.table.Sets[n]
+			if stands.Unknown == catchAll {
+				t.stars[should.Name] = true
+				stands.Unknown = ""
+			}
+			stands.Elements, should.Elements = nil, nil
+			if !ruleset.SameSet(stands, should) {
+				return fmt.Errorf("nftables' set %q of the table %q is somebody's (%s): \"nft delete table netdev %s\" and \"macvtap-filter apply --all\" make it anew",
+					should.Name, ruleset.RulesTable, cmp.Or(stands.Unknown, "of another type or size"), ruleset.RulesTable)
+			}
+		}
+	}
+	return nil
+}
+
 // share is how much of what rules added is kept of an interface where a set is full.
 const share = 256
 
@@ -358,7 +386,7 @@ func (t *transaction) messages(sweep bool) ([]netlink.Message, error) {
 	for _, c := range unused.Chains {
 		t.fresh, t.gone = append(t.fresh, c.Name), append(t.gone, c.Name)
 	}
-	if !swept && len(t.made.Chains)+len(t.fresh)+len(t.tables)+len(unused.Sets) == 0 && (!sweep || len(t.picture.objects) == 0) {
+	if !swept && len(t.stars) == 0 && len(t.made.Chains)+len(t.fresh)+len(t.tables)+len(unused.Sets) == 0 && (!sweep || len(t.picture.objects) == 0) {
 		return nil, nil
 	}
 	t.reasons()
@@ -394,6 +422,9 @@ func (t *transaction) messages(sweep bool) ([]netlink.Message, error) {
 				attribute(unix.NFTA_OBJ_TABLE, cString(ruleset.RulesTable)), attribute(unix.NFTA_OBJ_NAME, cString(o.name)),
 				attribute(unix.NFTA_OBJ_TYPE, binary.BigEndian.AppendUint32(nil, o.kind)))))
 		}
+	}
+	for set := range t.stars {
+		out = append(out, deleteCatchAll(set))
 	}
 	for _, handle := range t.tables {
 		out = append(out, deleteHandle(handle))
@@ -483,6 +514,15 @@ func compileInto(made ruleset.Table, known map[string]ruleset.Set, del, add map[
 		changed = append(changed, elementMessages(unix.NFT_MSG_NEWSETELEM, made.Name, name, add[name])...)
 	}
 	return created, changed, nil
+}
+
+// deleteCatchAll is the message that deletes a set's element *.
+func deleteCatchAll(set string) netlink.Message {
+	star := attribute(unix.NFTA_SET_ELEM_FLAGS, binary.BigEndian.AppendUint32(nil, elementCatchAll))
+	return request(unix.NFT_MSG_DELSETELEM, 0, slices.Concat(
+		attribute(unix.NFTA_SET_ELEM_LIST_TABLE, cString(ruleset.RulesTable)), attribute(unix.NFTA_SET_ELEM_LIST_SET, cString(set)),
+		attribute(netlink.Nested|unix.NFTA_SET_ELEM_LIST_ELEMENTS, attribute(netlink.Nested|unix.NFTA_LIST_ELEM, star)),
+	))
 }
 
 // elementMessages are those that add elements to a set of single values, or delete them, as

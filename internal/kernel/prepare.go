@@ -72,7 +72,7 @@ func (t *transaction) swapped() {
 		})
 	}
 	t.made = ruleset.Table{Name: ruleset.RulesTable}
-	t.fresh, t.gone, t.tables = nil, nil, nil
+	t.fresh, t.gone, t.tables, t.stars = nil, nil, nil, nil
 	t.add, t.del = map[string][]ruleset.Element{}, map[string][]ruleset.Element{}
 }
 

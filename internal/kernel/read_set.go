@@ -22,6 +22,9 @@ const (
 	nftaSetHandle    = 16
 )
 
+// catchAll is what is unknown of a set that has the element *.
+const catchAll = "the element *"
+
 // A set is one that the kernel holds, named or anonymous.
 type set struct {
 	name     string
@@ -70,8 +73,8 @@ func parseSet(b []byte) set {
 	known := uint64(unix.NFT_SET_INTERVAL | setConcatenation)
 	if s.anonymous() {
 		known |= unix.NFT_SET_ANONYMOUS | unix.NFT_SET_CONSTANT
-	} else if s.size > 0 {
-		known |= unix.NFT_SET_EVAL // of one without a size, the model has none
+	} else {
+		known |= unix.NFT_SET_EVAL
 	}
 	if odd := s.flags &^ known; odd != 0 {
 		s.unknown = append(s.unknown, fmt.Sprintf("flags %#x", odd))
@@ -95,7 +98,7 @@ func (s *set) add(b []byte) {
 		case unix.NFTA_SET_ELEM_FLAGS:
 			e.end = number(value)&unix.NFT_SET_ELEM_INTERVAL_END != 0
 			if number(value)&elementCatchAll != 0 {
-				s.unknown = append(s.unknown, "the element *")
+				s.unknown = append(s.unknown, catchAll)
 			}
 		case unix.NFTA_SET_ELEM_EXPR:
 			if text(nested(value, unix.NFTA_EXPR_NAME)) != "counter" || !s.dynamic() {

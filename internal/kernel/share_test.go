@@ -242,6 +242,57 @@ func TestForeignRules(t *testing.T) {
 	}
 }
 
+// TestCatchAll has somebody put the element * into sets of all interfaces: what is in one would
+// hold for each. Who looks sees it, and whoever starts or is made anew takes it away.
+func TestCatchAll(t *testing.T) {
+	for _, set := range []string{"nic-routers-ipv4", "nic-mac"} {
+		n, tap := network(t)
+		ns := n.Hypervisor
+		second := addTap(t, n, "macvtap1", otherMAC)
+		one := boundIn(t, ns, tables(t, vm(vmUUID, tap.Name), ""))
+		other := vm(otherUUID, second.Name)
+		other.Direct[0].MAC = otherMAC
+		two := boundIn(t, ns, tables(t, other, ""))
+		create(t, ns, one)
+		for about, mends := range map[string]func(){
+			"a start":      func() { create(t, ns, two) },
+			"a new making": func() { settle(t, ns, one...) },
+		} {
+			nft(t, ns, "add element netdev macvtap-filter "+set+" { * }\n", "-f", "-")
+			for _, h := range read(t, ns, one[0].Name) {
+				if ruleset.Stands(one[0], h.Table) {
+					t.Errorf("%s: nobody sees the element *", set)
+				}
+			}
+			mends()
+			if listed := nft(t, ns, "", "list", "set", "netdev", ruleset.RulesTable, set); strings.Contains(listed, "*") {
+				t.Errorf("after %s:\n%s", about, listed)
+			}
+			remove(t, ns, owned(otherUUID))
+			areRight(t, ns, one...)
+		}
+	}
+}
+
+// TestAnothersSets has somebody's sets under the names of ours: a start says so, and what
+// becomes of it.
+func TestAnothersSets(t *testing.T) {
+	for _, script := range []string{
+		"add set T nic-mac { type iface_index . ether_addr; flags timeout; timeout 1s; }",
+		"add set T nic-routers-ipv4 { type iface_index . ether_addr; size 2; flags dynamic; }",
+		"add set T nic-mac { type ether_addr; }",
+	} {
+		n, tap := network(t)
+		nft(t, n.Hypervisor, strings.ReplaceAll("add table netdev macvtap-filter\n"+script+"\n", " T ", " netdev macvtap-filter "), "-f", "-")
+		err := within(t, n.Hypervisor, func(ctx context.Context) error {
+			return kernel.Create(ctx, tables(t, vm(vmUUID, tap.Name), ""))
+		})
+		if err == nil || !strings.Contains(err.Error(), "is somebody's") || !strings.Contains(err.Error(), "apply --all") {
+			t.Errorf("%s: %v", script, err)
+		}
+	}
+}
+
 // TestTwoNICs has a VM with two NICs of one policy, with one MAC address and with two: each
 // is its own, and stays when the other goes.
 func TestTwoNICs(t *testing.T) {

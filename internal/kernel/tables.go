@@ -223,6 +223,9 @@ func (r *reader) change(d *demand) ([]Standing, error) {
 		return nil, err
 	}
 	t := newTransaction(p, append(p.held(), old...), sums)
+	if err := t.checkSets(d.tables); err != nil {
+		return nil, err
+	}
 	t.trusted = known.parts
 	t.trim, t.starts = d.trim, d.alone
 	wanted := map[string]bool{}
@@ -313,11 +316,11 @@ func (p *picture) own(t ruleset.Table, trusted bool) error {
 		if !s.Own() {
 			continue
 		}
-		read := p.declaration
+		var read func(string) error
 		switch {
-		case n == 0 || used:
+		case n == 0 || used || !trusted:
 			read = p.set
-		case trusted:
+		default:
 			continue
 		}
 		if err := read(s.Name); err != nil {

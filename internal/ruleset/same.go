@@ -16,7 +16,7 @@ func Same(a, b Table) bool {
 	return a.Name == b.Name && a.Comment == b.Comment && a.CheckOffload == b.CheckOffload &&
 		a.Unknown == "" && b.Unknown == "" &&
 		slices.Equal(byName(a.Counters, itself), byName(b.Counters, itself)) &&
-		slices.EqualFunc(byName(decisive(a.Sets), setName), byName(decisive(b.Sets), setName), sameSet) &&
+		slices.EqualFunc(byName(decisive(a.Sets), setName), byName(decisive(b.Sets), setName), SameSet) &&
 		slices.EqualFunc(byName(a.Chains, chainName), byName(b.Chains, chainName), sameChain)
 }
 
@@ -62,7 +62,7 @@ func retold(t, words Table) Table {
 	t.Counters = arranged(t.Counters, words.Counters, itself)
 	t.Sets = arranged(t.Sets, words.Sets, setName)
 	for i, s := range t.Sets {
-		if w := slices.IndexFunc(words.Sets, func(w Set) bool { return sameSet(w, s) }); w >= 0 {
+		if w := slices.IndexFunc(words.Sets, func(w Set) bool { return SameSet(w, s) }); w >= 0 {
 			t.Sets[i] = words.Sets[w] // a dynamic one may hold others
 		}
 	}
@@ -117,14 +117,18 @@ func byName[P any](parts []P, name func(P) string) []P {
 // decisive leaves out the sets of what is interfaces' own in which there is nothing of this
 // one, or only what rules added: they are there for others, too.
 func decisive(sets []Set) []Set {
-	return slices.DeleteFunc(slices.Clone(sets), func(s Set) bool { return s.Own() && (s.Dynamic > 0 || len(s.Elements) == 0) })
+	return slices.DeleteFunc(slices.Clone(sets), func(s Set) bool {
+		return s.Own() && s.Unknown == "" && (s.Dynamic > 0 || len(s.Elements) == 0)
+	})
 }
 
 func itself(s string) string   { return s }
 func setName(s Set) string     { return s.Name }
 func chainName(c Chain) string { return c.Name }
 
-func sameSet(a, b Set) bool {
+// SameSet reports whether two sets are declared alike and, where no rules add to them, hold
+// the same.
+func SameSet(a, b Set) bool {
 	return a.Name == b.Name && slices.Equal(a.Key, b.Key) && slices.Equal(a.Typeof, b.Typeof) && a.Interval == b.Interval && a.Dynamic == b.Dynamic && a.Unknown == "" && b.Unknown == "" &&
 		(a.Dynamic > 0 || slices.EqualFunc(ordered(a.Elements), ordered(b.Elements), SameElement))
 }

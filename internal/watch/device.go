@@ -264,7 +264,7 @@ func (w *watcher) planUnknown(ctx context.Context, d *device, standing map[strin
 		}
 		return
 	}
-	if d.hooks != nil && !w.told && !ofVM(standing[d.table()].Comment) && w.config.GuardsParent(nic.Names...) {
+	if d.hooks != nil && !w.told && w.config.GuardsParent(nic.Names...) {
 		d.set([]ruleset.Table{*d.hooks}) // another policy's might open what its VM's closes
 		return
 	}
