@@ -293,6 +293,41 @@ func TestAnothersSets(t *testing.T) {
 	}
 }
 
+// TestSwappedNames has two devices take each other's name: the rules that have a name are the
+// other device's, and hold its frames back until its own come.
+func TestSwappedNames(t *testing.T) {
+	ns := namespace(t)
+	addDevices(t, ns, "macvtap0", "macvtap1")
+	create(t, ns, slices.Concat(tables(t, vm(vmUUID, "macvtap0"), ""), tables(t, vm(otherUUID, "macvtap1"), "")))
+	foreign := func() (found []bool) {
+		held := read(t, ns)
+		if err := ns.Do(func() error {
+			for _, h := range held {
+				found = append(found, h.Foreign())
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		return found
+	}
+	if got := foreign(); !slices.Equal(got, []bool{false, false}) {
+		t.Errorf("rules of other devices: %v", got)
+	}
+	for _, names := range [][2]string{{"macvtap0", "between"}, {"macvtap1", "macvtap0"}, {"between", "macvtap1"}} {
+		link, err := ns.Links().LinkByName(names[0])
+		if err == nil {
+			err = ns.Links().LinkSetName(link, names[1])
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := foreign(); !slices.Equal(got, []bool{true, true}) {
+		t.Errorf("rules of other devices after they swapped their names: %v", got)
+	}
+}
+
 // TestTwoNICs has a VM with two NICs of one policy, with one MAC address and with two: each
 // is its own, and stays when the other goes.
 func TestTwoNICs(t *testing.T) {

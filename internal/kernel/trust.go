@@ -100,6 +100,13 @@ func (t trust) save() {
 	}
 }
 
+// forgetTrust removes the file.
+func forgetTrust() {
+	if name, err := trustFile(); err == nil {
+		_ = os.Remove(name)
+	}
+}
+
 // of gives the name of the part that interface's rules have and that is trusted, "" for none.
 func (t trust) of(table ruleset.Table, sums digests) string {
 	should := sums.of(table.Part())

@@ -17,7 +17,11 @@ import (
 // tables' device must be "lo", the one that such a namespace has. It needs
 // CAP_SYS_ADMIN.
 func Try(ctx context.Context, tables []ruleset.Table) error {
-	return inOwnNamespace(func() error { return Create(ctx, tables) })
+	return inOwnNamespace(func() error {
+		err := Create(ctx, tables)
+		forgetTrust() // nobody comes back to the namespace
+		return err
+	})
 }
 
 // inOwnNamespace runs f in a network namespace of its own that ends with the call. A panic
