@@ -66,6 +66,7 @@ func (t *transaction) prepared(made ruleset.Table) {
 
 // swapped begins the transaction that takes away what the base chains went to.
 func (t *transaction) swapped() {
+	t.prepared(t.made)
 	for i, s := range t.table.Sets {
 		t.table.Sets[i].Elements = slices.DeleteFunc(slices.Clone(s.Elements), func(e ruleset.Element) bool {
 			return slices.ContainsFunc(t.del[s.Name], func(o ruleset.Element) bool { return ruleset.SameElement(o, e) })

@@ -253,6 +253,9 @@ func (r *reader) change(d *demand) ([]Standing, error) {
 		return nil, err
 	}
 	if d.swapped = d.swapped || swaps && t.live; t.live && swaps && sweeps {
+		if p.isOldGuard() {
+			return removed, errPrepared // its table has gone
+		}
 		t.swapped()
 		if _, err := t.commit(sweeps); err != nil {
 			return removed, err
