@@ -40,7 +40,7 @@ func (s side) notDenied(f family, before string) string {
 	entries := list(written(s.policy.DenyEntries, f.holdsSome), maxList)
 	words += ": " + entries
 	all := list(prefixes, ruleset.MaxComment-len(words)-len(" = ")-len(more))
-	if all != more && all != entries && !strings.HasSuffix(entries, more) {
+	if all != strings.TrimPrefix(more, ", ") && all != entries && !strings.HasSuffix(entries, more) {
 		words += " = " + all
 	}
 	return words
