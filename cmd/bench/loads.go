@@ -59,10 +59,12 @@ type transfer struct {
 // iperf has the internet host's iperf3 talk with the guest's, which may still be at
 // the end of the talk before, and then wants to be asked again.
 func (g *real) iperf(ctx context.Context, o options, way bench.Way, more ...string) (t transfer, err error) {
-	for range 5 {
+	const tries, pause = 300, 100 * time.Millisecond // refused is said at once
+	for range tries {
 		if t, err = g.iperfOnce(ctx, o, way, more...); err == nil || ctx.Err() != nil {
 			break
 		}
+		time.Sleep(pause)
 	}
 	return t, err
 }
