@@ -359,7 +359,14 @@ type reader struct {
 	devices int                     // a socket that tells which devices there are
 	known   map[string]ruleset.Rule // see reader.rule
 
+	tried     int  // attempts that began
 	unsettled bool // nftables is read as it is, see change
+}
+
+// begin begins an attempt: after some, nftables is taken as it is.
+func (r *reader) begin() {
+	r.unsettled = r.tried >= unsettledAfter
+	r.tried++
 }
 
 // generation gives the number of nftables' last transaction.

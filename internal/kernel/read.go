@@ -91,10 +91,8 @@ func readTable(ctx context.Context, names []string) ([]Held, error) {
 	}
 	defer r.close()
 	var held []Held
-	tried := 0
 	err = retry(ctx, func() (err error) {
-		r.unsettled = tried >= unsettledAfter
-		tried++
+		r.begin()
 		before := held
 		held, err = r.read(names)
 		if err == nil && r.unsettled && !slices.EqualFunc(before, held, sameHeld) {

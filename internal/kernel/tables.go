@@ -116,10 +116,8 @@ func change(ctx context.Context, d demand) ([]Standing, error) {
 		}
 	}
 	var removed []Standing
-	tried := 0
 	err = retry(ctx, func() error {
-		r.unsettled = tried >= unsettledAfter
-		tried++
+		r.begin()
 		gone, err := r.change(&d)
 		removed = append(removed, gone...)
 		d.trim = errors.Is(err, unix.ENFILE)
