@@ -38,7 +38,7 @@ TIMEOUT   ?= 3h
 # nothing of it.
 export CGO_ENABLED = 0
 
-.PHONY: all build demo test test-kernels test-nft e2e soak bench before fuzz lint pictures packages install uninstall clean
+.PHONY: all build demo test test-kernels test-nft e2e soak bench benchmarks before fuzz lint pictures packages install uninstall clean
 
 all: build
 
@@ -114,6 +114,10 @@ before:
 	git archive '$(BEFORE)' | tar -x -C "$$folder"; \
 	$(GO) -C "$$folder" build -trimpath -buildvcs=false -ldflags='-s -w' -o "$(CURDIR)/$(BIN)-before" ./cmd/macvtap-filter; \
 	echo "built $(BIN)-before from the commit $(BEFORE)"
+
+# Each benchmark of a package, once: that it still works.
+benchmarks:
+	$(GO) test -run '^$$' -bench . -benchtime 1x ./internal/...
 
 lint:
 	$(GO) run $(LINTER) run

@@ -28,11 +28,13 @@ func BenchmarkRead(b *testing.B) {
 			}
 		})
 		made := manyTables(b, stand)
+		addDevices(b, ns, devices(made)...)
+		made = boundIn(b, ns, made)
 		byName := map[string]ruleset.Table{}
 		for _, m := range made {
 			byName[m.Name] = m
-			create(b, ns, []ruleset.Table{m})
 		}
+		create(b, ns, made)
 		ask := map[string][]string{"one": {made[stand/2].Name}, "all": nil}
 		for name, names := range ask {
 			b.Run(fmt.Sprintf("tables=%d/%s", stand, name), func(b *testing.B) {
@@ -59,7 +61,6 @@ func BenchmarkRead(b *testing.B) {
 }
 
 // manyTables are the tables of VMs with one interface each, under the default policy.
-// Their chains stand on the one device that a namespace has.
 func manyTables(t testing.TB, n int) []ruleset.Table {
 	t.Helper()
 	var made []ruleset.Table
@@ -68,12 +69,7 @@ func manyTables(t testing.TB, n int) []ruleset.Table {
 		d.Name = fmt.Sprintf("vm-%d", i)
 		d.Direct[0].MAC = []byte{0x52, 0x54, 0, 0, byte(i >> 8), byte(i)}
 		table := tables(t, d, "")[0]
-		table.CheckOffload = false // no device has these names
-		for _, c := range table.Chains {
-			if c.Hook != nil {
-				c.Hook.Device = "lo"
-			}
-		}
+		table.CheckOffload = false // these devices are no taps
 		made = append(made, table)
 	}
 	return made

@@ -29,7 +29,7 @@ func manyDevices(t *testing.T, ns *lab.Namespace, n int) []string {
 
 // addDevices makes devices for chains to bind to: not bridges, each of which the kernel takes
 // a grace period of RCU to remove, and no device of the machine changes meanwhile.
-func addDevices(t *testing.T, ns *lab.Namespace, names ...string) {
+func addDevices(t testing.TB, ns *lab.Namespace, names ...string) {
 	t.Helper()
 	carrier, err := ns.Links().LinkByName("carrier")
 	if err != nil {
