@@ -283,6 +283,6 @@ func (c *chain) learn(f family, address, mac ruleset.Field, when []ruleset.Match
 		peers = append(peers, among(address, others))
 	}
 	for _, p := range peers {
-		c.Rules = append(c.Rules, ruleset.Rule{Matches: all(when, one(p)), Update: &ruleset.Update{Set: routerSet(f), Fields: []ruleset.Field{c.index(), mac}}})
+		c.Rules = append(c.Rules, ruleset.Rule{Matches: all(when, one(p)), Updates: []ruleset.Update{{Set: routerSet(f), Fields: []ruleset.Field{c.index(), mac}}}})
 	}
 }

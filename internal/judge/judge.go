@@ -21,11 +21,13 @@ type Judge struct {
 	sets   map[string]set
 	room   map[string]int // how many elements a dynamic set can hold
 	device []byte         // see packet
+
+	used map[string]map[string]int // of the shares of a set's elements
 }
 
 // New prepares a table that Validate finds right.
 func New(t ruleset.Table) *Judge {
-	j := &Judge{table: t, chains: map[string]ruleset.Chain{}, sets: map[string]set{}, room: map[string]int{}}
+	j := &Judge{table: t, chains: map[string]ruleset.Chain{}, sets: map[string]set{}, room: map[string]int{}, used: map[string]map[string]int{}}
 	for _, c := range t.Chains {
 		j.chains[c.Name] = c
 	}
@@ -122,7 +124,7 @@ func (j *Judge) Frame(hook ruleset.HookType, frame []byte) (Decision, error) {
 }
 
 // holds reports whether all of a rule's matches hold, those included that nft adds, and
-// its update, and adds what that cost. A limit is taken for not reached.
+// its updates, and adds what that cost. A limit is taken for not reached.
 func (j *Judge) holds(p *packet, r ruleset.Rule, cost *Cost) bool {
 	for _, m := range r.Dependencies() {
 		cost.add(m)
@@ -130,9 +132,9 @@ func (j *Judge) holds(p *packet, r ruleset.Rule, cost *Cost) bool {
 			return false
 		}
 	}
-	if r.Update != nil {
-		cost.Expressions += len(r.Update.Fields) + 1 // each field is loaded, and all are added
-		if !j.update(p, *r.Update) {
+	for _, u := range r.Updates {
+		cost.Expressions += len(u.Fields) + 1 // each field is loaded, and all are added
+		if !j.update(p, u) {
 			return false
 		}
 	}
@@ -140,8 +142,9 @@ func (j *Judge) holds(p *packet, r ruleset.Rule, cost *Cost) bool {
 	return true
 }
 
-// update adds fields to a dynamic set, and reports whether it is in it now
-// (net/netfilter/nft_dynset.c, nft_dynset_eval).
+// update adds fields to a dynamic set, or takes them out of it, and reports whether the
+// rule goes on (net/netfilter/nft_dynset.c, nft_dynset_eval). No time passes: no element
+// expires, and no share grows.
 func (j *Judge) update(p *packet, u ruleset.Update) bool {
 	var joined []byte
 	for _, f := range u.Fields {
@@ -152,11 +155,23 @@ func (j *Judge) update(p *packet, u ruleset.Update) bool {
 		joined = append(joined, value...)
 	}
 	single := j.sets[u.Set].single // a dynamic set has no ranges
+	if u.Delete {
+		delete(single, string(joined))
+		delete(j.used[u.Set], string(joined))
+		return true
+	}
 	if !single[string(joined)] && len(single) >= j.room[u.Set] {
 		return false
 	}
 	single[string(joined)] = true
-	return true
+	if u.Share == (ruleset.Share{}) {
+		return true
+	}
+	if j.used[u.Set] == nil {
+		j.used[u.Set] = map[string]int{}
+	}
+	j.used[u.Set][string(joined)]++
+	return j.used[u.Set][string(joined)] <= u.Share.Burst
 }
 
 // match reports whether a match holds. One whose field cannot be read does not,

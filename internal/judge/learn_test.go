@@ -23,7 +23,7 @@ func learning(room int) ruleset.Table {
 	learn := func(operation uint16, set string, verdict ruleset.Verdict) ruleset.Rule {
 		return ruleset.Rule{
 			Matches: []ruleset.Match{ruleset.Is(ruleset.ARPOperation, operation)},
-			Update:  &ruleset.Update{Set: set, Fields: []ruleset.Field{ruleset.InputIndex, ruleset.ARPSenderMAC}}, Verdict: verdict,
+			Updates: []ruleset.Update{{Set: set, Fields: []ruleset.Field{ruleset.InputIndex, ruleset.ARPSenderMAC}}}, Verdict: verdict,
 		}
 	}
 	is := func(index, f ruleset.Field, protocol uint16) ruleset.Rule {

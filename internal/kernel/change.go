@@ -120,6 +120,9 @@ func (t *transaction) want(should ruleset.Table, anew bool) {
 		t.base(c, keep || old >= 0)
 	}
 	t.elements(should, index, keep && !t.starts)
+	if !t.starts {
+		t.grace(should, index, stands && keep, i)
+	}
 }
 
 // samePart compares the parts of what should stand and stands, those of many interfaces once.
@@ -269,12 +272,24 @@ func (t *transaction) elements(should ruleset.Table, index uint32, keep bool) {
 	if t.trim {
 		t.trimElements()
 	}
+	filled := should.Filled()
 	t.dropElements(index, func(s ruleset.Set, e ruleset.Element) bool {
-		if keep && s.Dynamic > 0 {
+		if keep && (filled[s.Name] || ruleset.IsDrops(s.Name) || s.Dynamic == 0 && s.Expires) {
 			return true
 		}
 		return slices.ContainsFunc(t.add[s.Name], func(a ruleset.Element) bool { return ruleset.SameElement(a, e) })
 	})
+}
+
+// grace gives an interface whose VM runs already its time in those sets that its rules, the
+// ones of that number where it has some, did not look into before.
+func (t *transaction) grace(should ruleset.Table, index uint32, stands bool, number int) {
+	for _, s := range should.Sets {
+		if s.Grace > 0 && !(stands && t.standing[number].Table.Uses(s.Name)) {
+			key := [][]byte{binary.NativeEndian.AppendUint32(nil, index)}
+			t.add[s.Name] = append(t.add[s.Name], ruleset.Element{From: key, To: key, Left: s.Grace})
+		}
+	}
 }
 
 // trimElements takes away of each interface what is above its share: hosts of the LAN may
@@ -533,8 +548,11 @@ func elementMessages(kind int, table, set string, elements []ruleset.Element) []
 	for some := range slices.Chunk(elements, most) {
 		var list []byte
 		for _, e := range some {
-			key := attribute(netlink.Nested|unix.NFTA_SET_ELEM_KEY, attribute(unix.NFTA_DATA_VALUE, join(e.From)))
-			list = append(list, attribute(netlink.Nested|unix.NFTA_LIST_ELEM, key)...)
+			element := attribute(netlink.Nested|unix.NFTA_SET_ELEM_KEY, attribute(unix.NFTA_DATA_VALUE, join(e.From)))
+			if e.Left > 0 {
+				element = append(element, attribute(unix.NFTA_SET_ELEM_TIMEOUT, binary.BigEndian.AppendUint64(nil, uint64(e.Left.Milliseconds())))...)
+			}
+			list = append(list, attribute(netlink.Nested|unix.NFTA_LIST_ELEM, element)...)
 		}
 		flags := netlink.HeaderFlags(0)
 		if kind == unix.NFT_MSG_NEWSETELEM {

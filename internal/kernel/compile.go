@@ -147,7 +147,7 @@ func compileSet(table *nftables.Table, s ruleset.Set) (*nftables.Set, []nftables
 		}
 		types[i] = datatype
 	}
-	set := &nftables.Set{Table: table, Name: s.Name, Interval: s.Interval, Dynamic: s.Dynamic > 0, Size: uint32(s.Size()), KeyType: types[0], KeyByteOrder: binaryutil.BigEndian}
+	set := &nftables.Set{Table: table, Name: s.Name, Interval: s.Interval, Dynamic: s.Dynamic > 0, HasTimeout: s.Expires, Size: uint32(s.Size()), KeyType: types[0], KeyByteOrder: binaryutil.BigEndian}
 	if s.Dynamic == defaultDynamic {
 		set.Size = 0
 	}

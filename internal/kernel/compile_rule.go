@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"time"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
@@ -282,9 +283,9 @@ func (c *ruleCompiler) load(f ruleset.Field, size, reg uint32) {
 
 // statements adds what a rule does when its matches hold.
 func (c *ruleCompiler) statements(r ruleset.Rule) {
-	if r.Update != nil {
+	for _, u := range r.Updates {
 		// update @routers { ether saddr }
-		c.update(*r.Update)
+		c.update(u)
 	}
 	if r.Limit > 0 {
 		// limit rate 5/second burst 5 packets
@@ -323,15 +324,29 @@ func (c *ruleCompiler) statements(r ruleset.Rule) {
 func (c *ruleCompiler) update(u ruleset.Update) {
 	set := c.sets[u.Set]
 	c.join(u.Fields)
-	var counter []expr.Any
+	var each []expr.Any
 	if u.Count {
-		counter = []expr.Any{&expr.Counter{}}
+		each = append(each, &expr.Counter{})
 	}
-	keyed(c, "dynset", set.Name, set.ID, uint32(len(counter)))
+	if s := u.Share; s != (ruleset.Share{}) {
+		each = append(each, &expr.Limit{Type: expr.LimitTypePkts, Rate: uint64(s.Rate), Unit: shareUnits[s.Unit], Burst: uint32(s.Burst)})
+	}
+	op := uint32(unix.NFT_DYNSET_OP_UPDATE)
+	if u.Delete {
+		op = dynsetDelete
+	}
+	keyed(c, "dynset", set.Name, set.ID, op, uint32(len(each)), uint32(u.Timeout.Milliseconds()), uint32(u.Share.Rate), uint32(u.Share.Burst), uint32(u.Share.Unit/ruleset.Day))
 	c.add(func() expr.Any {
-		return &expr.Dynset{SrcRegKey: register, SetName: set.Name, SetID: set.ID, Operation: unix.NFT_DYNSET_OP_UPDATE, Exprs: counter}
+		return &expr.Dynset{SrcRegKey: register, SetName: set.Name, SetID: set.ID, Operation: op, Timeout: u.Timeout, Exprs: each}
 	})
 }
+
+// dynsetDelete is an operation of expression dynset that package unix lacks
+// (include/uapi/linux/netfilter/nf_tables.h, enum nft_dynset_ops).
+const dynsetDelete = 2
+
+// shareUnits are the kernel's of a share.
+var shareUnits = map[time.Duration]expr.LimitTime{ruleset.Day: expr.LimitTimeDay, ruleset.Week: expr.LimitTimeWeek}
 
 func verdictOf(v ruleset.Verdict) *expr.Verdict {
 	switch v {

@@ -40,7 +40,7 @@ func learning(tap *lab.Tap, comment string, room int, seeds ...net.HardwareAddr)
 				bound(ruleset.InputIndex),
 				{
 					Matches: []ruleset.Match{ruleset.Is(ruleset.ARPOperation, layers.ARPReply)},
-					Update:  &ruleset.Update{Set: "nic-routers", Fields: []ruleset.Field{ruleset.InputIndex, ruleset.ARPSenderMAC}},
+					Updates: []ruleset.Update{{Set: "nic-routers", Fields: []ruleset.Field{ruleset.InputIndex, ruleset.ARPSenderMAC}}},
 				},
 				{Matches: []ruleset.Match{ruleset.Is(ruleset.Protocol, ruleset.EtherTypeARP)}, Verdict: ruleset.Accept},
 			}},
@@ -115,7 +115,7 @@ func before(tap *lab.Tap, comment string, index int) ruleset.Table {
 	for i, c := range t.Chains {
 		t.Chains[i].Rules[0].Matches[0] = ruleset.Number(c.Rules[0].Matches[0].(ruleset.Compare).Field, ruleset.NotEqual, uint32(index))
 	}
-	t.Chains[0].Rules[1].Update = &ruleset.Update{Set: "routers", Fields: []ruleset.Field{ruleset.ARPSenderMAC}}
+	t.Chains[0].Rules[1].Updates = []ruleset.Update{{Set: "routers", Fields: []ruleset.Field{ruleset.ARPSenderMAC}}}
 	t.Chains[1].Rules[1].Matches = []ruleset.Match{ruleset.Lookup{Fields: []ruleset.Field{ruleset.EtherDestination}, Set: "routers"}}
 	return t
 }

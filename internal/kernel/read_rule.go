@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/google/nftables/expr"
 	"github.com/google/nftables/userdata"
@@ -192,7 +193,7 @@ func (d *decoder) expression(e expression) bool {
 
 // next goes on to a part of the rule, and reports whether it may come now.
 func (d *decoder) next(p part) bool {
-	inOrder := p > d.reached || p == matches && d.reached == matches
+	inOrder := p > d.reached || p == d.reached && (p == matches || p == update)
 	d.reached = max(d.reached, p)
 	return inOrder
 }
@@ -225,7 +226,7 @@ func slot(register uint64) int {
 
 // load puts a field into a register.
 func (d *decoder) load(register uint64, f ruleset.Field) bool {
-	return d.put(register, operand{field: f}) && d.next(matches)
+	return d.put(register, operand{field: f}) && d.reached <= update // matches, and more than one update
 }
 
 // constant puts a constant into a register.
@@ -390,24 +391,37 @@ func (d *decoder) lookup(e expression) bool {
 	return d.match(ruleset.OneOf{Field: fields[0], Not: not != 0, Elements: elements})
 }
 
-// update adds fields to a named set of the table, for ever: update @routers { ether saddr }.
+// update adds fields to a named set of the table, or takes them out: update @routers { ether saddr }.
 func (d *decoder) update(e expression) bool {
 	const expressions = 10 // NFTA_DYNSET_EXPRESSIONS, of each element
 	s := d.sets[text(e.attributes[unix.NFTA_DYNSET_SET_NAME])]
-	if s == nil || s.anonymous() || e.number(unix.NFTA_DYNSET_OP) != unix.NFT_DYNSET_OP_UPDATE || e.number(unix.NFTA_DYNSET_TIMEOUT) != 0 ||
-		e.has(unix.NFTA_DYNSET_SREG_DATA) || e.has(expressions) {
+	op := e.number(unix.NFTA_DYNSET_OP)
+	if s == nil || s.anonymous() || op != unix.NFT_DYNSET_OP_UPDATE && op != dynsetDelete ||
+		e.has(unix.NFTA_DYNSET_SREG_DATA) || e.has(expressions) || e.number(unix.NFTA_DYNSET_FLAGS) != 0 {
 		return false
 	}
-	count := e.has(unix.NFTA_DYNSET_EXPR)
-	if e.number(unix.NFTA_DYNSET_FLAGS) != 0 || count && text(nested(e.attributes[unix.NFTA_DYNSET_EXPR], unix.NFTA_EXPR_NAME)) != "counter" {
+	u := ruleset.Update{Set: s.name, Delete: op == dynsetDelete, Timeout: time.Duration(e.number(unix.NFTA_DYNSET_TIMEOUT)) * time.Millisecond}
+	u.Fields = d.joined(slot(e.number(unix.NFTA_DYNSET_SREG_KEY)), s.keySize)
+	if u.Fields == nil || e.has(unix.NFTA_DYNSET_EXPR) && !each(&u, e.attributes[unix.NFTA_DYNSET_EXPR]) {
 		return false
 	}
-	fields := d.joined(slot(e.number(unix.NFTA_DYNSET_SREG_KEY)), s.keySize)
-	if fields == nil {
-		return false
-	}
-	d.out.Update = &ruleset.Update{Set: s.name, Fields: fields, Count: count}
+	d.out.Updates = append(d.out.Updates, u)
 	return d.next(update)
+}
+
+// each reads what each element of a set does: counter, limit rate 1/week burst 1 packets.
+func each(u *ruleset.Update, b []byte) bool {
+	data := nested(b, unix.NFTA_EXPR_DATA)
+	switch text(nested(b, unix.NFTA_EXPR_NAME)) {
+	case "counter":
+		u.Count = true
+		return true
+	case "limit":
+		value := func(kind uint16) uint64 { return number(nested(data, kind)) }
+		u.Share = ruleset.Share{Rate: int(value(unix.NFTA_LIMIT_RATE)), Burst: int(value(unix.NFTA_LIMIT_BURST)), Unit: time.Duration(value(unix.NFTA_LIMIT_UNIT)) * time.Second}
+		return value(unix.NFTA_LIMIT_TYPE) == unix.NFT_LIMIT_PKTS && value(unix.NFTA_LIMIT_FLAGS) == 0 && shareUnits[u.Share.Unit] != 0
+	}
+	return false
 }
 
 // joined gives the fields in consecutive registers that are a key of that size.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -45,6 +46,7 @@ type element struct {
 	key, last []byte
 	end       bool
 	count     Count
+	left      time.Duration // until it expires, 0 for never
 }
 
 // sets are those of a table, by their names.
@@ -68,13 +70,15 @@ func parseSet(b []byte) set {
 			s.typeof = typeofFields(value)
 		case unix.NFTA_SET_DESC:
 			s.size = int(number(nested(value, unix.NFTA_SET_DESC_SIZE)))
+		case unix.NFTA_SET_TIMEOUT:
+			s.unknown = append(s.unknown, "a timeout of all elements")
 		}
 	}
 	known := uint64(unix.NFT_SET_INTERVAL | setConcatenation)
 	if s.anonymous() {
 		known |= unix.NFT_SET_ANONYMOUS | unix.NFT_SET_CONSTANT
 	} else {
-		known |= unix.NFT_SET_EVAL
+		known |= unix.NFT_SET_EVAL | unix.NFT_SET_TIMEOUT
 	}
 	if odd := s.flags &^ known; odd != 0 {
 		s.unknown = append(s.unknown, fmt.Sprintf("flags %#x", odd))
@@ -85,6 +89,7 @@ func parseSet(b []byte) set {
 func (s *set) anonymous() bool { return s.flags&unix.NFT_SET_ANONYMOUS != 0 }
 func (s *set) interval() bool  { return s.flags&unix.NFT_SET_INTERVAL != 0 }
 func (s *set) dynamic() bool   { return s.flags&unix.NFT_SET_EVAL != 0 }
+func (s *set) expires() bool   { return s.flags&unix.NFT_SET_TIMEOUT != 0 }
 
 // add takes in an element's attributes.
 func (s *set) add(b []byte) {
@@ -101,11 +106,15 @@ func (s *set) add(b []byte) {
 				s.unknown = append(s.unknown, catchAll)
 			}
 		case unix.NFTA_SET_ELEM_EXPR:
-			if text(nested(value, unix.NFTA_EXPR_NAME)) != "counter" || !s.dynamic() {
+			switch name := text(nested(value, unix.NFTA_EXPR_NAME)); {
+			case name == "counter" && s.dynamic():
+				s.counts, e.count = true, counted(nested(value, unix.NFTA_EXPR_DATA))
+			case name != "limit" || !s.dynamic(): // how much of a share is left is nobody's concern
 				s.unknown = append(s.unknown, fmt.Sprintf("an element with an expression, %x", value))
-				continue
 			}
-			s.counts, e.count = true, counted(nested(value, unix.NFTA_EXPR_DATA))
+		case unix.NFTA_SET_ELEM_EXPIRATION:
+			e.left = time.Duration(number(value)) * time.Millisecond
+		case unix.NFTA_SET_ELEM_TIMEOUT: // what it was at first
 		case unix.NFTA_SET_ELEM_USERDATA, unix.NFTA_SET_ELEM_PAD: // comments
 		default:
 			s.unknown = append(s.unknown, fmt.Sprintf("an element with attribute %d, %x", kind, value))
@@ -118,7 +127,7 @@ func (s *set) add(b []byte) {
 
 // named gives a named set in the model.
 func (s *set) named() ruleset.Set {
-	out := ruleset.Set{Name: s.name, Interval: s.interval()}
+	out := ruleset.Set{Name: s.name, Interval: s.interval(), Expires: s.expires()}
 	if s.dynamic() {
 		out.Dynamic = cmp.Or(s.size, defaultDynamic)
 	}
@@ -176,7 +185,7 @@ func typeOf(number uint32) (ruleset.Type, int) {
 func (s *set) split(sizes []int) []ruleset.Element {
 	var out []ruleset.Element
 	for _, e := range s.ranges() {
-		var parts ruleset.Element
+		parts := ruleset.Element{Left: e.left}
 		from, to := e.key, e.last
 		for _, size := range sizes {
 			parts.From, parts.To = append(parts.From, from[:size]), append(parts.To, to[:size])

@@ -280,7 +280,7 @@ var drifts = []struct {
 	{"a foreign set", `add set T mine { type ipv4_addr; flags timeout; elements = { 10.0.0.1 timeout 1h } }`, []string{"+\t# unknown: set mine, which is somebody's"}},
 	{"a foreign set that rules fill", `add set T mine { type ipv4_addr; size 7; flags dynamic; }`, []string{"+\t# unknown: set mine, which is somebody's"}},
 	{"an update", "add set T mine { type ipv4_addr; size 7; flags dynamic; }\ninsert rule T from-vm-macvtap0 update @mine { ip saddr }", []string{"+\t\tupdate @default-mine { ip saddr }"}},
-	{"an update for a while", "add set T mine { type ipv4_addr; size 7; flags dynamic,timeout; }\ninsert rule T from-vm-macvtap0 update @mine { ip saddr timeout 5s }", []string{"+\t\t# unknown: meta protocol ip [dynset 4=00000001 3=0000000"}},
+	{"an update for a while", "add set T mine { type ipv4_addr; size 7; flags dynamic,timeout; }\ninsert rule T from-vm-macvtap0 update @mine { ip saddr timeout 5s }", []string{"+\t\tupdate @default-mine { ip saddr timeout 5s }"}},
 	{"an addition", "add set T mine { type ipv4_addr; size 7; flags dynamic; }\ninsert rule T from-vm-macvtap0 add @mine { ip saddr }", []string{"+\t\t# unknown: meta protocol ip [dynset 4=00000001 3=0000000"}},
 	{"a map", `add map T mine { type ether_addr : verdict; }`, []string{"+\t# unknown: set mine, which is somebody's"}},
 	{"a foreign counter", `add counter T mine`, []string{"+\t# unknown: counter mine, which is somebody's"}},

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"macvtap-filter/internal/config"
 	"macvtap-filter/internal/domain"
@@ -113,15 +114,22 @@ func everyMatch() ruleset.Table {
 		add(ruleset.Kind(ruleset.OutputKind, op, "macvtap"))
 	}
 	rules = append(rules, ruleset.Rule{Mark: new(uint32(0x6d766601))}, ruleset.Rule{Mark: new(uint32(0)), Counter: "seen", Verdict: ruleset.Accept})
-	learn := func(f ruleset.Field) *ruleset.Update {
-		return &ruleset.Update{Set: "learned", Fields: []ruleset.Field{f}}
+	learn := func(f ruleset.Field) []ruleset.Update {
+		return []ruleset.Update{{Set: "learned", Fields: []ruleset.Field{f}}}
 	}
-	rules = append(rules, ruleset.Rule{Update: learn(ruleset.EtherSource)}, ruleset.Rule{Update: learn(ruleset.ARPSenderMAC), Comment: "learned"})
-	rules = append(rules, ruleset.Rule{Matches: []ruleset.Match{ruleset.Is(ruleset.ARPOperation, 2)}, Update: learn(ruleset.ARPSenderMAC), Counter: "seen", Verdict: ruleset.Accept})
+	rules = append(rules, ruleset.Rule{Updates: learn(ruleset.EtherSource)}, ruleset.Rule{Updates: learn(ruleset.ARPSenderMAC), Comment: "learned"})
+	rules = append(rules, ruleset.Rule{Matches: []ruleset.Match{ruleset.Is(ruleset.ARPOperation, 2)}, Updates: learn(ruleset.ARPSenderMAC), Counter: "seen", Verdict: ruleset.Accept})
 	rules = append(rules, ruleset.Rule{
-		Matches: []ruleset.Match{ruleset.Is(ruleset.EtherType, ruleset.EtherTypeARP)}, Update: learn(ruleset.ARPSenderMAC),
+		Matches: []ruleset.Match{ruleset.Is(ruleset.EtherType, ruleset.EtherTypeARP)}, Updates: learn(ruleset.ARPSenderMAC),
 		Limit: 5, Log: "learned: ", Mark: new(uint32(7)), Verdict: ruleset.Drop,
 	})
+	rules = append(rules, ruleset.Rule{Updates: []ruleset.Update{
+		{Set: "shares", Fields: []ruleset.Field{ruleset.EtherSource}, Share: ruleset.Share{Rate: 1, Burst: 1, Unit: ruleset.Week}},
+		{Set: "times", Fields: []ruleset.Field{ruleset.EtherSource}, Timeout: ruleset.Day},
+		{Set: "times", Fields: []ruleset.Field{ruleset.EtherDestination}, Timeout: time.Second},
+		{Set: "learned", Fields: []ruleset.Field{ruleset.EtherDestination}, Delete: true},
+	}})
+	rules = append(rules, ruleset.Rule{Updates: []ruleset.Update{{Set: "shares", Fields: []ruleset.Field{ruleset.EtherDestination}, Share: ruleset.Share{Rate: 16, Burst: 8, Unit: ruleset.Day}}}, Verdict: ruleset.Drop})
 	rules = append(rules, ruleset.Rule{Limit: 5, Log: "macvtap-filter: web-1: ", Comment: "logged"})
 	rules = append(rules, ruleset.Rule{Verdict: ruleset.Goto("end")})
 	v4 := func(s string) []byte { return netip.MustParseAddr(s).AsSlice() }
@@ -141,6 +149,8 @@ func everyMatch() ruleset.Table {
 				{From: [][]byte{v4("fe80::1"), {17}, {0, 53}}, To: [][]byte{v4("fe80::1"), {17}, {0, 53}}},
 			}},
 			{Name: "empty", Key: []ruleset.Type{ruleset.TypeIPv4}},
+			{Name: "shares", Key: []ruleset.Type{ruleset.TypeEtherAddr}, Dynamic: 64},
+			{Name: "times", Key: []ruleset.Type{ruleset.TypeEtherAddr}, Dynamic: 64, Expires: true},
 			{Name: "learned", Key: []ruleset.Type{ruleset.TypeEtherAddr}, Dynamic: 64, Elements: []ruleset.Element{{From: [][]byte{lanMAC}, To: [][]byte{lanMAC}}}},
 		},
 		Chains: []ruleset.Chain{

@@ -11,15 +11,37 @@ var (
 )
 
 // Inline gives a listing of nft's with each set of raw bytes where a rule looks into it: so
-// nft's JSON says it, which has no words to declare one (1.0.6).
+// nft's JSON says it, which has no words to declare one (1.0.6). What rules add to such a set
+// is not in it, and a rule that looks for something in one that is empty is not, either.
 func Inline(listing string) string {
 	for _, set := range rawSet.FindAllStringSubmatch(listing, -1) {
-		elements := "{ }"
-		if found := rawElements.FindStringSubmatch(set[2]); found != nil {
-			elements = strings.Join(strings.Fields(found[1]), " ")
-		}
 		listing = strings.ReplaceAll(listing, set[0], "")
-		listing = strings.ReplaceAll(listing, "@"+set[1]+" ", elements+" ")
+		if found := rawElements.FindStringSubmatch(set[2]); found != nil {
+			listing = strings.ReplaceAll(listing, "@"+set[1]+" ", strings.Join(strings.Fields(found[1]), " ")+" ")
+			continue
+		}
+		var lines []string
+		for _, line := range strings.Split(listing, "\n") {
+			if line, ok := withoutEmpty(line, set[1]); ok {
+				lines = append(lines, line)
+			}
+		}
+		listing = strings.Join(lines, "\n")
 	}
 	return listing
+}
+
+// withoutEmpty gives a rule without an empty set, or that there is no such rule.
+func withoutEmpty(line, set string) (string, bool) {
+	update := regexp.MustCompile(`(?:update|delete|add) @` + set + ` \{ [^}]* \} ?`)
+	rest := update.ReplaceAllString(line, "")
+	rest = regexp.MustCompile(`[io]if(?: \. \S+)+ != @`+set+` `).ReplaceAllString(rest, "")
+	if strings.Contains(rest, "@"+set+" ") {
+		return "", false
+	}
+	acts := regexp.MustCompile(` (?:accept|drop|goto|jump|update|delete|add) ?`)
+	if rest != line && update.MatchString(line) && !acts.MatchString(rest+" ") {
+		return "", false
+	}
+	return strings.TrimRight(rest, " "), true
 }

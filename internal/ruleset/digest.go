@@ -22,6 +22,7 @@ func (p Part) Digest() string {
 		d.fields(s.Typeof)
 		d.is(s.Interval)
 		d.number(s.Dynamic)
+		d.is(s.Expires)
 		d.elements(s.Elements)
 	}
 	for _, c := range p.Chains {
@@ -90,10 +91,16 @@ func (d *digest) rule(r Rule) {
 	for _, m := range r.Matches {
 		d.match(m)
 	}
-	if d.is(r.Update != nil); r.Update != nil {
-		d.text(r.Update.Set)
-		d.fields(r.Update.Fields)
-		d.is(r.Update.Count)
+	d.number(len(r.Updates))
+	for _, u := range r.Updates {
+		d.text(u.Set)
+		d.fields(u.Fields)
+		d.is(u.Delete)
+		d.is(u.Count)
+		d.number(int(u.Timeout))
+		d.number(u.Share.Rate)
+		d.number(u.Share.Burst)
+		d.number(int(u.Share.Unit))
 	}
 	if d.is(r.Mark != nil); r.Mark != nil {
 		d.number(int(*r.Mark))

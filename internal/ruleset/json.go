@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/netip"
 	"slices"
+	"time"
 )
 
 // object is one JSON object of nft's schema (libnftables-json(5)).
@@ -53,7 +54,9 @@ func (t Table) json() []any {
 	}
 	for _, c := range t.Chains {
 		for _, r := range c.Rules {
-			list = append(list, part("rule", t.rule(r, c.Name)))
+			if !t.neverInJSON(r) {
+				list = append(list, part("rule", t.rule(r, c.Name)))
+			}
 		}
 	}
 	return list
@@ -66,6 +69,9 @@ func (s Set) json(n names) object {
 	}
 	if s.Interval {
 		o["flags"] = []string{"interval"}
+	}
+	if s.Expires {
+		o["flags"] = []string{"timeout"}
 	}
 	// That a set is dynamic nft sees by the rules that update it; 1.0.6 has no word for it.
 	if s.Size() > 0 {
@@ -120,14 +126,14 @@ func (c Chain) json() object {
 func (t Table) rule(r Rule, chain string) object {
 	var statements []any
 	for _, m := range r.Matches {
-		statements = append(statements, t.match(m))
-	}
-	if u := r.Update; u != nil {
-		set := object{"op": "update", "elem": concat(u.Fields), "set": "@" + u.Set}
-		if u.Count {
-			set["stmt"] = []any{object{"counter": nil}}
+		if match := t.match(m); match != nil {
+			statements = append(statements, match)
 		}
-		statements = append(statements, object{"set": set})
+	}
+	for _, u := range r.Updates {
+		if _, raw := t.rawSet(u.Set); !raw {
+			statements = append(statements, object{"set": u.json()})
+		}
 	}
 	if r.Limit > 0 {
 		statements = append(statements, object{"limit": object{"rate": r.Limit, "burst": r.Limit, "per": "second"}})
@@ -155,11 +161,57 @@ func (t Table) rule(r Rule, chain string) object {
 	return o
 }
 
+func (u Update) json() object {
+	var element any = concat(u.Fields)
+	if u.Timeout > 0 {
+		element = object{"elem": object{"val": element, "timeout": int(u.Timeout / time.Second)}}
+	}
+	out := object{"op": "update", "elem": element, "set": "@" + u.Set}
+	if u.Delete {
+		out["op"] = "delete"
+	}
+	var statements []any
+	if u.Count {
+		statements = append(statements, object{"counter": nil})
+	}
+	if u.Share != (Share{}) {
+		statements = append(statements, object{"limit": object{"rate": u.Share.Rate, "burst": u.Share.Burst, "per": u.Share.unit()}})
+	}
+	if statements != nil {
+		out["stmt"] = statements
+	}
+	return out
+}
+
+// rawSet gives a set that nft's JSON has no words to declare.
+func (t Table) rawSet(name string) (Set, bool) {
+	i := slices.IndexFunc(t.Sets, func(s Set) bool { return s.Name == name && s.Typeof != nil })
+	if i < 0 {
+		return Set{}, false
+	}
+	return t.Sets[i], true
+}
+
+// neverInJSON reports whether a rule holds for no frame where only those sets are filled that
+// nft's JSON has words for, or does nothing there.
+func (t Table) neverInJSON(r Rule) bool {
+	for _, m := range r.Matches {
+		lookup, ok := m.(Lookup)
+		if !ok || lookup.Not {
+			continue
+		}
+		if set, raw := t.rawSet(lookup.Set); raw && len(set.Elements) == 0 {
+			return true
+		}
+	}
+	left := slices.DeleteFunc(slices.Clone(r.Updates), func(u Update) bool { _, raw := t.rawSet(u.Set); return raw })
+	return len(r.Updates) > 0 && len(left) == 0 && r.Verdict == (Verdict{})
+}
+
 func (t Table) match(m Match) any {
 	if lookup, ok := m.(Lookup); ok {
-		i := slices.IndexFunc(t.Sets, func(s Set) bool { return s.Name == lookup.Set && s.Typeof != nil })
-		if i >= 0 {
-			return lookup.inline(t.Sets[i], t.Interfaces)
+		if set, raw := t.rawSet(lookup.Set); raw {
+			return lookup.inline(set, t.Interfaces)
 		}
 	}
 	return m.json(t.Interfaces)
@@ -233,6 +285,9 @@ func concat(fields []Field) any {
 // inline is a lookup in a set that nft's JSON has no words to declare: an anonymous set of
 // the same elements.
 func (m Lookup) inline(s Set, n names) any {
+	if len(s.Elements) == 0 { // what is not in it, is everything
+		return nil
+	}
 	var elements []any
 	for _, e := range s.Elements {
 		elements = append(elements, e.json(s.Key, n))

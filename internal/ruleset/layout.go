@@ -62,6 +62,7 @@ func (p Part) Memory() *Rule {
 
 // Alone gives an interface's rules without its policy's part.
 func (t Table) Alone() Table {
+	t.filled = t.Filled()
 	t.Chains = slices.DeleteFunc(slices.Clone(t.Chains), func(c Chain) bool { return c.Hook == nil })
 	t.Sets = slices.DeleteFunc(slices.Clone(t.Sets), func(s Set) bool { return !s.Own() })
 	t.Counters = nil // they are those of the rules
@@ -286,8 +287,9 @@ func (t Table) long(part string, rules []Rule) []Rule {
 func renamed(rules []Rule, set func(string) string) []Rule {
 	out := slices.Clone(rules)
 	for i, r := range out {
-		if u := r.Update; u != nil {
-			out[i].Update = &Update{Set: set(u.Set), Fields: u.Fields, Count: u.Count}
+		out[i].Updates = slices.Clone(r.Updates)
+		for j, u := range r.Updates {
+			out[i].Updates[j].Set = set(u.Set)
 		}
 		if !slices.ContainsFunc(r.Matches, func(m Match) bool { _, ok := m.(Lookup); return ok }) {
 			continue
@@ -347,7 +349,7 @@ func ReasonChain(counter string) Chain {
 		index = InputIndex
 	}
 	return Chain{Name: dropPrefix + counter, Rules: []Rule{{
-		Update:  &Update{Set: direction + drops, Fields: []Field{index, Word(shortReason(reason))}, Count: true},
+		Updates: []Update{{Set: direction + drops, Fields: []Field{index, Word(shortReason(reason))}, Count: true}},
 		Verdict: Drop,
 	}}}
 }

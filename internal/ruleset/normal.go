@@ -28,8 +28,9 @@ func (r Rule) Normal() Rule {
 	for i, m := range r.Matches {
 		r.Matches[i] = lower(m)
 	}
-	if r.Update != nil {
-		r.Update = &Update{Set: r.Update.Set, Fields: lower(r.Update.lookup()).fields(), Count: r.Update.Count}
+	r.Updates = slices.Clone(r.Updates)
+	for i, u := range r.Updates {
+		r.Updates[i].Fields = lower(u.lookup()).fields()
 	}
 	return FromKernel(r)
 }
@@ -37,13 +38,16 @@ func (r Rule) Normal() Rule {
 // FromKernel gives the rule whose matches are all those that the kernel makes,
 // each field of a header as Raw gives it, in normal form.
 func FromKernel(r Rule) Rule {
-	if r.Update == nil {
-		r.Matches = normal(r.Matches)
-		return r
+	matches := slices.Clone(r.Matches)
+	for _, u := range r.Updates {
+		matches = append(matches, u.lookup())
 	}
-	matches := normal(append(slices.Clip(r.Matches), r.Update.lookup()))
-	last := len(matches) - 1
-	r.Update = &Update{Set: r.Update.Set, Fields: matches[last].fields(), Count: r.Update.Count}
+	matches = normal(matches)
+	last := len(matches) - len(r.Updates)
+	r.Updates = slices.Clone(r.Updates)
+	for i := range r.Updates {
+		r.Updates[i].Fields = matches[last+i].fields()
+	}
 	r.Matches = matches[:last]
 	return r
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 // A Table is an nftables table of the family netdev, with all that is in it.
@@ -25,6 +26,8 @@ type Table struct {
 	// Policy and Parent are what the rules of one interface are named after where they
 	// are in one table with others' (Merge).
 	Policy, Parent string
+
+	filled map[string]bool // what Filled gives, where the rules are not here (Alone)
 
 	// Interfaces names the devices that rules and sets tell by their index, as nft
 	// writes them; the index of any other is written as a number.
@@ -52,6 +55,33 @@ type Set struct {
 	// one to which none does. Elements are what it holds at first, and two dynamic
 	// sets are the same whatever they hold.
 	Dynamic int
+
+	// Grace is how long an interface has an element whose rules are made while its VM runs
+	// already, and did not look into the set before; 0 for never.
+	Grace time.Duration
+
+	// Expires says that elements may expire. What such a set holds is, as with a dynamic one,
+	// no difference.
+	Expires bool
+}
+
+// Changes reports whether the set's elements come and go while its rules stand.
+func (s Set) Changes() bool { return s.Dynamic > 0 || s.Expires }
+
+// Filled gives the names of the sets that rules of the table add to, or delete from.
+func (t Table) Filled() map[string]bool {
+	if t.filled != nil {
+		return t.filled
+	}
+	out := map[string]bool{}
+	for _, c := range t.Chains {
+		for _, r := range c.Rules {
+			for _, u := range r.Updates {
+				out[u.Set] = true
+			}
+		}
+	}
+	return out
 }
 
 // Size is what the set is declared to hold at most, 0 for no bound.
@@ -59,7 +89,7 @@ func (s Set) Size() int {
 	if s.Dynamic > 0 {
 		return s.Dynamic
 	}
-	if s.Interval || s.Own() {
+	if s.Interval || s.Own() || s.Expires {
 		return 0
 	}
 	return len(s.Elements)
@@ -69,6 +99,8 @@ func (s Set) Size() int {
 // and To hold one value per type of the set's key, in network byte order.
 type Element struct {
 	From, To [][]byte
+
+	Left time.Duration // until it expires, 0 for never
 }
 
 // A Chain is a list of rules. One with a Hook is a base chain and sees frames
@@ -107,11 +139,11 @@ type Hook struct {
 // A Rule applies its verdict to a frame that all of its matches hold for.
 type Rule struct {
 	Matches []Match
-	Update  *Update // what the frame adds to a dynamic set, nil for nothing
-	Limit   int     // at most so many frames a second, the rest do not match; 0 for no limit
-	Log     string  // the prefix under which the kernel logs the frame, "" for no log
-	Counter string  // the table's counter that counts the frame, "" for none
-	Mark    *uint32 // the mark (see PacketMark) that the frame is given, nil for none
+	Updates []Update // what the frame adds to dynamic sets, or takes out of them, in this order
+	Limit   int      // at most so many frames a second, the rest do not match; 0 for no limit
+	Log     string   // the prefix under which the kernel logs the frame, "" for no log
+	Counter string   // the table's counter that counts the frame, "" for none
+	Mark    *uint32  // the mark (see PacketMark) that the frame is given, nil for none
 	Verdict Verdict
 	Comment string // see Table.Comment
 
@@ -122,13 +154,29 @@ type Rule struct {
 }
 
 // An Update adds a frame's fields, joined in that order, to a dynamic set, or leaves them
-// there (nft(8), "SET STATEMENT"). Where the set is full, the rule does not hold: no drop
-// may depend on it.
+// there (nft(8), "SET STATEMENT"). Where the set is full, or the element's share is used up,
+// the rule ends there: no drop may depend on it.
 type Update struct {
-	Set    string
-	Fields []Field
-	Count  bool // each element counts what added it
+	Set     string
+	Fields  []Field
+	Delete  bool          // takes the element out instead; where there is none, the rule goes on
+	Count   bool          // each element counts what added it
+	Timeout time.Duration // after which the element expires, from the last update on; 0 for never
+	Share   Share         // how often each element may be updated, the zero Share for no bound
 }
+
+// A Share bounds how often a thing may happen: Burst times at once, and Rate times more in
+// each Unit, which is a day or a week (nft(8), "LIMIT STATEMENT").
+type Share struct {
+	Rate, Burst int
+	Unit        time.Duration
+}
+
+// The units of a share.
+const (
+	Day  = 24 * time.Hour
+	Week = 7 * Day
+)
 
 // lookup is the match that reads the same fields, which needs the same matches before it.
 func (u Update) lookup() Match { return Lookup{Fields: u.Fields, Set: u.Set} }
@@ -162,7 +210,7 @@ func (v Verdict) String() string {
 }
 
 // Dependencies gives a rule's matches with those that nft adds by itself, for its
-// update at the end: the frame's protocol before the first field of a header that only
+// updates at the end: the frame's protocol before the first field of a header that only
 // that protocol has, and the device's kind before a field of the Ethernet header; before
 // raw bytes, nothing. It follows what the rule says already: the protocol is asked of
 // the Ethernet header where the rule looked at that before, and the one above IPv6
@@ -177,8 +225,8 @@ func (r Rule) Dependencies() []Match {
 		known.note(m)
 		out = append(out, m)
 	}
-	if r.Update != nil {
-		out = append(out, known.missing(r.Update.lookup())...)
+	for _, u := range r.Updates {
+		out = append(out, known.missing(u.lookup())...)
 	}
 	return out
 }
@@ -368,9 +416,9 @@ func (t Table) validateRule(r Rule) error {
 			return err
 		}
 	}
-	if u := r.Update; u != nil {
+	for _, u := range r.Updates {
 		fits := func(s Set) bool {
-			return s.Name == u.Set && s.Dynamic > 0 && slices.EqualFunc(s.Key, u.Fields, func(t Type, f Field) bool { return t == f.Type })
+			return s.Name == u.Set && s.Dynamic > 0 && (u.Timeout == 0 || s.Expires) && slices.EqualFunc(s.Key, u.Fields, func(t Type, f Field) bool { return t == f.Type })
 		}
 		if !contains(t.Sets, fits) {
 			return fmt.Errorf("no dynamic set %q for %s", u.Set, u)

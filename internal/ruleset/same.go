@@ -16,7 +16,7 @@ func Same(a, b Table) bool {
 	return a.Name == b.Name && a.Comment == b.Comment && a.CheckOffload == b.CheckOffload &&
 		a.Unknown == "" && b.Unknown == "" &&
 		slices.Equal(byName(a.Counters, itself), byName(b.Counters, itself)) &&
-		slices.EqualFunc(byName(decisive(a.Sets), setName), byName(decisive(b.Sets), setName), SameSet) &&
+		slices.EqualFunc(byName(a.decisive(), setName), byName(b.decisive(), setName), SameSet) &&
 		slices.EqualFunc(byName(a.Chains, chainName), byName(b.Chains, chainName), sameChain)
 }
 
@@ -33,7 +33,7 @@ func Stands(should, stands Table) bool {
 		})
 	}
 	return !contains(should.Sets, func(s Set) bool {
-		return s.Dynamic > 0 && contains(s.Elements, func(e Element) bool { return !has(s.Name, e) })
+		return s.Changes() && contains(s.Elements, func(e Element) bool { return !has(s.Name, e) })
 	})
 }
 
@@ -61,8 +61,9 @@ func Diff(shouldName string, should Table, standsName string, stands Table) stri
 func retold(t, words Table) Table {
 	t.Counters = arranged(t.Counters, words.Counters, itself)
 	t.Sets = arranged(t.Sets, words.Sets, setName)
+	filled := words.Filled()
 	for i, s := range t.Sets {
-		if w := slices.IndexFunc(words.Sets, func(w Set) bool { return SameSet(w, s) }); w >= 0 {
+		if w := slices.IndexFunc(words.Sets, func(w Set) bool { return SameSet(w.settled(filled), s.settled(filled)) }); w >= 0 {
 			t.Sets[i] = words.Sets[w] // a dynamic one may hold others
 		}
 	}
@@ -115,11 +116,25 @@ func byName[P any](parts []P, name func(P) string) []P {
 }
 
 // decisive leaves out the sets of what is interfaces' own in which there is nothing of this
-// one, or only what rules added: they are there for others, too.
-func decisive(sets []Set) []Set {
-	return slices.DeleteFunc(slices.Clone(sets), func(s Set) bool {
-		return s.Own() && s.Unknown == "" && (s.Dynamic > 0 || len(s.Elements) == 0)
-	})
+// one, or only what comes and goes while the rules stand: they are there for others, too.
+func (t Table) decisive() []Set {
+	filled := t.Filled()
+	var out []Set
+	for _, s := range t.Sets {
+		if s = s.settled(filled); !s.Own() || s.Unknown != "" || len(s.Elements) > 0 && !s.Changes() {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// settled gives a set of what is interfaces' own as one whose elements count, where only the
+// rules of others fill it. The sets of drops are filled by chains that are no interface's.
+func (s Set) settled(filled map[string]bool) Set {
+	if s.Own() && s.Dynamic > 0 && !filled[s.Name] && !IsDrops(s.Name) {
+		s.Dynamic, s.Expires = 0, false
+	}
+	return s
 }
 
 func itself(s string) string   { return s }
@@ -129,8 +144,8 @@ func chainName(c Chain) string { return c.Name }
 // SameSet reports whether two sets are declared alike and, where no rules add to them, hold
 // the same.
 func SameSet(a, b Set) bool {
-	return a.Name == b.Name && slices.Equal(a.Key, b.Key) && slices.Equal(a.Typeof, b.Typeof) && a.Interval == b.Interval && a.Dynamic == b.Dynamic && a.Unknown == "" && b.Unknown == "" &&
-		(a.Dynamic > 0 || slices.EqualFunc(ordered(a.Elements), ordered(b.Elements), SameElement))
+	return a.Name == b.Name && slices.Equal(a.Key, b.Key) && slices.Equal(a.Typeof, b.Typeof) && a.Interval == b.Interval && a.Dynamic == b.Dynamic && a.Expires == b.Expires && a.Unknown == "" && b.Unknown == "" &&
+		(a.Changes() || slices.EqualFunc(ordered(a.Elements), ordered(b.Elements), SameElement))
 }
 
 // SameElement reports whether two elements are the same.
@@ -163,11 +178,11 @@ func sameRule(a, b Rule) bool {
 func same[V comparable](a, b *V) bool { return a == b || a != nil && b != nil && *a == *b }
 
 func sameFields(a, b Rule) bool {
-	return sameUpdate(a.Update, b.Update) && slices.EqualFunc(a.Matches, b.Matches, sameMatch)
+	return slices.EqualFunc(a.Updates, b.Updates, sameUpdate) && slices.EqualFunc(a.Matches, b.Matches, sameMatch)
 }
 
-func sameUpdate(a, b *Update) bool {
-	return a == b || a != nil && b != nil && a.Set == b.Set && a.Count == b.Count && slices.Equal(a.Fields, b.Fields)
+func sameUpdate(a, b Update) bool {
+	return a.Set == b.Set && a.Delete == b.Delete && a.Count == b.Count && a.Timeout == b.Timeout && a.Share == b.Share && slices.Equal(a.Fields, b.Fields)
 }
 
 func sameMatch(a, b Match) bool {

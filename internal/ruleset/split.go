@@ -238,8 +238,10 @@ func PartOf(t Table, name string) Part {
 
 // Sets gives the names of the sets that a rule looks into or adds to.
 func (r Rule) Sets(yield func(string) bool) {
-	if r.Update != nil && !yield(r.Update.Set) {
-		return
+	for _, u := range r.Updates {
+		if !yield(u.Set) {
+			return
+		}
 	}
 	for _, m := range r.Matches {
 		if l, ok := m.(Lookup); ok && !yield(l.Set) {

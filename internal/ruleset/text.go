@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Text writes the rules of interfaces as nft text that "nft -f" loads: the one table that
@@ -54,8 +55,9 @@ func (t Table) String() string {
 	for _, c := range t.Counters {
 		fmt.Fprintf(&b, "\n\tcounter %s {\n\t\tpackets 0 bytes 0\n\t}\n", c)
 	}
+	filled := t.Filled() // the kernel gives a set without a size its own when rules come that fill it
 	for _, s := range t.Sets {
-		s.write(&b, t.Interfaces)
+		s.write(&b, t.Interfaces, filled[s.Name])
 	}
 	for _, c := range t.Chains {
 		c.write(&b, t.Interfaces)
@@ -64,16 +66,16 @@ func (t Table) String() string {
 	return b.String()
 }
 
-func (s Set) write(b *strings.Builder, n names) {
+func (s Set) write(b *strings.Builder, n names, filled bool) {
 	fmt.Fprintf(b, "\n\tset %s {\n\t\t%s\n", s.Name, s.declaration())
 	if s.Interval {
 		b.WriteString("\t\tflags interval\n")
 	}
-	if s.Size() > 0 {
+	if s.Size() > 0 && (s.Dynamic == 0 || filled) {
 		fmt.Fprintf(b, "\t\tsize %d\n", s.Size())
 	}
-	if s.Dynamic > 0 {
-		b.WriteString("\t\tflags dynamic\n")
+	if s.Changes() {
+		b.WriteString("\t\tflags " + s.flags() + "\n")
 	}
 	if len(s.Elements) > 0 {
 		b.WriteString("\t\telements = {\n")
@@ -84,6 +86,17 @@ func (s Set) write(b *strings.Builder, n names) {
 	}
 	writeUnknown(b, "\t\t", s.Unknown)
 	b.WriteString("\t}\n")
+}
+
+// flags are those of a set whose elements come and go.
+func (s Set) flags() string {
+	switch {
+	case !s.Expires:
+		return "dynamic"
+	case s.Dynamic == 0:
+		return "timeout"
+	}
+	return "dynamic,timeout"
 }
 
 // declaration says what the keys are.
@@ -179,8 +192,8 @@ func (r Rule) text(n names) string {
 	for _, m := range r.Matches {
 		words = append(words, m.text(n))
 	}
-	if r.Update != nil {
-		words = append(words, r.Update.String())
+	for _, u := range r.Updates {
+		words = append(words, u.String())
 	}
 	if r.Limit > 0 {
 		words = append(words, fmt.Sprintf("limit rate %d/second burst %d packets", r.Limit, r.Limit))
@@ -205,11 +218,47 @@ func (r Rule) text(n names) string {
 
 // String writes the update as nft text.
 func (u Update) String() string {
-	counter := ""
+	words := joined(u.Fields)
 	if u.Count {
-		counter = " counter"
+		words += " counter"
 	}
-	return fmt.Sprintf("update @%s { %s%s }", u.Set, joined(u.Fields), counter)
+	if u.Timeout > 0 {
+		words += " timeout " + duration(u.Timeout)
+	}
+	if u.Share != (Share{}) {
+		words += " " + u.Share.String()
+	}
+	if u.Delete {
+		return fmt.Sprintf("delete @%s { %s }", u.Set, words)
+	}
+	return fmt.Sprintf("update @%s { %s }", u.Set, words)
+}
+
+// String writes the share as nft text.
+func (s Share) String() string {
+	return fmt.Sprintf("limit rate %d/%s burst %d packets", s.Rate, s.unit(), s.Burst)
+}
+
+func (s Share) unit() string {
+	if s.Unit == Week {
+		return "week"
+	}
+	return "day"
+}
+
+// duration writes a time as nft does (src/datatype.c, time_print): 1d2h3m4s500ms.
+func duration(d time.Duration) string {
+	var out string
+	for _, unit := range []struct {
+		name string
+		size time.Duration
+	}{{"d", Day}, {"h", time.Hour}, {"m", time.Minute}, {"s", time.Second}, {"ms", time.Millisecond}} {
+		if n := d / unit.size; n > 0 {
+			out += fmt.Sprint(int64(n)) + unit.name
+			d -= n * unit.size
+		}
+	}
+	return out
 }
 
 // before puts nft's operator before a value; Equal is silent.

@@ -91,7 +91,7 @@ func TestHookText(t *testing.T) {
 // elements are elements of sets as text; how they are JSON follows from it.
 func TestElementText(t *testing.T) {
 	v4 := func(s string) []byte { return netip.MustParseAddr(s).AsSlice() }
-	one := func(from, to []byte) Element { return Element{[][]byte{from}, [][]byte{to}} }
+	one := func(from, to []byte) Element { return Element{From: [][]byte{from}, To: [][]byte{to}} }
 	service := []Type{TypeIPv4, TypeInetProto, TypeInetService}
 	tests := []struct {
 		element Element
@@ -103,8 +103,8 @@ func TestElementText(t *testing.T) {
 		{one(v4("10.0.0.1"), v4("10.0.0.2")), []Type{TypeIPv4}, "10.0.0.1-10.0.0.2"},
 		{one(v4("fe80::"), v4("fe80::1")), []Type{TypeIPv6}, "fe80::/127"},
 		{one([]byte{0x52, 0x54, 0, 0, 0, 1}, []byte{0x52, 0x54, 0, 0, 0, 1}), []Type{TypeEtherAddr}, "52:54:00:00:00:01"},
-		{Element{[][]byte{v4("10.0.0.1"), {6}, {0, 80}}, [][]byte{v4("10.0.0.1"), {6}, {0, 80}}}, service, "10.0.0.1 . 6 . 80"},
-		{Element{[][]byte{v4("10.0.0.0"), {17}, {0, 80}}, [][]byte{v4("10.0.0.3"), {17}, {0, 90}}}, service, "10.0.0.0/30 . 17 . 80-90"},
+		{Element{From: [][]byte{v4("10.0.0.1"), {6}, {0, 80}}, To: [][]byte{v4("10.0.0.1"), {6}, {0, 80}}}, service, "10.0.0.1 . 6 . 80"},
+		{Element{From: [][]byte{v4("10.0.0.0"), {17}, {0, 80}}, To: [][]byte{v4("10.0.0.3"), {17}, {0, 90}}}, service, "10.0.0.0/30 . 17 . 80-90"},
 	}
 	for _, test := range tests {
 		if got := test.element.text(test.key, nil); got != test.want {

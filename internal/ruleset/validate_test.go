@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 )
 
 // right makes a table that Validate finds right, with one rule.
@@ -65,9 +66,16 @@ func TestValidate(t *testing.T) {
 			t.Sets[0].Dynamic, t.Sets[0].Elements = 1, make([]Element, 2)
 		}, `set "allow": 2 elements, and room for 1`},
 		{"ranges that rules add", func(t *Table) { t.Sets[0].Dynamic, t.Sets[0].Interval = 1, true }, `set "allow": rules add no ranges`},
-		{"an update of no set", func(t *Table) { rule(t).Update = &Update{"other", []Field{IPSource}, false} }, `no dynamic set "other" for update @other { ip saddr }`},
-		{"an update of a set that is not dynamic", func(t *Table) { rule(t).Update = &Update{"allow", []Field{IPSource}, false} }, `no dynamic set "allow" for update @allow { ip saddr }`},
-		{"an update with another type", func(t *Table) { t.Sets[0].Dynamic = 1; rule(t).Update = &Update{"allow", []Field{EtherSource}, false} }, `no dynamic set "allow" for update @allow { ether saddr }`},
+		{"an update of no set", func(t *Table) { rule(t).Updates = []Update{{Set: "other", Fields: []Field{IPSource}}} }, `no dynamic set "other" for update @other { ip saddr }`},
+		{"an update of a set that is not dynamic", func(t *Table) { rule(t).Updates = []Update{{Set: "allow", Fields: []Field{IPSource}}} }, `no dynamic set "allow" for update @allow { ip saddr }`},
+		{"an update for a time of a set whose elements stay", func(t *Table) {
+			t.Sets[0].Dynamic = 1
+			rule(t).Updates = []Update{{Set: "allow", Fields: []Field{IPSource}, Timeout: time.Hour}}
+		}, `no dynamic set "allow" for update @allow { ip saddr timeout 1h }`},
+		{"an update with another type", func(t *Table) {
+			t.Sets[0].Dynamic = 1
+			rule(t).Updates = []Update{{Set: "allow", Fields: []Field{EtherSource}}}
+		}, `no dynamic set "allow" for update @allow { ether saddr }`},
 		{"no match", match(nil), "unknown kind of match"},
 	}
 	for _, test := range tests {
