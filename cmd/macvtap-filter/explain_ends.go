@@ -14,7 +14,7 @@ import (
 // ends are what frames have at either end where the question does not say.
 type ends struct {
 	vm     net.HardwareAddr
-	own    []netip.Addr     // the VM's addresses, if the configuration has them
+	own    config.Own       // the VM's addresses, if the configuration has them
 	router net.HardwareAddr // the gateway's
 	facts  facts.Facts
 }
@@ -31,7 +31,7 @@ func endsOf(c *config.Config, d *domain.Domain, i domain.Interface, n plan.Netwo
 	// The rules are made from both already, so neither is wrong in a way that matters.
 	p, _ := plan.Configured(d, c)
 	known, _ := n.Facts(i.Parent)
-	e := ends{vm: i.MAC, own: p.Addresses, router: anyMAC, facts: known}
+	e := ends{vm: i.MAC, own: p.Own, router: anyMAC, facts: known}
 	switch {
 	case len(p.GatewayMACs) > 0:
 		e.router = p.GatewayMACs[0]
@@ -57,9 +57,14 @@ func (n neighbourhood) Facts(parent string) (facts.Facts, error) {
 
 // address is the VM's own of a family.
 func (e ends) address(is6 bool) netip.Addr {
-	for _, a := range e.own {
+	for _, a := range e.own.Addresses {
 		if a.Is6() == is6 {
 			return a
+		}
+	}
+	for _, p := range e.own.Prefixes {
+		if p.Addr().Is6() == is6 {
+			return p.Addr().Next()
 		}
 	}
 	if is6 {

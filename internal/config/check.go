@@ -238,6 +238,47 @@ var uuid = sync.OnceValue(func() *regexp.Regexp {
 // limitedBroadcast is every host's address (RFC 919).
 var limitedBroadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 
+// add takes in an entry of a VM's addresses: an address, a prefix, or a word.
+func (o *Own) add(text string) error {
+	switch {
+	case text == "dhcp":
+		o.DHCP = true
+		return nil
+	case text == "slaac":
+		o.SLAAC = true
+		return nil
+	case strings.Contains(text, "/"):
+		r, err := parsePrefix(text)
+		if err != nil {
+			return err
+		}
+		p, _ := r.Prefix() // it was one
+		if p.Bits() == 0 || !mayHave(p.Addr()) {
+			return fmt.Errorf("%q holds no addresses that a VM can have", text)
+		}
+		if p.IsSingleIP() {
+			o.Addresses = append(o.Addresses, p.Addr())
+		} else {
+			o.Prefixes = append(o.Prefixes, p)
+		}
+		return nil
+	}
+	address, err := parseAddr(text)
+	if err != nil {
+		return fmt.Errorf("%w: want an address, a prefix, \"dhcp\" or \"slaac\"", err)
+	}
+	if !mayHave(address) {
+		return fmt.Errorf("%q is no address that a VM can have", text)
+	}
+	o.Addresses = append(o.Addresses, address)
+	return nil
+}
+
+// mayHave reports whether a host can have an address.
+func mayHave(a netip.Addr) bool {
+	return !a.IsUnspecified() && !a.IsMulticast() && !a.IsLoopback() && a != limitedBroadcast
+}
+
 func (c *Config) checkVM(check checker, at string, raw fileVM) vm {
 	v := vm{policy: DefaultPolicy}
 	switch {
@@ -258,14 +299,9 @@ func (c *Config) checkVM(check checker, at string, raw fileVM) vm {
 		v.policy = *raw.Policy
 	}
 	for i, text := range raw.Addresses {
-		address, err := parseAddr(text)
-		if err == nil && (address.IsUnspecified() || address.IsMulticast() || address.IsLoopback() || address == limitedBroadcast) {
-			err = fmt.Errorf("%q is no address that a VM can have", text)
-		}
-		if err != nil {
+		if err := v.own.add(text); err != nil {
 			check.add(at+".addresses."+strconv.Itoa(i), "[[vm]]: addresses: %v", err)
 		}
-		v.addresses = append(v.addresses, address)
 	}
 	if _, ok := c.policies[v.policy]; !ok && !validPolicyName(v.policy) {
 		check.add(at+".policy", "[[vm]]: policy = %q: want a policy's name, as in [policy.NAME]", v.policy)

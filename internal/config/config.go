@@ -100,14 +100,49 @@ type Rules struct {
 	Isolate     bool
 	GatewayMACs []net.HardwareAddr
 
-	// Addresses are the VM's own, from its [[vm]] section. None: not known.
-	Addresses []netip.Addr
+	// Learn says how the VM's own addresses are learned of a family of which Own says
+	// nothing.
+	Learn Learn
+
+	// Own is what the VM's [[vm]] section says of its own addresses.
+	Own
 }
+
+// Own says which addresses are a VM's own. A family of which it says nothing is as Learn has
+// it.
+type Own struct {
+	Addresses []netip.Addr
+	Prefixes  []netip.Prefix // each of more than one address
+	DHCP      bool           // IPv4 addresses that a DHCP server hands out to it
+	SLAAC     bool           // IPv6 addresses that it probes for
+}
+
+// Holds reports whether an address is one of those that are named.
+func (o Own) Holds(a netip.Addr) bool {
+	return slices.Contains(o.Addresses, a) || slices.ContainsFunc(o.Prefixes, func(p netip.Prefix) bool { return p.Contains(a) })
+}
+
+// Names reports whether a family, of 4 or of 16 bytes an address, is spoken of.
+func (o Own) Names(ipv4 bool) bool {
+	return slices.ContainsFunc(o.Addresses, func(a netip.Addr) bool { return a.Is4() == ipv4 }) ||
+		slices.ContainsFunc(o.Prefixes, func(p netip.Prefix) bool { return p.Addr().Is4() == ipv4 }) || ipv4 && o.DHCP || !ipv4 && o.SLAAC
+}
+
+// Learn is how the VM's own addresses are learned.
+type Learn int
+
+// The ways: not at all; by DHCP, and IPv6 by the VM's probes; and, where there is no DHCP,
+// the first IPv4 address that the VM uses.
+const (
+	LearnOff Learn = iota
+	LearnDHCP
+	LearnFirst
+)
 
 type vm struct {
 	match
-	policy    string
-	addresses []netip.Addr
+	policy string
+	own    Own
 }
 
 // A match says which VMs a section is for.
@@ -184,7 +219,7 @@ func (c *Config) Policy(name, uuid string) Policy {
 		byName = byName || v.name == name     // a name may look like a glob that it does not match
 		if v.name != "" && byName || v.uuid != "" && v.uuid == strings.ToLower(uuid) {
 			p := c.policies[v.policy]
-			p.Addresses = v.addresses
+			p.Own = v.own
 			return p
 		}
 	}
@@ -202,7 +237,7 @@ func (c *Config) Choose(p Policy, name string, allow []string) (Policy, error) {
 		if !ok {
 			return p, fmt.Errorf("metadata: the policy %q is not defined in %s", name, c.File)
 		}
-		chosen.Addresses = p.Addresses
+		chosen.Own = p.Own
 		p = chosen
 	}
 	p.Allow = slices.Clone(p.Allow)

@@ -40,6 +40,7 @@ type filePolicy struct {
 	Offload     *string   `toml:"offload"`
 	IPv6        *string   `toml:"ipv6"`
 	NextHop     *string   `toml:"next_hop"`
+	Learn       *string   `toml:"learn"`
 	Isolate     *bool     `toml:"isolate"`
 	GatewayMACs []string  `toml:"gateway_macs"`
 	Log         *bool     `toml:"log"`

@@ -29,6 +29,7 @@ func checkRules(check checker, at string, raw filePolicy) Rules {
 		PassOffload:    choice(check, at, "offload", raw.Offload, "check", "pass"),
 		DropIPv6:       choice(check, at, "ipv6", raw.IPv6, "filter", "drop"),
 		AnyNextHop:     choice(check, at, "next_hop", raw.NextHop, "router", "any"),
+		Learn:          checkLearn(check, at, raw.Learn),
 		Log:            raw.Log != nil && *raw.Log,
 		Isolate:        raw.Isolate != nil && *raw.Isolate,
 	}
@@ -60,6 +61,18 @@ func checkRules(check checker, at string, raw filePolicy) Rules {
 		check.add(at+".gateway_macs", "gateway_macs: they count for nothing with next_hop = \"any\"")
 	}
 	return r
+}
+
+func checkLearn(check checker, at string, written *string) Learn {
+	words := map[string]Learn{"off": LearnOff, "dhcp": LearnDHCP, "first": LearnFirst}
+	if written == nil {
+		return LearnOff
+	}
+	how, ok := words[*written]
+	if !ok {
+		check.add(at+".learn", "learn = %q: want \"off\", \"dhcp\" or \"first\"", *written)
+	}
+	return how
 }
 
 // choice reads a key of two values, the first of which is the default, and

@@ -23,6 +23,8 @@ type Facts struct {
 	Broadcast []netip.Addr   `json:"broadcast"`       // IPv4 broadcast addresses
 	OnLink    []netip.Prefix `json:"onlink"`          // prefixes reached without a router
 
+	Host []netip.Addr `json:"host,omitempty"` // the host's own addresses there
+
 	GatewayMACs []MAC `json:"gateway_macs,omitempty"` // the gateways', as far as the host knows them
 }
 
@@ -30,7 +32,7 @@ type Facts struct {
 func (f Facts) Equal(g Facts) bool {
 	return f.Parent == g.Parent && slices.Equal(f.Names, g.Names) &&
 		slices.Equal(f.Gateway, g.Gateway) && slices.Equal(f.DNS, g.DNS) &&
-		slices.Equal(f.Broadcast, g.Broadcast) && slices.Equal(f.OnLink, g.OnLink) &&
+		slices.Equal(f.Broadcast, g.Broadcast) && slices.Equal(f.OnLink, g.OnLink) && slices.Equal(f.Host, g.Host) &&
 		slices.EqualFunc(f.GatewayMACs, g.GatewayMACs, func(a, b MAC) bool { return bytes.Equal(a, b) })
 }
 

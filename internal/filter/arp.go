@@ -34,6 +34,7 @@ func (s side) arp() {
 	c.isolated()
 	if !s.out {
 		c.learnARP()
+		c.hearARP()
 	}
 	if s.policy.PassNeighbours {
 		c.accept(neighboursPass)
@@ -43,8 +44,9 @@ func (s side) arp() {
 	if s.out && !s.policy.PassSpoofing {
 		c.claims()
 	}
-	if known := s.own(family4); len(known) > 0 && !s.policy.PassSpoofing {
-		c.ownARP(family4.among(ruleset.ARPSenderIP, own, known, false), family4.among(ruleset.ARPTargetIP, own, known, false))
+	c.probeARP()
+	if s.knowsOwn(family4) {
+		c.ownARP()
 	}
 	accept := func(words string, when ...ruleset.Match) { c.accept(words, all(ethernetIPv4(), when)...) }
 	c.neighbours(family4, s.view.arp, accept)
@@ -58,16 +60,27 @@ func (s side) arp() {
 	c.done()
 }
 
+// Where the addresses stand in ARP for IPv4 on Ethernet (RFC 826), as bytes (see sourceBytes).
+var (
+	arpSender = network(14, 4)
+	arpTarget = network(24, 4)
+)
+
 // ownARP lets pass what finds out whether another host has an address of the VM's, and
 // what keeps it (RFC 5227): from the VM its probes and announcements, and answers to
 // others' probes; to the VM, whoever else has it or is about to.
-func (c *chain) ownARP(sender, target ruleset.Match) {
+func (c *chain) ownARP() {
+	senders, targets := c.isVMs(family4, arpSender), c.isVMs(family4, arpTarget)
 	if c.out {
-		c.accept("addresses: ARP about the VM's own", all(ethernetIPv4(), one(target))...)
+		for _, target := range targets {
+			c.accept("ARP about an address of the VM's own", all(one(target), ethernetIPv4())...)
+		}
 		c.accept("answer to an ARP probe", all(ethernetIPv4Reply(), one(is(ruleset.ARPTargetIP, noAddress4, false)))...)
-	} else {
-		c.accept("addresses: ARP of another host that has the VM's own", all(ethernetIPv4(), one(sender))...)
-		c.accept("addresses: ARP probe for the VM's own", all(ethernetIPv4(), one(target), one(is(ruleset.ARPSenderIP, noAddress4, false)))...)
+		return
+	}
+	for i := range senders {
+		c.accept("ARP of another host that has an address of the VM's own", all(one(senders[i]), ethernetIPv4())...)
+		c.accept("ARP probe for an address of the VM's own", all(one(targets[i]), ethernetIPv4(), one(is(ruleset.ARPSenderIP, noAddress4, false)))...)
 	}
 }
 
@@ -94,10 +107,11 @@ func (c *chain) claims() {
 		c.drop("arp-claim", "ARP probe for the address of another host", is(ruleset.ARPSenderIP, noAddress4, false), taken)
 	}
 	c.dropRanges("arp-claim", "ARP claims an address that no host has", ruleset.ARPSenderIP, family4.nobodys())
+	c.learnARPSource()
 	if c.knowsOwn(family4) {
 		// A probe has no sender address yet.
 		probe := is(ruleset.ARPSenderIP, noAddress4, true)
-		c.drop("arp-claim", "ARP claims an address not the VM's own", c.notOwn(family4, ruleset.ARPSenderIP), probe)
+		c.drop("arp-claim", "ARP claims an address not the VM's own", append(c.isNotVMs(family4, arpSender), probe)...)
 	}
 }
 

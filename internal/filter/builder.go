@@ -3,7 +3,6 @@ package filter
 import (
 	"fmt"
 	"net"
-	"net/netip"
 	"slices"
 
 	"go4.org/netipx"
@@ -71,21 +70,6 @@ func (s side) chainName(suffix string) string {
 		return s.prefix
 	}
 	return s.prefix + "-" + suffix
-}
-
-// own gives the VM's own addresses of the family, as far as the configuration says. Of
-// IPv6, link-local ones are among them: that which a guest makes of its MAC address,
-// where none is named.
-func (b *builder) own(f family) []netip.Addr {
-	known := f.only(b.policy.Addresses)
-	if f.name == family4.name || len(known) == 0 || slices.ContainsFunc(known, linkLocal6.Contains) {
-		return known
-	}
-	address := append([]byte{0xfe, 0x80, 0, 0, 0, 0, 0, 0}, b.interfaceIdentifier()...)
-	made, _ := netip.AddrFromSlice(address) // 16 bytes are one
-	all := append(slices.Clone(known), made)
-	slices.SortFunc(all, netip.Addr.Compare)
-	return all
 }
 
 // done adds the chain to the table.

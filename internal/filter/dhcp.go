@@ -27,7 +27,7 @@ const dhcpClientEnd = 8 + 28 + 6
 func (c *chain) dhcpClient(f family) {
 	if f.name == family6.name {
 		c.dhcpv6Client()
-		c.accept("DHCPv6 of a client to all servers", all(toGroup("ff02::1:2"), one(c.linkLocalSource()), withPorts(f, ruleset.UDP), fromTo(546, 547))...)
+		c.accept("DHCPv6 of a client to all servers", all(toGroup("ff02::1:2"), one(within(ruleset.IP6Source, linkLocal6, false)), withPorts(f, ruleset.UDP), fromTo(546, 547))...)
 		return
 	}
 	toServer := all(withPorts(f, ruleset.UDP), one(ruleset.Is(ruleset.DestinationPort, 67)))
@@ -39,28 +39,15 @@ func (c *chain) dhcpClient(f family) {
 		c.drop(reason, "DHCP of a relay", all(toServer, one(isNot(dhcpRelay, 0, 0, 0, 0)))...)
 		c.drop(reason, "DHCP of another client", all(toServer, one(c.isNotOwn(ownBitsSet, dhcpHardware)))...)
 		if c.knowsOwn(f) {
-			c.drop(reason, "DHCP about another's address", all(toServer, one(ruleset.Among(dhcpAddress, true, c.clientAddresses()...)))...)
+			c.drop(reason, "DHCP about another's address", all(c.isNotVMs(f, dhcpAddress), toServer, one(isNot(dhcpAddress, 0, 0, 0, 0)))...)
 		}
+		c.forgetLease(toServer)
 	}
-	c.accept("DHCP of a client to all servers", all(one(group), one(equals(ruleset.IPDestination, "255.255.255.255")), c.mayDiscover(), withPorts(f, ruleset.UDP), fromTo(68, 67))...)
+	c.accept("DHCP of a client to all servers", all(one(group), one(equals(ruleset.IPDestination, "255.255.255.255")), withPorts(f, ruleset.UDP), fromTo(68, 67))...)
 }
 
 // moreFragments matches fragments but the last (RFC 791, 3.1).
 var moreFragments = ruleset.Masked{Field: ruleset.IPFragment, Mask: []byte{0x20, 0}, Op: ruleset.NotEqual, Value: []byte{0, 0}}
-
-// mayDiscover matches the addresses from which a DHCP client broadcasts, and reports groups.
-func (c *chain) mayDiscover() []ruleset.Match {
-	if !c.knowsOwn(family4) {
-		return nil
-	}
-	return one(ruleset.Among(ruleset.IPSource, false, c.clientAddresses()...))
-}
-
-// clientAddresses are those that the VM, whose own are known, has as a DHCP client: none
-// yet, or its own.
-func (c *chain) clientAddresses() []ruleset.Element {
-	return append([]ruleset.Element{single(noAddress4)}, elements(ofAddrs(c.own(family4)))...)
-}
 
 // dhcpv6Length is the least of a client's message with UDP's header: its type and a
 // transaction's number (RFC 8415, 8).
@@ -107,20 +94,6 @@ func fromPort6(n uint16) []ruleset.Match {
 func portAndMore(offset uint32, port, from, to []byte) ruleset.Match {
 	field := ruleset.Raw(ruleset.TransportHeader, offset, uint32(len(port)+len(from)))
 	return ruleset.Between{Field: field, From: slices.Concat(port, from), To: slices.Concat(port, to)}
-}
-
-// linkLocalSource matches the VM's link-local addresses, all where its own are not known.
-func (c *chain) linkLocalSource() ruleset.Match {
-	if !c.knowsOwn(family6) {
-		return within(ruleset.IP6Source, linkLocal6, false)
-	}
-	var known []ruleset.Element
-	for _, a := range c.own(family6) {
-		if linkLocal6.Contains(a) {
-			known = append(known, single(a))
-		}
-	}
-	return ruleset.Among(ruleset.IP6Source, false, known...)
 }
 
 // dhcpServer drops what the VM sends as a DHCP server, or lets it and its clients find

@@ -99,7 +99,7 @@ func (s side) fastSource(f family) []ruleset.Match {
 	case !s.out || s.policy.PassSpoofing:
 		return nil
 	case s.knowsOwn(f):
-		return one(f.among(f.source(), own, s.own(f), false))
+		return one(s.isOwn(f.ownAddresses(), f.sourceBytes()))
 	}
 	first := []ruleset.Match{isNot(network(12, 1), 0), isNot(network(12, 1), 127), masked(network(12, 4), 0xe0000000, ruleset.NotEqual, 0xe0000000)}
 	if f.name == family6.name {

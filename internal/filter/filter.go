@@ -47,10 +47,9 @@ func Table(d *domain.Domain, i domain.Interface, p policy.Policy) (ruleset.Table
 
 // Like gives the table of an interface whose policy is that of another, of which the table
 // is made: what is not the interface's own is the other's. Of a policy that logs there is
-// none, for logs name the VM, nor of one that names addresses, to which the one belongs that
-// is made of the MAC address; then it is made anew.
+// none, for logs name the VM; then it is made anew.
 func Like(other ruleset.Table, d *domain.Domain, i domain.Interface, p policy.Policy) (ruleset.Table, error) {
-	if p.Log || len(p.Addresses) > 0 {
+	if p.Log {
 		return Table(d, i, p)
 	}
 	b, err := newBuilder(d, i, p)

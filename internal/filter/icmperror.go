@@ -28,12 +28,17 @@ func (c *chain) icmpErrors(f family) {
 	}
 	// Many a router of a tunnel has an IPv4 link-local address alone.
 	noRouters := slices.DeleteFunc(slices.Clone(f.special), func(p netip.Prefix) bool { return p == linkLocal4 })
-	var own []ruleset.Match
+	own := [][]ruleset.Match{nil}
 	if c.knowsOwn(f) {
-		own = one(ruleset.Among(q.source, false, elements(ofAddrs(c.own(f)))...))
+		own = nil
+		for _, source := range c.isVMs(f, q.source) {
+			own = append(own, one(source))
+		}
 	}
 	accept := func(words string, when ...ruleset.Match) {
-		c.accept(words, all(message, outside(c.peerField(f), noRouters), one(q.header), own, when)...)
+		for _, source := range own {
+			c.accept(words, all(source, message, outside(c.peerField(f), noRouters), one(q.header), when)...)
+		}
 	}
 	if peer, any := c.notClosed(f, q.destination); any {
 		accept(c.notDenied(f, errorAbout), peer...)

@@ -11,6 +11,7 @@ import (
 func (s side) ip(f family) {
 	c := s.newChain(f.name)
 	c.isolated()
+	c.learnLease(f)
 	c.fastPath(f)
 	if s.out {
 		c.leases(f)
@@ -150,10 +151,6 @@ func (s side) single() []ruleset.Match {
 	return one(unicast)
 }
 
-// knowsOwn reports whether frames of the family from other addresses than the VM's own
-// are spoofed.
-func (s side) knowsOwn(f family) bool { return len(s.own(f)) > 0 && !s.policy.PassSpoofing }
-
 // notClosed matches a field whose address is neither denied nor special. any is
 // false when there is no such address. Bytes without a name are compared, or, with
 // many prefixes, looked up in a set of their own.
@@ -199,25 +196,24 @@ func (c *chain) spoofedSources(f family) {
 		}
 		c.dropRanges("spoofed-ip", "source address that no host has", f.source(), f.nobodys())
 	}
+	c.foreignSource(f)
 	c.dhcpClient(f)
 	c.groupReports(f)
-	if c.policy.PassSpoofing {
-		return
+	if !c.policy.PassSpoofing {
+		c.drop("spoofed-ip", "no source address", is(f.source(), f.all.Addr(), false))
 	}
-	if c.knowsOwn(f) {
-		c.drop("spoofed-ip", "source address not the VM's own", c.notOwn(f, f.source()))
-	}
-	c.drop("spoofed-ip", "no source address", is(f.source(), f.all.Addr(), false))
 }
 
-// notOwn matches a field that holds an address that is not the VM's own, of which there
-// is at least one.
-func (s side) notOwn(f family, field ruleset.Field) ruleset.Match {
-	known := s.own(f)
-	if field.Type == ruleset.TypeRaw {
-		return ruleset.Among(field, true, elements(ofAddrs(known))...)
+// foreignSource drops datagrams from an address that is not the VM's own, as far as these are
+// known. From none come those by which a host asks for one.
+func (c *chain) foreignSource(f family) {
+	if f.name == family4.name {
+		c.learnFirst(f.sourceBytes())
 	}
-	return f.among(field, own, known, true)
+	c.learnRunning(f)
+	if c.knowsOwn(f) {
+		c.drop("spoofed-ip", "source address not the VM's own", append(c.isNotVMs(f, f.sourceBytes()), is(f.source(), f.all.Addr(), true))...)
+	}
 }
 
 // groups judges the multicast and broadcast of the VM: only what the policy opens

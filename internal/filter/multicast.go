@@ -70,8 +70,8 @@ func (c *chain) groupReports(f family) {
 	}
 	report := func(kind byte, to ruleset.Match) {
 		words := "IGMP of " + c.groupWords(f, anyOf)
-		c.accept(words, all(one(noOptions), igmpMessage(kind), one(to), c.mayDiscover())...)
-		c.accept(words, all(one(ruleset.Byte(versionAndLength, 0x46)), one(routerAlert4), igmpMessage(kind), one(to), c.mayDiscover())...)
+		c.accept(words, all(one(noOptions), igmpMessage(kind), one(to))...)
+		c.accept(words, all(one(ruleset.Byte(versionAndLength, 0x46)), one(routerAlert4), igmpMessage(kind), one(to))...)
 	}
 	report(igmpV1Report, among(c.ip4, groups))
 	report(igmpV2Report, among(c.ip4, groups))

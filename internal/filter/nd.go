@@ -105,10 +105,7 @@ func (s side) icmpv6FromVM() {
 		}
 		c.dropRanges("spoofed-ip", "source address that no host has", ruleset.IP6Source, family6.nobodys())
 	}
-	if s.knowsOwn(family6) {
-		c.drop("spoofed-ip", "source address not the VM's own",
-			s.notOwn(family6, ruleset.IP6Source), is(ruleset.IP6Source, noAddress6, true))
-	}
+	c.foreignSource(family6)
 	c.nextHop(family6)
 	if s.policy.PassRouters {
 		c.accept(routersPass, directly, discoveryHopLimit, icmpTypes([]byte{routerAdvertisement, redirect}))
@@ -220,6 +217,7 @@ func (c *chain) open6() {
 func (s side) icmpv6ToVM() {
 	c := s.newChain("icmpv6")
 	c.learnND()
+	c.hearND()
 	for _, kind := range []string{hosts, ranges} {
 		if c.has(family6.set(kind)) {
 			c.accept(s.allowWords(family6, kind, 0), ruleset.Lookup{Fields: []ruleset.Field{s.ip6}, Set: family6.set(kind)})
@@ -284,8 +282,8 @@ func (c *chain) ownND() {
 // made of its MAC address, and those that the configuration names.
 func (s side) ownTargets() []ruleset.Match {
 	out := one(s.isOwn(ownIDsSet, directInterface))
-	if known := s.own(family6); len(known) > 0 {
-		out = append(out, targets(directTarget, ofAddrs(known)))
+	if s.knowsOwn(family6) {
+		out = append(out, s.isVMs(family6, directTarget)...)
 	}
 	return out
 }
@@ -313,6 +311,8 @@ func (s side) solicitations() {
 	}
 	c := s.newChain("ns")
 	probe := []ruleset.Match{directly, discoveryHopLimit, toSolicitedNode, is(ruleset.IP6Source, noAddress6, false), within(ruleset.IP6Destination, solicitedNode, false)}
+	c.learnProbe(probe)
+	c.keepsAddress(family6.sourceBytes())
 	for _, target := range s.ownTargets() {
 		c.accept("probe for an address of the VM's own", all(probe, one(target))...)
 	}
@@ -364,8 +364,9 @@ func (s side) advertisements() {
 		c.drop("nd-claim", "neighbour advertisement of another host's address", targets(ndTarget, ofAddrs(taken)))
 	}
 	if s.knowsOwn(family6) {
-		c.drop("nd-claim", "neighbour advertisement of an address not the VM's own", s.notOwn(family6, ndTarget))
+		c.drop("nd-claim", "neighbour advertisement of an address not the VM's own", s.isNotVMs(family6, ndTarget)...)
 	}
+	c.keepsAddress(directTarget, directly)
 	c.wellFormed("nd-peer", 24, directNDOption, targetMAC)
 	c.drop("nd-claim", "neighbour advertisement of another MAC address")
 	c.done()

@@ -19,7 +19,6 @@ const (
 	ranges       = "allow-ranges"
 	services     = "allow-services"
 	servicePeers = "allow-service-peers" // whoever has an allowed service
-	own          = "vm"                  // the VM's own addresses
 	claimed      = "claimed"             // addresses that the VM can never have
 )
 
@@ -89,7 +88,6 @@ func (b *builder) sets() []ruleset.Set {
 		add(f.servicesOf(f.set(services), p.Services))
 		add(f.rangeSet(servicePeers, p.ServicePeers()))
 		if !p.PassSpoofing {
-			add(f.hostSet(own, several(b.own(f))))
 			if taken := f.only(p.Claimed); !slices.Equal(taken, f.only(p.Hosts)) {
 				add(f.hostSet(claimed, several(taken)))
 			}

@@ -44,7 +44,7 @@ func (h *Host) factsOf(nic NIC) (f facts.Facts, devices []int, err error) {
 	if devices, err = h.addAll(&f, nic.Index); err != nil {
 		return f, nil, fmt.Errorf("facts of %q: %w", nic.Name, err)
 	}
-	f.Gateway, f.DNS, f.Broadcast = sortAddrs(f.Gateway), sortAddrs(f.DNS), sortAddrs(f.Broadcast)
+	f.Gateway, f.DNS, f.Broadcast, f.Host = sortAddrs(f.Gateway), sortAddrs(f.DNS), sortAddrs(f.Broadcast), sortAddrs(f.Host)
 	slices.SortFunc(f.OnLink, netipx.ComparePrefix)
 	f.OnLink = slices.Compact(f.OnLink)
 	return f, devices, nil
@@ -99,7 +99,13 @@ func sortAddrs(addrs []netip.Addr) []netip.Addr {
 func (h *Host) addFacts(f *facts.Facts, index int, own []netlink.Addr) error {
 	for _, a := range own {
 		p, ok := netipx.FromStdIPNet(a.IPNet)
-		if !ok || a.LinkIndex != index || p.Addr().IsLinkLocalUnicast() && p.Addr().Is6() {
+		if !ok || a.LinkIndex != index {
+			continue
+		}
+		if a.Flags&unix.IFA_F_TEMPORARY == 0 { // that of today is another tomorrow
+			f.Host = append(f.Host, p.Addr())
+		}
+		if p.Addr().IsLinkLocalUnicast() && p.Addr().Is6() {
 			continue
 		}
 		f.OnLink = append(f.OnLink, p.Masked())

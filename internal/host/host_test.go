@@ -128,6 +128,7 @@ func TestFacts(t *testing.T) {
 		Gateway:   addrs("192.168.2.1", "192.168.2.3", "192.168.2.4", "2001:db8:2::1"),
 		Broadcast: addrs("192.168.2.255", "203.0.113.15", "255.255.255.255"),
 		OnLink:    prefixes("10.5.0.0/16", "192.168.2.0/24", "203.0.113.8/29", "2001:db8:2::/64"),
+		Host:      addrs("192.168.2.10", "203.0.113.9", "2001:db8:2::10"),
 	}
 	same(t, factsOf(t, n.Hypervisor, n.Parent), want)
 	same(t, factsOf(t, n.Hypervisor, "uplink-with-a-long-name"), want)
@@ -160,7 +161,7 @@ func TestFactsOfAParentWithoutAddresses(t *testing.T) {
 	route(t, n, netlink.Route{Gw: net.ParseIP("192.168.2.1")})
 	same(t, factsOf(t, n.Hypervisor, n.Parent), facts.Facts{
 		Parent: n.Parent, Gateway: addrs("192.168.2.1"),
-		Broadcast: addrs("192.168.2.255", "255.255.255.255"), OnLink: prefixes("192.168.2.0/24"),
+		Broadcast: addrs("192.168.2.255", "255.255.255.255"), OnLink: prefixes("192.168.2.0/24"), Host: addrs("192.168.2.10"),
 	})
 }
 

@@ -80,7 +80,7 @@ func TestFactsOfEveryRoute(t *testing.T) {
 			got := factsOf(t, n.Hypervisor, n.Parent)
 			same(t, sorted(got), sorted(facts.Facts{
 				Parent: n.Parent, Gateway: addrs(strings.Split(test.gateways, ",")...),
-				Broadcast: addrs("192.168.2.255", "255.255.255.255"), OnLink: onlink,
+				Broadcast: addrs("192.168.2.255", "255.255.255.255"), OnLink: onlink, Host: addrs("192.168.2.10", "2001:db8:2::10"),
 			}))
 		})
 	}

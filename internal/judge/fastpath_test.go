@@ -22,6 +22,11 @@ func TestFastPathOnlySavesTime(t *testing.T) {
 			t.Parallel()
 			made := table(t, policy)
 			with, without := judge.New(made), judge.New(withoutFastPath(made))
+			for _, j := range []*judge.Judge{with, without} {
+				if _, err := j.Frame(ruleset.Egress, firstFrame(t)); err != nil {
+					t.Fatal(err)
+				}
+			}
 			for _, hook := range []ruleset.HookType{ruleset.Egress, ruleset.Ingress} {
 				maker := newMaker(rand.New(rand.NewPCG(seed, 2)))
 				fast, total := 0, frames(t)

@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
+	"time"
 
 	"macvtap-filter/internal/ruleset"
 )
@@ -23,7 +24,11 @@ type Judge struct {
 	device []byte         // see packet
 
 	used map[string]map[string]int // of the shares of a set's elements
+	now  time.Duration
 }
+
+// Elapse has time pass: elements of dynamic sets expire, as a rule that added them said.
+func (j *Judge) Elapse(d time.Duration) { j.now += d }
 
 // New prepares a table that Validate finds right.
 func New(t ruleset.Table) *Judge {
@@ -143,8 +148,7 @@ func (j *Judge) holds(p *packet, r ruleset.Rule, cost *Cost) bool {
 }
 
 // update adds fields to a dynamic set, or takes them out of it, and reports whether the
-// rule goes on (net/netfilter/nft_dynset.c, nft_dynset_eval). No time passes: no element
-// expires, and no share grows.
+// rule goes on (net/netfilter/nft_dynset.c, nft_dynset_eval). No share grows again.
 func (j *Judge) update(p *packet, u ruleset.Update) bool {
 	var joined []byte
 	for _, f := range u.Fields {
@@ -154,16 +158,24 @@ func (j *Judge) update(p *packet, u ruleset.Update) bool {
 		}
 		joined = append(joined, value...)
 	}
-	single := j.sets[u.Set].single // a dynamic set has no ranges
+	elements := j.sets[u.Set] // a dynamic set has no ranges
+	single := elements.single
 	if u.Delete {
 		delete(single, string(joined))
 		delete(j.used[u.Set], string(joined))
 		return true
 	}
-	if !single[string(joined)] && len(single) >= j.room[u.Set] {
+	switch stood := elements.stands(joined, j.now); {
+	case !stood && len(single) >= j.room[u.Set]:
 		return false
+	case !stood:
+		single[string(joined)] = 0
+		fallthrough
+	case single[string(joined)] > 0: // one that never expires stays so
+		if u.Timeout > 0 {
+			single[string(joined)] = j.now + u.Timeout
+		}
 	}
-	single[string(joined)] = true
 	if u.Share == (ruleset.Share{}) {
 		return true
 	}
@@ -198,9 +210,9 @@ func (j *Judge) match(p *packet, m ruleset.Match) bool {
 	case ruleset.Between:
 		return bytes.Compare(values[0], m.From) >= 0 && bytes.Compare(values[0], m.To) <= 0
 	case ruleset.OneOf:
-		return newSet(m.Elements).has(values) != m.Not
+		return newSet(m.Elements).has(values, j.now) != m.Not
 	case ruleset.Lookup:
-		return j.sets[m.Set].has(values) != m.Not
+		return j.sets[m.Set].has(values, j.now) != m.Not
 	}
 	return false
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net/netip"
 	"slices"
+	"time"
 
 	"macvtap-filter/internal/ruleset"
 )
@@ -12,17 +13,17 @@ import (
 // bisection among ranges of one field, one after the other among ranges of
 // joined fields, of which there are few.
 type set struct {
-	single map[string]bool
-	ranges []ruleset.Element // sorted by From, none within another
+	single map[string]time.Duration // when each expires, 0 for never
+	ranges []ruleset.Element        // sorted by From, none within another
 	joined []ruleset.Element
 }
 
 func newSet(elements []ruleset.Element) set {
-	s := set{single: map[string]bool{}}
+	s := set{single: map[string]time.Duration{}}
 	for _, e := range elements {
 		switch from := bytes.Join(e.From, nil); {
 		case bytes.Equal(from, bytes.Join(e.To, nil)):
-			s.single[string(from)] = true
+			s.single[string(from)] = 0
 		case len(e.From) == 1:
 			s.ranges = append(s.ranges, e)
 		default:
@@ -33,8 +34,9 @@ func newSet(elements []ruleset.Element) set {
 	return s
 }
 
-func (s set) has(values [][]byte) bool {
-	if s.single[string(bytes.Join(values, nil))] {
+// has reports whether values are among the elements at a time.
+func (s set) has(values [][]byte, now time.Duration) bool {
+	if s.stands(bytes.Join(values, nil), now) {
 		return true
 	}
 	if len(values) == 1 {
@@ -47,6 +49,12 @@ func (s set) has(values [][]byte) bool {
 		return after > 0 && within(s.ranges[after-1], values)
 	}
 	return slices.ContainsFunc(s.joined, func(e ruleset.Element) bool { return within(e, values) })
+}
+
+// stands reports whether a single value is there, and has not expired.
+func (s set) stands(value []byte, now time.Duration) bool {
+	expires, known := s.single[string(value)]
+	return known && (expires == 0 || now < expires)
 }
 
 func within(e ruleset.Element, values [][]byte) bool {

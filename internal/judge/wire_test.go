@@ -10,8 +10,12 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/gopacket/gopacket"
+	"github.com/gopacket/gopacket/layers"
 
 	"macvtap-filter/internal/config"
 	"macvtap-filter/internal/domain"
@@ -45,6 +49,7 @@ tunnels = "pass"
 log = true
 `,
 	"isolated": "[policy.default]\nisolate = true\ngateway_macs = [\"02:00:00:00:02:01\"]\nipv6 = \"drop\"\n",
+	"learned":  "[policy.default]\nlearn = \"first\"\n",
 	"closed":   "[policy.default]\ndeny = [\"0.0.0.0/0\", \"::/0\"]\n",
 	"many":     "[policy.default]\ndeny = [\"10.1.0.0/16\", \"10.3.0.0/16\", \"10.5.0.0/16\", \"10.7.0.0/16\", \"10.9.0.0/16\", \"10.11.0.0/16\", \"10.13.0.0/16\", \"10.15.0.0/16\", \"10.17.0.0/16\", \"192.168.0.0/16\", \"fe80::/10\"]\n",
 }
@@ -109,10 +114,36 @@ func TestJudgeAgreesWithTheKernel(t *testing.T) {
 			create(t, n, made)
 			maker := newMaker(rand.New(rand.NewPCG(seed, 1)))
 			j := judge.New(made)
+			first := firstFrame(t)
+			send(t, n, tap, ruleset.Egress, [][]byte{first})
+			if _, err := j.Frame(ruleset.Egress, first); err != nil {
+				t.Fatal(err)
+			}
 			agree(t, n, tap, j, ruleset.Egress, maker)
+			if strings.Contains(policy, "learn") { // the time for objections is over in both
+				time.Sleep(1100 * time.Millisecond)
+				j.Elapse(1100 * time.Millisecond)
+			}
 			agree(t, n, tap, j, ruleset.Ingress, maker)
 		})
 	}
+}
+
+// firstFrame is the VM's, with the source address that most random frames have: where the
+// VM's addresses are learned, it is its own then.
+func firstFrame(t *testing.T) []byte {
+	t.Helper()
+	ip := &layers.IPv4{Version: 4, IHL: 5, TTL: 64, Protocol: layers.IPProtocolUDP, SrcIP: net.ParseIP("203.0.113.7"), DstIP: net.ParseIP("192.0.2.1")}
+	udp := &layers.UDP{SrcPort: 40000, DstPort: 443}
+	if err := udp.SetNetworkLayerForChecksum(ip); err != nil {
+		t.Fatal(err)
+	}
+	eth := &layers.Ethernet{SrcMAC: vmMAC, DstMAC: net.HardwareAddr(lan().GatewayMACs[0]), EthernetType: layers.EthernetTypeIPv4}
+	buffer := gopacket.NewSerializeBuffer()
+	if err := gopacket.SerializeLayers(buffer, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}, eth, ip, udp, gopacket.Payload(make([]byte, 32))); err != nil {
+		t.Fatal(err)
+	}
+	return buffer.Bytes()
 }
 
 // network is one with a tap.

@@ -38,6 +38,7 @@ type Policy struct {
 	Claimed []netip.Addr
 
 	Gateways []netip.Addr   // routers of the host's default routes, as far as it knows them
+	Host     []netip.Addr   // the host's own, on the parent
 	OnLink   []netip.Prefix // prefixes of the parent's link, as far as the host knows them
 
 	config.Rules // with GatewayMACs from the facts where the configuration has none
@@ -122,7 +123,7 @@ func Resolve(p config.Policy, f facts.Facts) (Policy, []string, error) {
 	}
 	allow, warnings := allowed(p.Name, allowEntries, f)
 	warnings = append(warnings, hardlyMeant(p, denied, allow, f)...)
-	out := Policy{Name: p.Name, Deny: denied.Prefixes(), Gateways: f.Gateway, OnLink: links(f), Rules: p.Rules}
+	out := Policy{Name: p.Name, Deny: denied.Prefixes(), Gateways: f.Gateway, Host: f.Host, OnLink: links(f), Rules: p.Rules}
 	out.DenyEntries, out.AllowEntries = denyEntries, allowEntries
 	if len(p.GatewayMACs) == 0 {
 		for _, mac := range f.GatewayMACs {
@@ -133,7 +134,7 @@ func Resolve(p config.Policy, f facts.Facts) (Policy, []string, error) {
 		return Policy{}, nil, fmt.Errorf("policy %q: isolate: the host knows no MAC address of a gateway behind %q; write gateway_macs = [\"…\"]", p.Name, f.Parent)
 	}
 	out.GatewayMACs = distinct(out.GatewayMACs)
-	out.Claimed = claimed(allow, p.Addresses, f)
+	out.Claimed = claimed(allow, p.Own, f)
 	allow, broadcasts := partBroadcasts(lessNetworks(allow, f), f)
 	if p.PassMulticast {
 		for _, a := range f.Broadcast {
@@ -269,7 +270,7 @@ var limitedBroadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 
 // claimed gives the addresses that are others', whatever range or port they are allowed
 // by: who takes the gateway's has all the LAN's traffic.
-func claimed(all []peers, own []netip.Addr, f facts.Facts) []netip.Addr {
+func claimed(all []peers, own config.Own, f facts.Facts) []netip.Addr {
 	out := slices.DeleteFunc(slices.Concat(f.Gateway, f.Broadcast), func(a netip.Addr) bool { return a == limitedBroadcast })
 	for _, p := range all {
 		if p.From() == p.To() && p.word != config.Broadcast && !p.From().IsMulticast() {
@@ -281,7 +282,7 @@ func claimed(all []peers, own []netip.Addr, f facts.Facts) []netip.Addr {
 			out = append(out, server)
 		}
 	}
-	out = slices.DeleteFunc(out, func(a netip.Addr) bool { return slices.Contains(own, a) })
+	out = slices.DeleteFunc(out, func(a netip.Addr) bool { return own.Holds(a) })
 	slices.SortFunc(out, netip.Addr.Compare)
 	return slices.Compact(out)
 }

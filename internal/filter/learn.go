@@ -1,0 +1,308 @@
+package filter
+
+import (
+	"net/netip"
+	"time"
+
+	"macvtap-filter/internal/config"
+	"macvtap-filter/internal/ruleset"
+)
+
+// The VM's own addresses, where the configuration does not say them, are learned by rules
+// from the frames themselves, and bound to its NIC (the framework is RFC 7039, the ways are
+// RFC 7513's, of DHCP, and RFC 6620's, first come, first served). A rule that learns one
+// stands right before the rule that drops what is not from an own address, and has no
+// verdict.
+//
+//	nic-addresses-ipv4, -ipv6   what is bound: address by address, see ownAddresses
+//	nic-tentative-ipv4, -ipv6   what was bound just now: whoever else has it may still object
+//	nic-heard-ipv4, -ipv6       what other hosts were heard to use: none of it is bound
+//	nic-bound-ipv4              NICs that have their IPv4 address: there is no first one any more
+//	nic-leases-ipv4             how many leases a NIC may still be given
+//	nic-claims-ipv6             how many addresses a NIC may still claim
+//	nic-groups-ipv6             the group that the probe just judged goes to
+//	nic-running                 NICs whose VMs ran before these rules did
+//
+// Shares bound what one NIC can fill: 8 IPv4 addresses by DHCP at once and 4 more a day, 16 IPv6
+// ones and 16 more a day.
+const (
+	boundSet   = ruleset.OwnPrefix + "bound-ipv4"
+	leasesSet  = ruleset.OwnPrefix + "leases-ipv4"
+	claimsSet  = ruleset.OwnPrefix + "claims-ipv6"
+	groupsSet  = ruleset.OwnPrefix + "groups-ipv6"
+	runningSet = ruleset.OwnPrefix + "running"
+)
+
+func (f family) tentative() string { return ruleset.OwnPrefix + f.set("tentative") }
+func (f family) heard() string     { return ruleset.OwnPrefix + f.set("heard") }
+
+// How long what was learned holds.
+const (
+	// detection is the time within which another host may object: a host that probes waits
+	// as long (RFC 4862, 5.4.2, with RetransTimer), and one that was given a lease some
+	// seconds (RFC 5227, 2.1.1).
+	detection      = time.Second
+	leaseDetection = 10 * time.Second
+
+	// heardFor is how long after it was heard of a host has its address.
+	heardFor = 5 * time.Minute
+
+	// An address by DHCP is bound for leaseFor after its last ACK or ARP, one of IPv6 for
+	// claimFor after its last probe or neighbour discovery. No rule can read a lease's own
+	// time: options have no fixed place.
+	leaseFor = 30 * ruleset.Day
+	claimFor = 8 * ruleset.Day
+
+	// runningFor is the time within which a VM that ran before its rules did has to use its
+	// IPv6 addresses: it does not probe for them again.
+	runningFor = 10 * time.Minute
+)
+
+var (
+	firstShare = ruleset.Share{Rate: 1, Burst: 1, Unit: ruleset.Week}
+	leaseShare = ruleset.Share{Rate: 4, Burst: 8, Unit: ruleset.Day}
+	claimShare = ruleset.Share{Rate: 16, Burst: 16, Unit: ruleset.Day}
+)
+
+// maxLearned is the room of each of these sets, for all NICs.
+const maxLearned = 65535
+
+// learns reports whether the VM's addresses of the family are learned.
+func (b *builder) learns(f family) bool {
+	p, ipv4 := b.policy, f.name == family4.name
+	if p.PassSpoofing || !ipv4 && p.DropIPv6 {
+		return false
+	}
+	return ipv4 && p.DHCP || !ipv4 && p.SLAAC || p.Learn != config.LearnOff && !p.Names(ipv4)
+}
+
+// learnsFirst reports whether the first IPv4 address that the VM uses becomes its own.
+func (b *builder) learnsFirst() bool {
+	return b.learns(family4) && b.policy.Learn == config.LearnFirst && !b.policy.DHCP
+}
+
+// learnSets gives the sets that rules fill.
+func (b *builder) learnSets() []ruleset.Set {
+	learned := func(name string, fields ...ruleset.Field) ruleset.Set {
+		s := ruleset.Set{Name: name, Key: []ruleset.Type{ruleset.TypeInterface}, Dynamic: maxLearned, Expires: true}
+		if len(fields) > 0 {
+			s.Typeof = append([]ruleset.Field{ruleset.OutputIndex}, fields...)
+		}
+		for _, f := range fields {
+			s.Key = append(s.Key, f.Type)
+		}
+		return s
+	}
+	running := learned(runningSet)
+	running.Dynamic, running.Grace = 0, runningFor // no rule fills it
+	out := []ruleset.Set{running, learned(boundSet), learned(leasesSet), learned(claimsSet), learned(groupsSet, frameGroup, datagramGroup)}
+	for _, f := range []family{family4, family6} {
+		out = append(out, learned(f.tentative(), f.sourceBytes()), learned(f.heard(), f.sourceBytes()))
+	}
+	return out
+}
+
+// updates adds a rule that changes sets and goes on.
+func (c *chain) updates(when []ruleset.Match, updates ...ruleset.Update) {
+	c.Rules = append(c.Rules, ruleset.Rule{Matches: when, Updates: updates})
+}
+
+// in adds the NIC's element of a set, with the value of fields.
+func (v view) in(set string, timeout time.Duration, fields ...ruleset.Field) ruleset.Update {
+	return ruleset.Update{Set: set, Fields: append([]ruleset.Field{v.index()}, fields...), Timeout: timeout}
+}
+
+// out takes the NIC's element out of a set.
+func (v view) outOf(set string, fields ...ruleset.Field) ruleset.Update {
+	return ruleset.Update{Set: set, Fields: append([]ruleset.Field{v.index()}, fields...), Delete: true}
+}
+
+// within the NIC's share of a set.
+func (v view) share(set string, share ruleset.Share) ruleset.Update {
+	return ruleset.Update{Set: set, Fields: []ruleset.Field{v.index()}, Share: share}
+}
+
+// unbound matches frames of NICs that have no IPv4 address yet.
+func (v view) unbound() ruleset.Match {
+	return ruleset.Lookup{Fields: []ruleset.Field{v.index()}, Set: boundSet, Not: true}
+}
+
+// mayBind matches addresses, read as bytes, that can be a VM's own: of IPv4, those that a
+// host has; of IPv6, those of the link, as far as its prefixes are known (RFC 6620, 3.2.2). An
+// address that is another's for certain is never bound, nor one that another host was heard
+// to use.
+func (c *chain) mayBind(f family, field ruleset.Field) []ruleset.Match {
+	out := []ruleset.Match{c.isNotOwn(f.heard(), field)}
+	if taken := f.merged(ofAddrs(c.policy.Claimed), ofAddrs(c.policy.Host)); len(taken) > 0 {
+		out = append(out, ruleset.Among(field, true, elements(taken)...))
+	}
+	if f.name == family6.name && c.knowsLink(f) {
+		return append(out, among(field, f.merged(ofPrefixes(c.link(f)))))
+	}
+	return append(out, outside(field, f.special)...)
+}
+
+// learnFirst binds the first IPv4 address that the VM uses, read from field.
+func (c *chain) learnFirst(field ruleset.Field, when ...ruleset.Match) {
+	if !c.learnsFirst() {
+		return
+	}
+	c.updates(all([]ruleset.Match{c.unbound(), c.isNotOwn(family4.ownAddresses(), field)}, when, c.mayBind(family4, field)),
+		c.share(boundSet, firstShare), c.in(family4.ownAddresses(), 0, field), c.in(family4.tentative(), detection, field))
+}
+
+// The bytes of DHCP's acknowledgment that stand at a fixed place in those of all servers
+// (RFC 2131, 2): the ports; the kind, an answer to an Ethernet address; yiaddr, the address
+// that is leased; chaddr, the client's MAC address (dhcpHardware); the cookie with the first
+// option, which is the message's type.
+var (
+	dhcpPorts    = ruleset.Raw(ruleset.TransportHeader, 0, 4)
+	dhcpLeased   = ruleset.Raw(ruleset.TransportHeader, 8+16, 4)
+	dhcpOptions  = ruleset.Raw(ruleset.TransportHeader, 8+236, 7)
+	dhcpRelease  = []byte{0x63, 0x82, 0x53, 0x63, 53, 1, 7}
+	dhcpACK      = []byte{0x63, 0x82, 0x53, 0x63, 53, 1, 5}
+	bootReply    = []byte{2, 1, 6}
+	serverClient = []byte{0, 67, 0, 68}
+)
+
+// learnLease binds what a DHCP server of the policy's hands out to the VM's MAC address. It
+// stands before the fast path, which lets such a datagram pass.
+func (c *chain) learnLease(f family) {
+	if c.out || f.name != family4.name || !c.learns(f) {
+		return
+	}
+	servers := f.merged(ofAddrs(c.policy.Hosts), c.wholeRouters(f), c.policy.ServicePeers(), c.openNeighbours(f))
+	if len(servers) == 0 {
+		return
+	}
+	equal := func(field ruleset.Field, value []byte) ruleset.Match {
+		return ruleset.Compare{Field: field, Op: ruleset.Equal, Value: value}
+	}
+	message := []ruleset.Match{equal(dhcpPorts, serverClient), ruleset.Byte(network(9, 1), ruleset.UDP), noOptions, equal(dhcpKind, bootReply),
+		c.isOwn(ownBitsSet, dhcpHardware), equal(dhcpOptions, dhcpACK), among(f.sourceBytes(), servers)}
+	leased := []ruleset.Update{c.in(f.ownAddresses(), leaseFor, dhcpLeased), c.in(boundSet, leaseFor), c.in(f.tentative(), leaseDetection, dhcpLeased)}
+	c.updates(all(message, one(c.isOwn(f.ownAddresses(), dhcpLeased))), c.in(f.ownAddresses(), leaseFor, dhcpLeased), c.in(boundSet, leaseFor))
+	c.updates(all(message, one(c.isNotOwn(f.ownAddresses(), dhcpLeased)), c.mayBind(f, dhcpLeased)), append([]ruleset.Update{c.share(leasesSet, leaseShare)}, leased...)...)
+}
+
+// forgetLease ends what the VM releases itself. The rules before have seen that it asks as
+// itself, about an address of its own.
+func (c *chain) forgetLease(toServer []ruleset.Match) {
+	if !c.learns(family4) {
+		return
+	}
+	c.updates(all(toServer, []ruleset.Match{
+		ruleset.Compare{Field: dhcpOptions, Op: ruleset.Equal, Value: dhcpRelease},
+		isNot(dhcpAddress, 0, 0, 0, 0),
+	}), c.outOf(family4.ownAddresses(), dhcpAddress), c.outOf(boundSet))
+}
+
+// arpOfIPv4 matches ARP for IPv4 on Ethernet, as bytes (see sourceBytes).
+var arpOfIPv4 = ruleset.Compare{Field: network(0, 6), Op: ruleset.Equal, Value: []byte{0, 1, 0x08, 0, 6, 4}}
+
+// hearARP takes in what ARP tells of other hosts' addresses: one that the VM took just now
+// is not its own, if another host has it, and what others use is never bound.
+func (c *chain) hearARP() {
+	f := family4
+	if !c.learns(f) {
+		return
+	}
+	hears := c.in(f.heard(), heardFor, arpSender)
+	c.Rules = append(c.Rules, ruleset.Rule{
+		Matches: []ruleset.Match{c.isOwn(f.tentative(), arpSender), arpOfIPv4},
+		Updates: []ruleset.Update{c.outOf(f.ownAddresses(), arpSender), c.outOf(boundSet), c.outOf(f.tentative(), arpSender), hears},
+		Verdict: ruleset.Accept, Comment: "another host has the address that the VM took",
+	})
+	if c.learnsFirst() {
+		c.updates([]ruleset.Match{c.unbound(), arpOfIPv4, isNot(arpSender, 0, 0, 0, 0)}, hears)
+	}
+}
+
+// learnARPSource learns from the VM's ARP, and keeps what it uses.
+func (c *chain) learnARPSource() {
+	if c.learns(family4) {
+		c.learnFirst(arpSender, arpOfIPv4)
+		c.updates([]ruleset.Match{c.isOwn(family4.ownAddresses(), arpSender)}, c.in(family4.ownAddresses(), leaseFor, arpSender), c.in(boundSet, leaseFor))
+	}
+}
+
+// probeARP lets a VM that has no address yet find out whether the one it is about to take is
+// free (RFC 5227, 2.1.1), and hear that it is not.
+func (c *chain) probeARP() {
+	switch {
+	case !c.learnsFirst():
+	case c.out:
+		var link []ruleset.Match
+		if c.knowsLink(family4) {
+			link = one(among(ruleset.ARPTargetIP, ofPrefixes(c.link(family4))))
+		}
+		c.accept("ARP probe of a VM that has no address yet", all(one(c.unbound()), ethernetIPv4Request(), one(is(ruleset.ARPSenderIP, noAddress4, false)), link)...)
+	default:
+		c.accept("answer to an ARP probe", all(one(c.unbound()), ethernetIPv4Reply(), one(is(ruleset.ARPTargetIP, noAddress4, false)))...)
+	}
+}
+
+// The groups that a probe goes to, and the bits of its target that they are made of (RFC
+// 4291, 2.7.1; RFC 2464, 7). No rule can compare two fields; but one can put the first into
+// a set, and the next look whether the second is in it.
+var (
+	frameGroup    = ruleset.Raw(ruleset.LinkHeader, 3, 3)
+	datagramGroup = network(24+13, 3)
+	targetGroup   = network(40+8+13, 3)
+)
+
+// learnProbe binds an IPv6 address that the VM probes for, in a probe that whoever has the
+// address gets and takes for one (RFC 4862, 5.4.3; RFC 4861, 7.1.1).
+func (c *chain) learnProbe(probe []ruleset.Match) {
+	f := family6
+	if !c.learns(f) {
+		return
+	}
+	c.updates(probe, c.in(groupsSet, detection, frameGroup, datagramGroup))
+	heardOf := ruleset.Lookup{Fields: []ruleset.Field{c.index(), targetGroup, targetGroup}, Set: groupsSet}
+	learned := []ruleset.Update{c.in(f.ownAddresses(), claimFor, directTarget), c.in(f.tentative(), detection, directTarget)}
+	nonce := ruleset.Compare{Field: network(directNDOption, 2), Op: ruleset.Equal, Value: []byte{14, 1}} // RFC 7527, 4
+	plain, withNonce := all(one(ruleset.Is(ruleset.IP6Length, 24)), probe), all(one(ruleset.Is(ruleset.IP6Length, 32)), probe, one(nonce))
+	for _, form := range [][]ruleset.Match{plain, withNonce} {
+		form = all(one(heardOf), form)
+		c.updates(all(form, one(c.isOwn(f.ownAddresses(), directTarget))), learned...)
+		c.updates(all(form, one(c.isNotOwn(f.ownAddresses(), directTarget)), c.mayBind(f, directTarget)), append([]ruleset.Update{c.share(claimsSet, claimShare)}, learned...)...)
+	}
+	c.updates(probe, c.outOf(groupsSet, frameGroup, datagramGroup))
+}
+
+// keepsAddress has an IPv6 address that the VM uses stay bound.
+func (c *chain) keepsAddress(field ruleset.Field, when ...ruleset.Match) {
+	if c.learns(family6) {
+		c.updates(all(one(c.isOwn(family6.ownAddresses(), field)), when), c.in(family6.ownAddresses(), claimFor, field))
+	}
+}
+
+// learnRunning binds the IPv6 addresses that a VM uses which ran before its rules did.
+func (c *chain) learnRunning(f family) {
+	if f.name != family6.name || !c.learns(f) {
+		return
+	}
+	field := f.sourceBytes()
+	running := ruleset.Lookup{Fields: []ruleset.Field{c.index()}, Set: runningSet}
+	c.updates(all([]ruleset.Match{running, c.isNotOwn(f.ownAddresses(), field)}, c.mayBind(f, field)), c.share(claimsSet, claimShare), c.in(f.ownAddresses(), claimFor, field))
+}
+
+// hearND takes in what neighbour discovery tells of other hosts' addresses.
+func (c *chain) hearND() {
+	f := family6
+	if !c.learns(f) {
+		return
+	}
+	advertises := []ruleset.Match{directly, discoveryHopLimit, icmpType(neighbourAdvert)}
+	probes := []ruleset.Match{directly, discoveryHopLimit, icmpType(neighbourSolicitation), is(ruleset.IP6Source, netip.IPv6Unspecified(), false)}
+	for _, objects := range [][]ruleset.Match{advertises, probes} {
+		c.Rules = append(c.Rules, ruleset.Rule{
+			Matches: all(one(c.isOwn(f.tentative(), directTarget)), objects),
+			Updates: []ruleset.Update{c.outOf(f.ownAddresses(), directTarget), c.outOf(f.tentative(), directTarget), c.in(f.heard(), heardFor, directTarget)},
+			Verdict: ruleset.Accept, Comment: "another host has the address that the VM took, or takes it, too",
+		})
+	}
+	discovery := []ruleset.Match{ruleset.Compare{Field: network(6, 2), Op: ruleset.Equal, Value: []byte{ruleset.ICMPv6, 255}}, amongBytes(network(40, 1), neighbourTypes...)}
+	c.updates(all(discovery, one(c.isNotOwn(f.ownAddresses(), f.sourceBytes())), outside(f.sourceBytes(), f.special)), c.in(f.heard(), heardFor, f.sourceBytes()))
+}

@@ -1,0 +1,349 @@
+package kernel_test
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/gopacket/gopacket"
+	"github.com/gopacket/gopacket/layers"
+
+	"macvtap-filter/internal/kernel"
+	"macvtap-filter/internal/lab"
+	"macvtap-filter/internal/ruleset"
+)
+
+// A step of a story: a frame goes one way, and passes or does not.
+type step struct {
+	way way
+	sample
+}
+
+func sends(name string, frame []byte) step   { return step{out, sample{name, frame, true}} }
+func mayNotSend(name string, f []byte) step  { return step{out, sample{name, f, false}} }
+func hears(name string, frame []byte) step   { return step{in, sample{name, frame, true}} }
+func doesNotHear(name string, f []byte) step { return step{in, sample{name, f, false}} }
+func waits(d time.Duration) step             { return step{sample: sample{name: d.String()}} }
+func arpOf(t *testing.T, w way, op uint16, sender, target string) []byte {
+	dst := w.dst
+	if op == layers.ARPRequest || sender == target {
+		dst = layers.EthernetBroadcast
+	}
+	return serialize(t, way{w.name, w.src, dst}.ethernet(layers.EthernetTypeARP), &layers.ARP{
+		AddrType: layers.LinkTypeEthernet, Protocol: layers.EthernetTypeIPv4, HwAddressSize: 6, ProtAddressSize: 4, Operation: op,
+		SourceHwAddress: w.src, SourceProtAddress: netip.MustParseAddr(sender).AsSlice(),
+		DstHwAddress: make([]byte, 6), DstProtAddress: netip.MustParseAddr(target).AsSlice(),
+	})
+}
+
+// datagramFrom is a datagram of the VM's to the internet, from an address.
+func datagramFrom(t *testing.T, address string) []byte {
+	source := netip.MustParseAddr(address)
+	udp := &layers.UDP{SrcPort: 40000, DstPort: 443}
+	var ip gopacket.NetworkLayer = &layers.IPv4{Version: 4, TTL: 64, Protocol: layers.IPProtocolUDP, SrcIP: source.AsSlice(), DstIP: net.ParseIP("192.0.2.1")}
+	kind := layers.EthernetTypeIPv4
+	if source.Is6() {
+		ip = &layers.IPv6{Version: 6, HopLimit: 64, NextHeader: layers.IPProtocolUDP, SrcIP: source.AsSlice(), DstIP: net.ParseIP("2001:db8:ffff::1")}
+		kind = layers.EthernetTypeIPv6
+	}
+	if err := udp.SetNetworkLayerForChecksum(ip); err != nil {
+		t.Fatal(err)
+	}
+	return serialize(t, out.ethernet(kind), ip.(gopacket.SerializableLayer), udp, gopacket.Payload("datagram"))
+}
+
+// leases is what a DHCP server sends to the VM.
+func leases(t *testing.T, kind layers.DHCPMsgType, server, client string, hardware net.HardwareAddr) []byte {
+	return dhcp(t, in, server, client, &layers.DHCPv4{
+		Operation: layers.DHCPOpReply, HardwareType: layers.LinkTypeEthernet, HardwareLen: 6, YourClientIP: net.ParseIP(client), ClientHWAddr: hardware,
+		Options: layers.DHCPOptions{layers.NewDHCPOption(layers.DHCPOptMessageType, []byte{byte(kind)}), layers.NewDHCPOption(layers.DHCPOptServerID, netip.MustParseAddr(server).AsSlice()), layers.NewDHCPOption(layers.DHCPOptEnd, nil)},
+	})
+}
+
+// releases is what the VM tells the server.
+func releases(t *testing.T, address string) []byte {
+	return dhcp(t, out, address, "192.168.2.1", &layers.DHCPv4{
+		Operation: layers.DHCPOpRequest, HardwareType: layers.LinkTypeEthernet, HardwareLen: 6, ClientIP: net.ParseIP(address), ClientHWAddr: vmMAC,
+		Options: layers.DHCPOptions{layers.NewDHCPOption(layers.DHCPOptMessageType, []byte{byte(layers.DHCPMsgTypeRelease)}), layers.NewDHCPOption(layers.DHCPOptEnd, nil)},
+	})
+}
+
+func dhcp(t *testing.T, w way, source, destination string, message *layers.DHCPv4) []byte {
+	ip := &layers.IPv4{Version: 4, IHL: 5, TTL: 64, Protocol: layers.IPProtocolUDP, SrcIP: net.ParseIP(source), DstIP: net.ParseIP(destination)}
+	udp := &layers.UDP{SrcPort: 67, DstPort: 68}
+	if w.name == out.name {
+		udp = &layers.UDP{SrcPort: 68, DstPort: 67}
+	}
+	if err := udp.SetNetworkLayerForChecksum(ip); err != nil {
+		t.Fatal(err)
+	}
+	return serialize(t, w.ethernet(layers.EthernetTypeIPv4), ip, udp, message)
+}
+
+// probes is duplicate address detection of an address, by whoever sends it, to the group
+// of another address where that is not the same.
+func probes(t *testing.T, w way, target, group string, options ...layers.ICMPv6Option) []byte {
+	a, g := netip.MustParseAddr(target), netip.MustParseAddr(group).As16()
+	ip := &layers.IPv6{Version: 6, HopLimit: 255, NextHeader: layers.IPProtocolICMPv6, SrcIP: net.IPv6unspecified, DstIP: net.ParseIP(fmt.Sprintf("ff02::1:ff%02x:%02x%02x", g[13], g[14], g[15]))}
+	return discovery(t, &layers.Ethernet{SrcMAC: w.src, DstMAC: net.HardwareAddr{0x33, 0x33, 0xff, g[13], g[14], g[15]}, EthernetType: layers.EthernetTypeIPv6}, ip,
+		layers.ICMPv6TypeNeighborSolicitation, &layers.ICMPv6NeighborSolicitation{TargetAddress: a.AsSlice(), Options: options})
+}
+
+// advertises is an answer to such a probe.
+func advertises(t *testing.T, w way, target string) []byte {
+	ip := &layers.IPv6{Version: 6, HopLimit: 255, NextHeader: layers.IPProtocolICMPv6, SrcIP: net.ParseIP(target), DstIP: net.ParseIP("ff02::1")}
+	return discovery(t, &layers.Ethernet{SrcMAC: w.src, DstMAC: net.HardwareAddr{0x33, 0x33, 0, 0, 0, 1}, EthernetType: layers.EthernetTypeIPv6}, ip,
+		layers.ICMPv6TypeNeighborAdvertisement, &layers.ICMPv6NeighborAdvertisement{
+			Flags: 0x20, TargetAddress: net.ParseIP(target), Options: layers.ICMPv6Options{{Type: layers.ICMPv6OptTargetAddress, Data: w.src}},
+		})
+}
+
+func discovery(t *testing.T, eth *layers.Ethernet, ip *layers.IPv6, kind uint8, message gopacket.SerializableLayer) []byte {
+	icmp := &layers.ICMPv6{TypeCode: layers.CreateICMPv6TypeCode(kind, 0)}
+	if err := icmp.SetNetworkLayerForChecksum(ip); err != nil {
+		t.Fatal(err)
+	}
+	return serialize(t, eth, ip, icmp, message)
+}
+
+// TestBinding has a VM take addresses, in stories of frames each of which meets what the
+// frames before have taught the rules.
+func TestBinding(t *testing.T) {
+	host := func(n int) string { return fmt.Sprintf("192.168.2.%d", n) }
+	host6 := func(n int) string { return fmt.Sprintf("2001:db8:2::%x", n) }
+	request, reply := uint16(layers.ARPRequest), uint16(layers.ARPReply)
+	ack := layers.DHCPMsgTypeAck
+	var many []step
+	for i := range 8 {
+		many = append(many, hears("a lease", leases(t, ack, host(1), host(200+i), vmMAC)))
+	}
+	many = append(many, sends("from the first", datagramFrom(t, host(200))), sends("from the eighth", datagramFrom(t, host(207))),
+		hears("a ninth lease", leases(t, ack, host(1), host(208), vmMAC)), mayNotSend("from the ninth", datagramFrom(t, host(208))),
+		hears("the first lease again", leases(t, ack, host(1), host(200), vmMAC)), sends("from the first", datagramFrom(t, host(200))))
+	var claims []step
+	for i := range 16 {
+		claims = append(claims, sends("a probe", probes(t, out, host6(0x200+i), host6(0x200+i))))
+	}
+	claims = append(claims, sends("from the sixteenth", datagramFrom(t, host6(0x20f))), mayNotSend("a further probe", probes(t, out, host6(0x210), host6(0x210))),
+		mayNotSend("from the seventeenth", datagramFrom(t, host6(0x210))), sends("the first probe again", probes(t, out, host6(0x200), host6(0x200))))
+	nonce := layers.ICMPv6Option{Type: 14, Data: []byte{1, 2, 3, 4, 5, 6}}
+	for _, story := range []struct {
+		name, learn string
+		steps       []step
+		quick       bool // it is over within the time that another host has to object
+	}{
+		{"the first address is the VM's own", "first", []step{
+			sends("the first datagram", datagramFrom(t, host(100))), mayNotSend("from another address", datagramFrom(t, host(101))),
+			sends("ARP", arpOf(t, out, request, host(100), host(1))), mayNotSend("ARP from another address", arpOf(t, out, request, host(101), host(1))),
+			sends("from the first address", datagramFrom(t, host(100))),
+		}, false},
+		{"the first address in ARP", "first", []step{
+			sends("ARP", arpOf(t, out, request, host(100), host(1))), sends("from it", datagramFrom(t, host(100))), mayNotSend("from another address", datagramFrom(t, host(101))),
+		}, false},
+		{"what is never the VM's", "first", []step{
+			mayNotSend("from the gateway's", datagramFrom(t, host(1))), mayNotSend("from the name server's", datagramFrom(t, host(53))), mayNotSend("from the broadcast address", datagramFrom(t, host(255))),
+			mayNotSend("from the host's", datagramFrom(t, host(10))), mayNotSend("from a link-local address", datagramFrom(t, "169.254.3.4")), mayNotSend("from a group's", datagramFrom(t, "224.0.0.5")),
+			mayNotSend("ARP from the host's", arpOf(t, out, request, host(10), host(1))), sends("from its own", datagramFrom(t, host(100))),
+		}, false},
+		{"what another host was heard to use", "first", []step{
+			doesNotHear("a host asks for the gateway", arpOf(t, in, request, host(77), host(1))), mayNotSend("in that host's name", datagramFrom(t, host(77))),
+			mayNotSend("ARP in that host's name", arpOf(t, out, request, host(77), host(1))), sends("from its own", datagramFrom(t, host(100))),
+		}, false},
+		{"a probe, and its answer", "first", []step{
+			sends("a probe", arpOf(t, out, request, "0.0.0.0", host(77))), hears("an answer", arpOf(t, in, reply, host(77), "0.0.0.0")), mayNotSend("from the address all the same", datagramFrom(t, host(77))),
+			sends("another probe", arpOf(t, out, request, "0.0.0.0", host(100))), sends("an announcement", arpOf(t, out, request, host(100), host(100))), sends("from it", datagramFrom(t, host(100))),
+			mayNotSend("a probe for another", arpOf(t, out, request, "0.0.0.0", host(78))), doesNotHear("an answer", arpOf(t, in, reply, host(78), "0.0.0.0")),
+		}, false},
+		{"another host objects at once", "first", []step{
+			sends("ARP", arpOf(t, out, request, host(100), host(1))), hears("the other host", arpOf(t, in, request, host(100), host(100))),
+			mayNotSend("from the address", datagramFrom(t, host(100))), sends("from another", datagramFrom(t, host(102))), mayNotSend("from a third", datagramFrom(t, host(103))),
+		}, true},
+		{"another host objects later", "first", []step{
+			sends("ARP", arpOf(t, out, request, host(100), host(1))), waits(1500 * time.Millisecond), hears("the other host", arpOf(t, in, request, host(100), host(100))),
+			sends("from the address", datagramFrom(t, host(100))),
+		}, false},
+		{"a lease", "dhcp", []step{
+			mayNotSend("before it", datagramFrom(t, host(100))), hears("an offer", leases(t, layers.DHCPMsgTypeOffer, host(1), host(100), vmMAC)), mayNotSend("after the offer", datagramFrom(t, host(100))),
+			hears("another client's", leases(t, ack, host(1), host(100), lanMAC)), mayNotSend("after another's", datagramFrom(t, host(100))),
+			doesNotHear("a denied server's", leases(t, ack, host(66), host(100), vmMAC)), mayNotSend("after a denied server's", datagramFrom(t, host(100))),
+			hears("an internet host's", leases(t, ack, "192.0.2.1", host(100), vmMAC)), mayNotSend("after an internet host's", datagramFrom(t, host(100))),
+			hears("the gateway's address", leases(t, ack, host(1), host(1), vmMAC)), mayNotSend("in the gateway's name", datagramFrom(t, host(1))),
+			hears("the lease", leases(t, ack, host(1), host(100), vmMAC)), sends("after it", datagramFrom(t, host(100))), mayNotSend("from another", datagramFrom(t, host(101))),
+			sends("ARP", arpOf(t, out, request, host(100), host(1))), sends("a release", releases(t, host(100))), mayNotSend("after the release", datagramFrom(t, host(100))),
+		}, false},
+		{"a lease, where the first address would do", "first", []step{
+			hears("the lease", leases(t, ack, host(1), host(100), vmMAC)), sends("after it", datagramFrom(t, host(100))), mayNotSend("from another", datagramFrom(t, host(101))),
+			hears("a host that has the address", arpOf(t, in, reply, host(100), "0.0.0.0")), mayNotSend("after that", datagramFrom(t, host(100))), sends("from another", datagramFrom(t, host(101))),
+		}, true},
+		{"many leases", "dhcp", many, false},
+		{"an address that was probed for", "first", []step{
+			mayNotSend("before the probe", datagramFrom(t, host6(0x100))), sends("the probe", probes(t, out, host6(0x100), host6(0x100))), sends("after it", datagramFrom(t, host6(0x100))),
+			mayNotSend("from another", datagramFrom(t, host6(0x101))), sends("a probe with a nonce", probes(t, out, host6(0x102), host6(0x102), nonce)), sends("from it", datagramFrom(t, host6(0x102))),
+			mayNotSend("the gateway's", probes(t, out, "fe80::1", "fe80::1")), mayNotSend("of another network", probes(t, out, "2001:db8:9::1", "2001:db8:9::1")),
+			sends("announced", advertises(t, out, host6(0x100))), mayNotSend("announced, another's", advertises(t, out, host6(0x101))),
+		}, false},
+		{"a probe that nobody hears", "first", []step{
+			mayNotSend("to another group", probes(t, out, host6(0x100), host6(0x101))), mayNotSend("from it", datagramFrom(t, host6(0x100))),
+			mayNotSend("with the option of an address", probes(t, out, host6(0x100), host6(0x100), layers.ICMPv6Option{Type: layers.ICMPv6OptSourceAddress, Data: vmMAC})),
+			mayNotSend("from it", datagramFrom(t, host6(0x100))),
+		}, false},
+		{"another host has the IPv6 address", "first", []step{
+			sends("the probe", probes(t, out, host6(0x100), host6(0x100))), hears("the answer", advertises(t, in, host6(0x100))), mayNotSend("from it", datagramFrom(t, host6(0x100))),
+			mayNotSend("a probe again", probes(t, out, host6(0x100), host6(0x100))), mayNotSend("from it", datagramFrom(t, host6(0x100))),
+		}, true},
+		{"another host takes the IPv6 address, too", "first", []step{
+			sends("the probe", probes(t, out, host6(0x100), host6(0x100))), hears("the other's probe", probes(t, in, host6(0x100), host6(0x100))), mayNotSend("from it", datagramFrom(t, host6(0x100))),
+		}, true},
+		{"another host wants the IPv6 address later", "first", []step{
+			sends("the probe", probes(t, out, host6(0x100), host6(0x100))), waits(1500 * time.Millisecond),
+			hears("the other's probe", probes(t, in, host6(0x100), host6(0x100))), sends("from it", datagramFrom(t, host6(0x100))), sends("the answer", advertises(t, out, host6(0x100))),
+		}, false},
+		{"many IPv6 addresses", "first", claims, false},
+	} {
+		t.Run(story.name, func(t *testing.T) {
+			for {
+				n, tap := network(t)
+				known := lan
+				known.Host = []netip.Addr{netip.MustParseAddr(host(10))}
+				create(t, n.Hypervisor, tablesBy(t, vm(vmUUID, tap.Name), fmt.Sprintf("[policy.default]\nlearn = %q", story.learn), known))
+				began := time.Now()
+				wrong := play(t, n, tap, story.steps)
+				if story.quick && time.Since(began) > 800*time.Millisecond {
+					continue // too busy a machine for the time that another host has to object
+				}
+				for _, w := range wrong {
+					t.Error(w)
+				}
+				return
+			}
+		})
+	}
+}
+
+// TestBindingOutlivesRules changes the rules of a VM whose address was learned: it stays bound.
+// What the configuration names takes its place, and what it names no more is not the VM's.
+func TestBindingOutlivesRules(t *testing.T) {
+	n, tap := network(t)
+	of := func(policy string) []ruleset.Table {
+		return boundIn(t, n.Hypervisor, tables(t, vm(vmUUID, tap.Name), policy))
+	}
+	settles := func(policy string) {
+		t.Helper()
+		made := of(policy)
+		if err := within(t, n.Hypervisor, func(ctx context.Context) error { return kernel.Settle(ctx, made, owned(vmUUID)) }); err != nil {
+			t.Fatal(err)
+		}
+		if diff := ruleset.Diff("should", made[0], "stands", read(t, n.Hypervisor)[0].Table); diff != "" {
+			t.Errorf("after %q:\n%s", policy, diff)
+		}
+	}
+	from := func(host int) []byte { return datagramFrom(t, fmt.Sprintf("192.168.2.%d", host)) }
+	create(t, n.Hypervisor, of("[policy.default]\nlearn = \"first\""))
+	plays(t, n, tap, []step{sends("the first datagram", from(100)), mayNotSend("from another", from(101))})
+	settles("[policy.default]\nlearn = \"first\"\nserve = [\"tcp/443\"]")
+	plays(t, n, tap, []step{mayNotSend("from another", from(101)), sends("from the first", from(100))})
+	settles("[policy.default]\nlearn = \"first\"\n[[vm]]\nname = \"*\"\naddresses = [\"192.168.2.7\", \"192.168.2.8\"]")
+	plays(t, n, tap, []step{mayNotSend("from what was learned", from(100)), sends("from a named one", from(7)), sends("from the other", from(8))})
+	settles("[policy.default]\nlearn = \"first\"\n[[vm]]\nname = \"*\"\naddresses = [\"192.168.2.7\"]")
+	plays(t, n, tap, []step{sends("from the named one", from(7)), mayNotSend("from what is named no more", from(8))})
+	settles("[policy.default]\nlearn = \"first\"")
+	plays(t, n, tap, []step{sends("the first datagram", from(9)), mayNotSend("from another", from(10))})
+}
+
+// TestNamedAddresses has the VM's own be what its section says: addresses and prefixes, of one
+// family by DHCP and of the other by probes.
+func TestNamedAddresses(t *testing.T) {
+	from := func(address string) []byte { return datagramFrom(t, address) }
+	lease := leases(t, layers.DHCPMsgTypeAck, "192.168.2.1", "192.168.2.100", vmMAC)
+	probe := probes(t, out, "2001:db8:2::100", "2001:db8:2::100")
+	arp := func(sender string) []byte { return arpOf(t, out, layers.ARPRequest, sender, "192.168.2.1") }
+	for _, test := range []struct {
+		addresses string
+		steps     []step
+	}{
+		{`"192.168.2.32/30", "2001:db8:2:0:1::/80"`, []step{
+			sends("from the prefix", from("192.168.2.33")), sends("from its end", from("192.168.2.35")), mayNotSend("from beyond", from("192.168.2.36")),
+			sends("ARP of the prefix", arp("192.168.2.34")), mayNotSend("ARP from beyond", arp("192.168.2.36")),
+			hears("an answer to a probe", arpOf(t, in, layers.ARPReply, "192.168.2.33", "0.0.0.0")), doesNotHear("one of a denied host", arpOf(t, in, layers.ARPReply, "192.168.2.36", "0.0.0.0")),
+			sends("from the IPv6 prefix", from("2001:db8:2:0:1::7")), mayNotSend("from beyond", from("2001:db8:2:0:2::7")),
+			sends("a probe of the prefix", probes(t, out, "2001:db8:2:0:1::8", "2001:db8:2:0:1::8")), mayNotSend("a probe from beyond", probes(t, out, "2001:db8:2:0:2::8", "2001:db8:2:0:2::8")),
+		}},
+		{`"192.168.2.32/30", "192.168.2.40/32"`, []step{
+			sends("from the prefix", from("192.168.2.33")), sends("from the address", from("192.168.2.40")), mayNotSend("from another", from("192.168.2.41")), sends("IPv6, of which nothing is named", from("2001:db8:2::5")),
+		}},
+		{`"dhcp", "2001:db8:2::5"`, []step{
+			mayNotSend("before the lease", from("192.168.2.100")), hears("the lease", lease), sends("after it", from("192.168.2.100")),
+			sends("from the address", from("2001:db8:2::5")), mayNotSend("a probe for another", probe), mayNotSend("from it", from("2001:db8:2::100")),
+		}},
+		{`"192.168.2.30", "dhcp", "slaac"`, []step{
+			sends("from the address", from("192.168.2.30")), mayNotSend("before the lease", from("192.168.2.100")), hears("the lease", lease), sends("after it", from("192.168.2.100")),
+			mayNotSend("before the probe", from("2001:db8:2::100")), sends("the probe", probe), sends("after it", from("2001:db8:2::100")),
+		}},
+	} {
+		t.Run(test.addresses, func(t *testing.T) {
+			n, tap := network(t)
+			create(t, n.Hypervisor, tables(t, vm(vmUUID, tap.Name), "[[vm]]\nname = \"*\"\naddresses = ["+test.addresses+"]"))
+			plays(t, n, tap, test.steps)
+		})
+	}
+}
+
+// TestBindingOfARunningVM has a VM whose rules come while it runs keep the addresses that it
+// uses: it does not probe for them again.
+func TestBindingOfARunningVM(t *testing.T) {
+	n, tap := network(t)
+	made := boundIn(t, n.Hypervisor, tables(t, vm(vmUUID, tap.Name), "[policy.default]\nlearn = \"first\""))
+	settle := func() {
+		t.Helper()
+		if err := within(t, n.Hypervisor, func(ctx context.Context) error { return kernel.Settle(ctx, made, owned(vmUUID)) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	settle()
+	plays(t, n, tap, []step{
+		sends("from an IPv6 address", datagramFrom(t, "2001:db8:2::100")), sends("from another", datagramFrom(t, "2001:db8:2::101")),
+		mayNotSend("from the gateway's", datagramFrom(t, "fe80::1")), mayNotSend("from one of another network", datagramFrom(t, "2001:db8:9::1")),
+	})
+	settle()
+	nft(t, n.Hypervisor, "flush set netdev macvtap-filter nic-running", "-f", "-") // the time is over
+	settle()
+	plays(t, n, tap, []step{sends("from the first", datagramFrom(t, "2001:db8:2::100")), mayNotSend("from a third", datagramFrom(t, "2001:db8:2::102"))})
+
+	started, tap := network(t)
+	create(t, started.Hypervisor, boundIn(t, started.Hypervisor, tables(t, vm(vmUUID, tap.Name), "[policy.default]\nlearn = \"first\"")))
+	plays(t, started, tap, []step{mayNotSend("of a VM that starts", datagramFrom(t, "2001:db8:2::100"))})
+}
+
+func plays(t *testing.T, n *lab.Network, tap *lab.Tap, steps []step) {
+	t.Helper()
+	for _, w := range play(t, n, tap, steps) {
+		t.Error(w)
+	}
+}
+
+// play sends the frames of a story, and gives what became otherwise of them than it should.
+func play(t *testing.T, n *lab.Network, tap *lab.Tap, steps []step) (wrong []string) {
+	t.Helper()
+	for i, s := range steps {
+		if s.frame == nil {
+			d, _ := time.ParseDuration(s.name)
+			time.Sleep(d)
+			continue
+		}
+		send := n.FromVM
+		if s.way.name == in.name {
+			send = n.ToVM
+		}
+		arrived, err := send(tap, s.frame)
+		if err != nil {
+			t.Fatalf("step %d, %s: %v", i+1, s.name, err)
+		}
+		if arrived != s.passes {
+			wrong = append(wrong, fmt.Sprintf("step %d, %s: arrived: %v, want %v", i+1, s.name, arrived, s.passes))
+		}
+	}
+	return wrong
+}
