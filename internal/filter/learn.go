@@ -93,9 +93,10 @@ func (b *builder) learnSets() []ruleset.Set {
 		}
 		return s
 	}
-	running := learned(runningSet)
+	bound, running := learned(boundSet), learned(runningSet)
+	bound.Lasts = true
 	running.Dynamic, running.Grace = 0, runningFor // no rule fills it
-	out := []ruleset.Set{running, learned(boundSet), learned(leasesSet), learned(claimsSet), learned(groupsSet, frameGroup, datagramGroup)}
+	out := []ruleset.Set{running, bound, learned(leasesSet), learned(claimsSet), learned(groupsSet, frameGroup, datagramGroup)}
 	for _, f := range []family{family4, family6} {
 		out = append(out, learned(f.tentative(), f.sourceBytes()), learned(f.heard(), f.sourceBytes()))
 	}

@@ -12,7 +12,7 @@ import (
 // addresses that a guest makes of it; its IP addresses. So the chains of a policy name no
 // VM and no device.
 const (
-	ownMACSet  = ruleset.OwnPrefix + "mac"
+	ownMACSet  = ruleset.Anchor
 	ownBitsSet = ruleset.OwnPrefix + "mac-bytes"
 	ownIDsSet  = ruleset.OwnPrefix + "interface-identifiers"
 )
@@ -36,7 +36,7 @@ func (b *builder) ownSets() []ruleset.Set {
 			values = append(values, a.AsSlice())
 		}
 		s := ownSet(f.ownAddresses(), f.sourceBytes(), values...)
-		s.Dynamic, s.Expires = maxLearned, true
+		s.Dynamic, s.Expires, s.Lasts = maxLearned, true, true
 		out = append(out, s)
 	}
 	if b.learns(family4) || b.learns(family6) {

@@ -284,6 +284,12 @@ func (t *transaction) elements(should ruleset.Table, index uint32, keep bool) {
 // grace gives an interface whose VM runs already its time in those sets that its rules, the
 // ones of that number where it has some, did not look into before.
 func (t *transaction) grace(should ruleset.Table, index uint32, stands bool, number int) {
+	learned := func(s ruleset.Set) bool {
+		return s.Lasts && slices.ContainsFunc(s.Elements, func(e ruleset.Element) bool { return e.Left > 0 })
+	}
+	if slices.ContainsFunc(should.Sets, learned) {
+		return // it comes with what was learned before
+	}
 	for _, s := range should.Sets {
 		if s.Grace > 0 && !(stands && t.standing[number].Table.Uses(s.Name)) {
 			key := [][]byte{binary.NativeEndian.AppendUint32(nil, index)}

@@ -312,6 +312,9 @@ const (
 	dropPrefix = "drop-"
 )
 
+// Anchor is the set that has an element of each interface whose rules stand, its MAC address.
+const Anchor = OwnPrefix + "mac"
+
 // IsOwn reports whether a set of that name holds what is interfaces' own, and IsDrops whether
 // it is one in which drops are counted.
 func IsOwn(set string) bool { return strings.HasPrefix(set, OwnPrefix) || IsDrops(set) }

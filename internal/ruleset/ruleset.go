@@ -56,6 +56,9 @@ type Set struct {
 	// sets are the same whatever they hold.
 	Dynamic int
 
+	// Lasts says that what rules added is put back where the rules were lost.
+	Lasts bool
+
 	// Grace is how long an interface has an element whose rules are made while its VM runs
 	// already, and did not look into the set before; 0 for never.
 	Grace time.Duration

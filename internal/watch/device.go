@@ -44,6 +44,9 @@ type device struct {
 	told    time.Time      // when it was last logged that its rules are back
 	untold  int            // how often they were since
 
+	lasting []string // sets in which its rules keep what they learn
+	gone    bool     // its rules were, when it was last looked at
+
 	number int    // the interface's place in its XML
 	policy string // the rules' policy
 	check  bool   // offloads are to be checked
@@ -407,8 +410,9 @@ func (d *device) settle() {
 
 // set takes the rules that should stand, if any.
 func (d *device) set(tables []ruleset.Table) {
-	d.want, d.keep, d.check = nil, len(tables) > 0, false
+	d.want, d.keep, d.check, d.lasting = nil, len(tables) > 0, false, nil
 	if d.keep {
+		d.lasting = lasting(tables[0])
 		d.check = tables[0].CheckOffload
 		d.want = &tables[0]
 		if d.state == "" {

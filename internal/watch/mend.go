@@ -52,7 +52,11 @@ func (w *watcher) program(ctx context.Context, devices []*device) (all bool, err
 	}
 	var tables []ruleset.Table
 	for _, d := range devices {
-		tables = append(tables, *d.want)
+		t := *d.want
+		if d.gone {
+			t = w.remembering(t, d.Index)
+		}
+		tables = append(tables, t)
 	}
 	none := func(kernel.Standing) bool { return false }
 	err = kernel.Replace(ctx, tables, none)
@@ -117,7 +121,7 @@ func (w *watcher) still(ctx context.Context, devices []*device) ([]*device, erro
 	}
 	return slices.DeleteFunc(out, func(d *device) bool {
 		i := slices.IndexFunc(actual, func(h kernel.Held) bool { return h.Name == d.table() })
-		if i < 0 {
+		if d.gone = i < 0; d.gone {
 			return false
 		}
 		if d.uuid == "" && ofVM(actual[i].Comment) && filter.Bound(actual[i].Table, d.Index) {

@@ -108,6 +108,8 @@ type watcher struct {
 	seenAll bool                      // all devices were looked at once
 	asked   bool                      // libvirt has told of all VMs, or did not answer
 
+	learned map[int]memory // by interface index
+
 	guard     *kernel.OwnedGuard // nil: none of ours stands
 	guardless bool               // this kernel cannot have one
 
@@ -159,6 +161,8 @@ func (w *watcher) loop(ctx context.Context, told <-chan event, ended <-chan erro
 	w.look = look{devices: true, tables: true}
 	pause := firstRetry
 	var idle, light <-chan time.Time
+	var remember ticker
+	defer remember.run(false)
 	for {
 		var retry <-chan time.Time
 		w.busy = false
@@ -176,8 +180,12 @@ func (w *watcher) loop(ctx context.Context, told <-chan event, ended <-chan erro
 		if w.busy {
 			idle, light = time.After(idleTime), nil
 		}
+		remember.run(w.learns())
 		if !w.look.any() {
 			select {
+			case <-remember.ticks:
+				w.mind("learned", w.readLearned(ctx))
+				continue
 			case <-ctx.Done():
 				return nil
 			case err := <-ended:

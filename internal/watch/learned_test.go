@@ -1,0 +1,64 @@
+package watch_test
+
+import (
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/gopacket/gopacket"
+	"github.com/gopacket/gopacket/layers"
+
+	"macvtap-filter/internal/lab"
+)
+
+// TestPutsBackWhatWasLearned has rules learn a VM's address from its lease, and flushes them:
+// with the rules, the lease is back. Nothing tells watch when rules learn, so that one which
+// is a moment old may be lost; then the VM is given it again.
+func TestPutsBackWhatWasLearned(t *testing.T) {
+	n := network(t)
+	own := netip.MustParseAddr("192.0.2.200") // that of a datagram
+	tap := plug(t, n, "macvtap0", webMAC)
+	w := start(t, n, "parents = [\"enp88s0\"]\n[policy.default]\nlearn = \"dhcp\"\n", web)
+	w.until("protected", func() bool { return !passes(t, n, tap, "192.0.2.1") })
+	for end := time.Now().Add(bound); ; {
+		lease(t, n, tap, own)
+		if !passes(t, n, tap, "192.0.2.1") {
+			t.Fatal("the VM has no address after its lease")
+		}
+		time.Sleep(6 * time.Second)
+		w.nft("flush ruleset")
+		w.until("put back", func() bool { return w.healed("macvtap-filter-macvtap0") })
+		if passes(t, n, tap, "192.0.2.1") {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("what was learned is never put back")
+		}
+	}
+	if passes(t, n, tap, "192.168.2.77") {
+		t.Error("open to the LAN")
+	}
+}
+
+// lease sends the VM what the gateway's DHCP server does.
+func lease(t *testing.T, n *lab.Network, tap *lab.Tap, address netip.Addr) {
+	t.Helper()
+	ip := &layers.IPv4{Version: 4, IHL: 5, TTL: 64, Protocol: layers.IPProtocolUDP, SrcIP: net.ParseIP("192.168.2.1"), DstIP: address.AsSlice()}
+	udp := &layers.UDP{SrcPort: 67, DstPort: 68}
+	if err := udp.SetNetworkLayerForChecksum(ip); err != nil {
+		t.Fatal(err)
+	}
+	message := &layers.DHCPv4{
+		Operation: layers.DHCPOpReply, HardwareType: layers.LinkTypeEthernet, HardwareLen: 6, YourClientIP: address.AsSlice(), ClientHWAddr: tap.MAC,
+		Options: layers.DHCPOptions{layers.NewDHCPOption(layers.DHCPOptMessageType, []byte{byte(layers.DHCPMsgTypeAck)}), layers.NewDHCPOption(layers.DHCPOptEnd, nil)},
+	}
+	buffer := gopacket.NewSerializeBuffer()
+	eth := &layers.Ethernet{SrcMAC: net.HardwareAddr{2, 0, 0, 0, 2, 1}, DstMAC: tap.MAC, EthernetType: layers.EthernetTypeIPv4}
+	if err := gopacket.SerializeLayers(buffer, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}, eth, ip, udp, message); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := n.ToVM(tap, buffer.Bytes()); err != nil {
+		t.Fatal(err)
+	}
+}
