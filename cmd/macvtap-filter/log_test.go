@@ -316,7 +316,7 @@ func TestDroppedLog(t *testing.T) {
 		if said, err := s.hook(name, "reconnect", "begin"); err != nil || said != "" {
 			t.Fatalf("%q: %v: %s", name, err, said)
 		}
-		s.entries() // it has no room for all, and the next hook would wait
+		s.entries()                                               // it has no room for all, and the next hook would wait
 		denied := udpFrom(s.tap.MAC, net.IPv4(192, 168, 213, 77)) // of no other test, whose lines are in the log, too
 		seen, err := s.n.Watch(func() error { return s.tap.Send(denied) })
 		s.check(err)

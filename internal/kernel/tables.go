@@ -110,6 +110,7 @@ func change(ctx context.Context, d demand) ([]Standing, error) {
 		return nil, err
 	}
 	defer unix.Close(r.devices)
+	silence(d.tables)
 	if d.checkFirst {
 		if err := attachOffload(d.tables); err != nil {
 			return nil, err
