@@ -29,6 +29,11 @@ func commands() []command {
 		f.Var(&o.interval, "watch", "")
 		f.BoolVar(&o.json, "json", false, "")
 	}
+	binds := func(f *flag.FlagSet, o *options) {
+		f.BoolVar(&o.json, "json", false, "")
+		f.BoolVar(&o.bind, "bind", false, "")
+		f.BoolVar(&o.forget, "forget", false, "")
+	}
 	renders := func(f *flag.FlagSet, o *options) {
 		f.StringVar(&o.format, "format", "nft", "")
 		f.StringVar(&o.facts, "facts", "", "")
@@ -40,6 +45,7 @@ func commands() []command {
 		{"apply", applyUsage, previews, apply},
 		{"remove", removeUsage, previews, remove},
 		{"verify", verifyUsage, verifies, verify},
+		{"addresses", addressesUsage, binds, addresses},
 		{"status", statusUsage, shows, showStatus},
 		{"render", renderUsage, renders, render},
 		{"explain", explainUsage, explainFlags, explain},

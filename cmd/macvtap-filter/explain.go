@@ -139,7 +139,11 @@ func explain(ctx context.Context, std streams, o options, args []string) error {
 	if err != nil {
 		return badInput(err)
 	}
-	frames, err := q.frames(endsOf(c, d, i, network))
+	e := endsOf(c, d, i, network)
+	if table, e, err = q.bindings(ctx, table, i, e); err != nil {
+		return err
+	}
+	frames, err := q.frames(e)
 	if err != nil {
 		return badInput(err)
 	}

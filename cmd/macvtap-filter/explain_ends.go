@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"net"
 	"net/netip"
 	"slices"
@@ -8,7 +9,10 @@ import (
 	"macvtap-filter/internal/config"
 	"macvtap-filter/internal/domain"
 	"macvtap-filter/internal/facts"
+	"macvtap-filter/internal/filter"
+	"macvtap-filter/internal/kernel"
 	"macvtap-filter/internal/plan"
+	"macvtap-filter/internal/ruleset"
 )
 
 // ends are what frames have at either end where the question does not say.
@@ -79,4 +83,37 @@ func (e ends) peerMAC(a netip.Addr) net.HardwareAddr {
 		return e.router
 	}
 	return anyMAC
+}
+
+// bindings gives rules that learn the VM's addresses with those that they have learned: of a
+// running VM, from the kernel. Where nothing was, and the question names no address of the
+// VM's, it has the one that the frame will be from.
+func (q question) bindings(ctx context.Context, t ruleset.Table, i domain.Interface, e ends) (ruleset.Table, ends, error) {
+	var known []netip.Addr
+	if q.vm != "" {
+		held, err := kernel.Read(ctx, ruleset.TableName(i.Target))
+		if err != nil {
+			return t, e, err
+		}
+		for _, h := range held {
+			own, _, _ := filter.Addresses(h.Table)
+			for _, a := range own {
+				known = append(known, a.Addr)
+			}
+		}
+	}
+	inWords := q.hex+q.pcap == "" && (q.out && q.from == "" || q.in && q.to == "")
+	for _, is6 := range []bool{false, true} {
+		learned := slices.DeleteFunc(slices.Clone(known), func(a netip.Addr) bool { return a.Is6() != is6 })
+		if inWords && len(learned) == 0 {
+			learned = []netip.Addr{e.address(is6)}
+		}
+		for _, a := range learned {
+			if filter.LearnsFamily(t, a) && !slices.Contains(e.own.Addresses, a) {
+				t = filter.WithAddress(t, a)
+				e.own.Addresses = append(e.own.Addresses, a)
+			}
+		}
+	}
+	return t, e, nil
 }

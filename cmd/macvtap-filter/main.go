@@ -127,6 +127,8 @@ type options struct {
 	diff   bool // a dry run that is told as a diff
 	all    bool
 	repair bool
+	bind   bool // of addresses
+	forget bool
 	json   bool
 	format string
 	facts  string

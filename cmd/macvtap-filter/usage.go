@@ -64,6 +64,7 @@ commands:
   remove VM… | --all    remove the rules of VMs
   status [VM…]          show interfaces, their rules' state, and what was dropped
   verify [VM… | --all]  compare the kernel with what should be there, and mend it
+  addresses [VM…]       show or change which addresses are each VM's own
   render [FILE | -]     print the rules for a domain XML as nft text
   explain …             say what happens to a frame, which rule decides, and why
   metrics               print the host's figures for Prometheus

@@ -36,6 +36,9 @@ func (b *builder) ownSets() []ruleset.Set {
 			values = append(values, a.AsSlice())
 		}
 		s := ownSet(f.ownAddresses(), f.sourceBytes(), values...)
+		for i, a := range b.own(f) {
+			s.Elements[i].Comment = a.String() // nft lists bytes
+		}
 		s.Dynamic, s.Expires, s.Lasts = maxLearned, true, true
 		out = append(out, s)
 	}

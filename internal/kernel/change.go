@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
+	"github.com/google/nftables/userdata"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
@@ -546,6 +547,10 @@ func deleteCatchAll(set string) netlink.Message {
 	))
 }
 
+// udataElementComment is nft's kind of an element's comment (libnftnl's
+// include/libnftnl/udata.h, enum nftnl_udata_set_elem_types).
+const udataElementComment userdata.Type = 0
+
 // elementMessages are those that add elements to a set of single values, or delete them, as
 // many at a time as one attribute has room for.
 func elementMessages(kind int, table, set string, elements []ruleset.Element) []netlink.Message {
@@ -557,6 +562,9 @@ func elementMessages(kind int, table, set string, elements []ruleset.Element) []
 			element := attribute(netlink.Nested|unix.NFTA_SET_ELEM_KEY, attribute(unix.NFTA_DATA_VALUE, join(e.From)))
 			if e.Left > 0 {
 				element = append(element, attribute(unix.NFTA_SET_ELEM_TIMEOUT, binary.BigEndian.AppendUint64(nil, uint64(e.Left.Milliseconds())))...)
+			}
+			if e.Comment != "" {
+				element = append(element, attribute(unix.NFTA_SET_ELEM_USERDATA, userdata.AppendString(nil, udataElementComment, e.Comment))...)
 			}
 			list = append(list, attribute(netlink.Nested|unix.NFTA_LIST_ELEM, element)...)
 		}

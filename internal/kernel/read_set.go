@@ -47,6 +47,7 @@ type element struct {
 	end       bool
 	count     Count
 	left      time.Duration // until it expires, 0 for never
+	comment   string
 }
 
 // sets are those of a table, by their names.
@@ -115,7 +116,9 @@ func (s *set) add(b []byte) {
 		case unix.NFTA_SET_ELEM_EXPIRATION:
 			e.left = time.Duration(number(value)) * time.Millisecond
 		case unix.NFTA_SET_ELEM_TIMEOUT: // what it was at first
-		case unix.NFTA_SET_ELEM_USERDATA, unix.NFTA_SET_ELEM_PAD: // comments
+		case unix.NFTA_SET_ELEM_USERDATA:
+			e.comment = comment(value, byte(udataElementComment))
+		case unix.NFTA_SET_ELEM_PAD:
 		default:
 			s.unknown = append(s.unknown, fmt.Sprintf("an element with attribute %d, %x", kind, value))
 		}
@@ -185,7 +188,7 @@ func typeOf(number uint32) (ruleset.Type, int) {
 func (s *set) split(sizes []int) []ruleset.Element {
 	var out []ruleset.Element
 	for _, e := range s.ranges() {
-		parts := ruleset.Element{Left: e.left}
+		parts := ruleset.Element{Left: e.left, Comment: e.comment}
 		from, to := e.key, e.last
 		for _, size := range sizes {
 			parts.From, parts.To = append(parts.From, from[:size]), append(parts.To, to[:size])

@@ -8,6 +8,8 @@ import (
 var (
 	rawSet      = regexp.MustCompile(`(?s)\tset (\S+) \{\n\t\ttypeof [^\n]*\n(.*?)\t\}\n\n`)
 	rawElements = regexp.MustCompile(`(?s)elements = (\{.*?\})\n`)
+
+	elementComment = regexp.MustCompile(` comment "[^"]*"`)
 )
 
 // Inline gives a listing of nft's with each set of raw bytes where a rule looks into it: so
@@ -17,7 +19,7 @@ func Inline(listing string) string {
 	for _, set := range rawSet.FindAllStringSubmatch(listing, -1) {
 		listing = strings.ReplaceAll(listing, set[0], "")
 		if found := rawElements.FindStringSubmatch(set[2]); found != nil {
-			listing = strings.ReplaceAll(listing, "@"+set[1]+" ", strings.Join(strings.Fields(found[1]), " ")+" ")
+			listing = strings.ReplaceAll(listing, "@"+set[1]+" ", strings.Join(strings.Fields(elementComment.ReplaceAllString(found[1], "")), " ")+" ")
 			continue
 		}
 		var lines []string

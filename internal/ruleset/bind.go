@@ -39,7 +39,7 @@ func bound(elements []Element, index []byte) []Element {
 	for _, e := range elements {
 		if string(e.From[0]) == string(make([]byte, 4)) {
 			key := append([][]byte{index}, e.From[1:]...)
-			e = Element{From: key, To: key}
+			e.From, e.To = key, key
 		}
 		out = append(out, e)
 	}

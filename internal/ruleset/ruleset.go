@@ -103,7 +103,8 @@ func (s Set) Size() int {
 type Element struct {
 	From, To [][]byte
 
-	Left time.Duration // until it expires, 0 for never
+	Comment string        // for people; see Table.Comment
+	Left    time.Duration // until it expires, 0 for never
 }
 
 // A Chain is a list of rules. One with a Hook is a base chain and sees frames

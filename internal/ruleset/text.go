@@ -137,6 +137,9 @@ func (e Element) text(key []Type, n names) string {
 			parts[i] += "-" + to
 		}
 	}
+	if e.Comment != "" {
+		return strings.Join(parts, " . ") + ` comment "` + e.Comment + `"`
+	}
 	return strings.Join(parts, " . ")
 }
 
