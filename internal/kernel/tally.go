@@ -10,6 +10,7 @@ import (
 type Tally struct {
 	Standing
 	Counters []Counter // in the order in which they come in the rules
+	Table    ruleset.Table
 }
 
 // A Counter is a counter of what stands.
@@ -38,7 +39,7 @@ func Tallies(ctx context.Context) ([]Tally, error) {
 	})
 	var out []Tally
 	for _, h := range held {
-		t := Tally{Standing: h.Standing}
+		t := Tally{Standing: h.Standing, Table: h.Table}
 		for _, name := range h.Table.Counters {
 			t.Counters = append(t.Counters, Counter{name, h.Counts[name]})
 		}

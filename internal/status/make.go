@@ -271,6 +271,10 @@ func (m *maker) flows(i *Interface, d host.Carrier, t kernel.Tally, stands bool)
 	i.FromVM.Drops, i.ToVM.Drops = []Drop{}, []Drop{}
 	if stands {
 		i.FromVM.Drops, i.ToVM.Drops = drops(t, fromVM), drops(t, toVM)
+		known, _, _ := filter.Addresses(t.Table)
+		for _, a := range known {
+			i.Addresses = append(i.Addresses, Address{a.Addr, a.Source})
+		}
 	}
 	if check, ok := m.Checks[d.Index]; ok && check.Drops != nil {
 		i.FromVM.Drops = append(i.FromVM.Drops, Drop{OffloadReason, *check.Drops, nil})

@@ -9,10 +9,12 @@
 package status
 
 import (
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
 
+	"macvtap-filter/internal/filter"
 	"macvtap-filter/internal/host"
 )
 
@@ -66,9 +68,18 @@ type Interface struct {
 	FromVM  Flow       `json:"from_vm"`
 	ToVM    Flow       `json:"to_vm"`
 
+	// Addresses are those that the rules take for the VM's own, as far as they know any.
+	Addresses []Address `json:"addresses,omitempty"`
+
 	// Rules is the kernel's own identity of the table that stands, 0 for none: drops
 	// counted by another begin anew.
 	Rules uint64 `json:"-"`
+}
+
+// An Address is one of a VM's own.
+type Address struct {
+	Address netip.Addr    `json:"address"`
+	Source  filter.Source `json:"source"` // how it is known
 }
 
 // Is reports whether the interface is that of the VM with this name or UUID.

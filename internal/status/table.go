@@ -1,6 +1,7 @@
 package status
 
 import (
+	"fmt"
 	"strings"
 )
 
@@ -217,10 +218,22 @@ func (t *table) interfaceLines(n int, i Interface) []string {
 		cells = append(cells, text)
 	}
 	out := append([]string{strings.Join(cells, gap)}, t.problem(i)...)
+	if len(i.Addresses) > 0 {
+		out = append(out, t.painted(faint, t.view.lines("    ", "its addresses: "+addresses(i)))...)
+	}
 	if d := dropped(i.FromVM, i.ToVM); len(d) > 0 {
 		out = append(out, t.painted(faint, t.view.lines("    ", "dropped "+strings.Join(d, "; ")))...)
 	}
 	return out
+}
+
+// addresses lists the VM's own, each with how it is known.
+func addresses(i Interface) string {
+	var all []string
+	for _, a := range i.Addresses {
+		all = append(all, together(fmt.Sprintf("%s (%s)", a.Address, a.Source)))
+	}
+	return strings.Join(all, ", ")
 }
 
 func (t *table) problem(i Interface) []string {
@@ -259,6 +272,9 @@ func (t *table) block(n int, i Interface) []string {
 		where += ", policy " + i.Policy
 	}
 	out = append(out, t.view.lines("  ", where)...)
+	if len(i.Addresses) > 0 {
+		out = append(out, t.view.lines("  ", "its addresses: "+addresses(i))...)
+	}
 	out = append(out, t.view.lines("  ", "from VM: "+together(cell(colFrom)+" frames"+each)+", "+cell(colFromBytes)+each)...)
 	out = append(out, t.view.lines("  ", "to VM: "+together(cell(colTo)+" frames"+each)+", "+cell(colToBytes)+each)...)
 	drops := "dropped: " + cell(colDropped)
