@@ -45,8 +45,11 @@ func runHook(call hook.Call, std streams) int {
 	h := &hookCall{Call: call, std: std, log: hookLog(std)}
 	err := within(hookLimit, call.Domain, func(ctx context.Context) error {
 		noteCaller()
-		if action == hook.Release {
+		switch action {
+		case hook.Release:
 			return h.release(ctx)
+		case hook.Expect:
+			return h.expect()
 		}
 		return h.protect(ctx, action == hook.Reprotect)
 	})
@@ -181,7 +184,7 @@ func (h *hookCall) protect(ctx context.Context, running bool) error {
 	if running {
 		err = kernel.Settle(ctx, made.Tables, keeping(made, ownedBy(d)))
 	} else {
-		err = kernel.Create(ctx, made.Tables)
+		err = kernel.Create(ctx, arrived(d, made.Tables))
 	}
 	var leftovers error
 	if err == nil {
@@ -350,6 +353,7 @@ func (h *hookCall) release(ctx context.Context) error {
 	if d.UUID == "" {
 		return badInput(fmt.Errorf("VM %q: the domain XML has no <uuid>, by which its rules would be found", d.Name))
 	}
+	_ = unexpect(d) // it did not come
 	removed, err := kernel.Remove(ctx, ownedBy(d))
 	if err != nil {
 		return fmt.Errorf("VM %q: %w", d.Name, err)

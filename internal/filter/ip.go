@@ -210,7 +210,7 @@ func (c *chain) foreignSource(f family) {
 	if f.name == family4.name {
 		c.learnFirst(f.sourceBytes())
 	}
-	c.learnRunning(f)
+	c.learnRunning(f, f.sourceBytes())
 	if c.knowsOwn(f) {
 		c.drop("spoofed-ip", "source address not the VM's own", append(c.isNotVMs(f, f.sourceBytes()), is(f.source(), f.all.Addr(), true))...)
 	}

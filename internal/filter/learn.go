@@ -2,6 +2,7 @@ package filter
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"macvtap-filter/internal/config"
@@ -54,7 +55,7 @@ const (
 	claimFor = 8 * ruleset.Day
 
 	// runningFor is the time within which a VM that ran before its rules did has to use its
-	// IPv6 addresses: it does not probe for them again.
+	// addresses.
 	runningFor = 10 * time.Minute
 )
 
@@ -223,6 +224,7 @@ func (c *chain) hearARP() {
 func (c *chain) learnARPSource() {
 	if c.learns(family4) {
 		c.learnFirst(arpSender, arpOfIPv4)
+		c.learnRunning(family4, arpSender, arpOfIPv4)
 		c.updates([]ruleset.Match{c.isOwn(family4.ownAddresses(), arpSender)}, c.in(family4.ownAddresses(), leaseFor, arpSender), c.in(boundSet, leaseFor))
 	}
 }
@@ -279,14 +281,32 @@ func (c *chain) keepsAddress(field ruleset.Field, when ...ruleset.Match) {
 	}
 }
 
-// learnRunning binds the IPv6 addresses that a VM uses which ran before its rules did.
-func (c *chain) learnRunning(f family) {
-	if f.name != family6.name || !c.learns(f) {
+// learnRunning binds the addresses, read from field, that a VM uses which ran before its rules
+// did: it asks for no lease and probes for none again.
+func (c *chain) learnRunning(f family, field ruleset.Field, when ...ruleset.Match) {
+	if !c.learns(f) || f.name == family4.name && c.learnsFirst() {
 		return
 	}
-	field := f.sourceBytes()
+	share, lasts := c.share(claimsSet, claimShare), claimFor
+	if f.name == family4.name {
+		share, lasts = c.share(leasesSet, leaseShare), leaseFor
+	}
 	running := ruleset.Lookup{Fields: []ruleset.Field{c.index()}, Set: runningSet}
-	c.updates(all([]ruleset.Match{running, c.isNotOwn(f.ownAddresses(), field)}, c.mayBind(f, field)), c.share(claimsSet, claimShare), c.in(f.ownAddresses(), claimFor, field))
+	c.updates(all([]ruleset.Match{running, c.isNotOwn(f.ownAddresses(), field)}, when, c.mayBind(f, field)), share, c.in(f.ownAddresses(), lasts, field))
+}
+
+// Running gives rules for a VM that runs already, though libvirt starts it here: it comes from
+// another host, or was saved. What it uses at first becomes its own, as far as rules learn.
+func Running(t ruleset.Table) ruleset.Table {
+	index, _ := t.Index()
+	t.Sets = slices.Clone(t.Sets)
+	for i, s := range t.Sets {
+		if s.Grace > 0 {
+			key := [][]byte{ruleset.Number(ruleset.OutputIndex, ruleset.Equal, index).Value}
+			t.Sets[i].Elements = []ruleset.Element{{From: key, To: key, Left: s.Grace}}
+		}
+	}
+	return t
 }
 
 // hearND takes in what neighbour discovery tells of other hosts' addresses.

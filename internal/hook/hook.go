@@ -14,6 +14,7 @@ const (
 	Protect
 	Reprotect
 	Release
+	Expect // the VM that will start comes from another host, or was saved
 )
 
 // A Call is a call by libvirt: NAME OPERATION SUBOPERATION EXTRA.
@@ -52,6 +53,8 @@ func (c Call) Action() Action {
 		return Reprotect
 	case "stopped end", "release end":
 		return Release
+	case "migrate begin", "restore begin":
+		return Expect
 	}
 	return None
 }

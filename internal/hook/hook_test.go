@@ -16,7 +16,7 @@ var qemuOperations = []string{"start", "stopped", "prepare", "release", "migrate
 func TestActions(t *testing.T) {
 	acts := map[string]Action{
 		"start begin": Protect, "reconnect begin": Reprotect,
-		"stopped end": Release, "release end": Release,
+		"stopped end": Release, "release end": Release, "migrate begin": Expect, "restore begin": Expect,
 	}
 	for _, operation := range append(qemuOperations, "thaw", "", "Start", "begin") {
 		for _, sub := range []string{"begin", "end"} {

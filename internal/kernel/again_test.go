@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -40,6 +41,9 @@ func loadsAgain(t *testing.T, program string, made []ruleset.Table) {
 	add := "add element netdev " + ruleset.RulesTable + " "
 	nftOf(t, ns, program, add+`from-vm-drops { "`+device+`" . "vlan" counter packets 3 bytes 180 }`+"\n"+
 		add+`to-vm-drops { "`+device+`" . "icmp-redirect" counter packets 2 bytes 120 }`, "-f", "-")
+	if slices.ContainsFunc(made[0].Sets, func(s ruleset.Set) bool { return s.Name == "nic-bound-ipv4" }) { // what rules learned
+		nftOf(t, ns, program, add+`nic-bound-ipv4 { "`+device+`" }`+"\n"+add+`nic-addresses-ipv4 { "`+device+`" . 0xc0a80264 }`, "-f", "-")
+	}
 	listed := nftOf(t, ns, program, "", "list", "ruleset")
 	nftOf(t, ns, program, "flush ruleset\n"+listed, "-f", "-")
 	holds(t, ns, "what nft lists", made)

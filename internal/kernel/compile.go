@@ -152,6 +152,9 @@ func compileSet(table *nftables.Table, s ruleset.Set) (*nftables.Set, []nftables
 		set.Size = 0
 	}
 	if len(types) == 1 {
+		if s.Key[0] == ruleset.TypeInterface {
+			set.KeyByteOrder = binaryutil.NativeEndian // that of an index alone; nft lists it so
+		}
 		return set, keyElements(s), nil
 	}
 	concat, err := nftables.ConcatSetType(types...)

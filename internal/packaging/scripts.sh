@@ -86,5 +86,5 @@ reload() {
 
 # removed takes away what the program noted in /run; its rules are in the kernel.
 removed() {
-	rm -f /run/macvtap-filter-hook /run/macvtap-filter.lock /run/macvtap-filter-watch-*.lock /run/macvtap-filter-watch-*.sock
+	rm -f /run/macvtap-filter-incoming-* /run/macvtap-filter-hook /run/macvtap-filter.lock /run/macvtap-filter-watch-*.lock /run/macvtap-filter-watch-*.sock
 }
