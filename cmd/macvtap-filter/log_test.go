@@ -335,6 +335,57 @@ func TestDroppedLog(t *testing.T) {
 	}
 }
 
+// TestConflictLog has another host object to the address that a VM took, where addresses are
+// learned: the kernel's log says so, with both MAC addresses.
+func TestConflictLog(t *testing.T) {
+	kmsg, err := os.OpenFile("/dev/kmsg", os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err == nil {
+		_, err = kmsg.Seek(0, 2)
+	}
+	if err == nil {
+		err = logAllNamespaces(t)
+	}
+	if err != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatal(err)
+		}
+		t.Skipf("NOT RUN: the kernel's log of a namespace cannot be read here: %v", err)
+	}
+	defer kmsg.Close()
+	s := newLogSite(t, "parents = [\"enp88s0\"]\n[policy.default]\ndeny = [\"192.168.0.0/16\"]\nlearn = \"first\"\n")
+	s.check(errors.Join(s.tap.Up(), s.tap.Open()))
+	other := net.HardwareAddr{2, 0, 0, 0, 2, 0x4d}
+	// Of no other test, whose lines are in the log, too; another each time, for the time to
+	// object may be over on a busy machine.
+	for host := byte(1); ; host++ {
+		if said, err := s.hook("web-1", "reconnect", "begin"); err != nil || said != "" {
+			t.Fatalf("%v: %s", err, said)
+		}
+		announces := func(mac net.HardwareAddr) []byte {
+			frame := slices.Concat([]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, mac, []byte{8, 6, 0, 1, 8, 0, 6, 4, 0, 1}, mac, []byte{192, 168, 214, host})
+			return append(slices.Concat(frame, make([]byte, 6), []byte{192, 168, 214, host}), make([]byte, 18)...)
+		}
+		began := time.Now()
+		if passed, err := s.n.FromVM(s.tap, announces(s.tap.MAC)); err != nil || !passed {
+			t.Fatalf("the VM's announcement: passed %v: %v", passed, err)
+		}
+		if _, err := s.n.ToVM(s.tap, announces(other)); err != nil {
+			t.Fatal(err)
+		}
+		if time.Since(began) > 800*time.Millisecond {
+			continue
+		}
+		line := awaitKernel(t, kmsg, func(line string) bool {
+			return strings.Contains(line, fmt.Sprintf("IPSRC=192.168.214.%d ", host))
+		})
+		want := regexp.MustCompile("^macvtap-filter to-vm REASON=address-conflict IN=macvtap0 .*MACSRC=" + other.String())
+		if !want.MatchString(line) {
+			t.Errorf("the line %q, want %s", line, want)
+		}
+		return
+	}
+}
+
 // floods shows that a VM that sends without end does not fill the log: of a thousand
 // frames that a rule drops, a few are logged.
 func (s *logSite) floods(kmsg *os.File) {

@@ -37,6 +37,9 @@ func (s side) arp() {
 		c.hearARP()
 	}
 	if s.policy.PassNeighbours {
+		if s.out {
+			c.learnARPSource()
+		}
 		c.accept(neighboursPass)
 		c.done()
 		return

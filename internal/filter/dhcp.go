@@ -38,10 +38,13 @@ func (c *chain) dhcpClient(f family) {
 		c.drop(reason, "DHCP of another kind than a client's request", all(toServer, one(isNot(dhcpKind, 1, 1, 6)))...)
 		c.drop(reason, "DHCP of a relay", all(toServer, one(isNot(dhcpRelay, 0, 0, 0, 0)))...)
 		c.drop(reason, "DHCP of another client", all(toServer, one(c.isNotOwn(ownBitsSet, dhcpHardware)))...)
-		if c.knowsOwn(f) {
+		if c.knowsOwn(f) && !c.learns(f) { // a lease may be older than its rules
 			c.drop(reason, "DHCP about another's address", all(c.isNotVMs(f, dhcpAddress), toServer, one(isNot(dhcpAddress, 0, 0, 0, 0)))...)
 		}
 		c.forgetLease(toServer)
+	}
+	if servers := c.dhcpServers(); c.learns(f) && len(servers) > 0 {
+		c.accept("DHCP of a client to its server", all(one(among(ruleset.IPDestination, servers)), withPorts(f, ruleset.UDP), fromTo(68, 67))...)
 	}
 	c.accept("DHCP of a client to all servers", all(one(group), one(equals(ruleset.IPDestination, "255.255.255.255")), withPorts(f, ruleset.UDP), fromTo(68, 67))...)
 }
@@ -133,6 +136,9 @@ func (c *chain) leases(f family) {
 	case f.name == family4.name:
 		c.drop("dhcp-server", "DHCP to a client",
 			ruleset.Byte(ruleset.L4Proto, ruleset.UDP), ruleset.Is(ruleset.DestinationPort, 68), firstFragment)
+		if c.learns(f) { // it may come back from a router
+			c.drop("dhcp-server", "DHCP server", firstFragment, ruleset.Byte(ruleset.L4Proto, ruleset.UDP), ruleset.Is(ruleset.SourcePort, 67))
+		}
 	default:
 		c.drop("dhcpv6-server", "DHCPv6 to a client", toPort6(546)...)
 	}

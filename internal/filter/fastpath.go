@@ -37,7 +37,7 @@ import (
 func (c *chain) fastPath(f family) {
 	toRouters := c.out && c.nextHopIsRouter(f)
 	if peers, any := c.fastOpen(f); any && (!toRouters || c.has(routerSet(f))) {
-		c.fast("not in deny", all(peers, one(f.fastProtocol()), c.fastPorts(f), c.fastSource(f), c.fastNextHop(f, toRouters)))
+		c.fast("not in deny", all(peers, one(f.fastProtocol()), c.fastServer(f), c.fastPorts(f), c.fastSource(f), c.fastNextHop(f, toRouters)))
 	}
 	if f.name == family6.name {
 		return
@@ -81,6 +81,15 @@ func (s side) fastPorts(f family) []ruleset.Match {
 		return one(isNot(ruleset.Raw(ruleset.TransportHeader, 2, 1), 546>>8))
 	}
 	return one(isNot(ruleset.SourcePort, 0, 0))
+}
+
+// fastServer matches, where leases are learned, what no DHCP server of the VM's sends: by way of
+// a router that sends it back the VM would hand itself a lease.
+func (s side) fastServer(f family) []ruleset.Match {
+	if !s.out || f.name != family4.name || !s.learns(f) {
+		return nil
+	}
+	return s.fastClient()
 }
 
 // fastClient matches what no DHCP server of the VM's sends. It is masked, since nft

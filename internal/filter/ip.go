@@ -196,8 +196,13 @@ func (c *chain) spoofedSources(f family) {
 		}
 		c.dropRanges("spoofed-ip", "source address that no host has", f.source(), f.nobodys())
 	}
-	c.foreignSource(f)
-	c.dhcpClient(f)
+	if c.learns(f) && f.name == family4.name {
+		c.dhcpClient(f) // from a lease, too, that rules know nothing of
+		c.foreignSource(f)
+	} else {
+		c.foreignSource(f)
+		c.dhcpClient(f)
+	}
 	c.groupReports(f)
 	if !c.policy.PassSpoofing {
 		c.drop("spoofed-ip", "no source address", is(f.source(), f.all.Addr(), false))
@@ -207,9 +212,6 @@ func (c *chain) spoofedSources(f family) {
 // foreignSource drops datagrams from an address that is not the VM's own, as far as these are
 // known. From none come those by which a host asks for one.
 func (c *chain) foreignSource(f family) {
-	if f.name == family4.name {
-		c.learnFirst(f.sourceBytes())
-	}
 	c.learnRunning(f, f.sourceBytes())
 	if c.knowsOwn(f) {
 		c.drop("spoofed-ip", "source address not the VM's own", append(c.isNotVMs(f, f.sourceBytes()), is(f.source(), f.all.Addr(), true))...)

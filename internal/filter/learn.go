@@ -5,6 +5,8 @@ import (
 	"slices"
 	"time"
 
+	"go4.org/netipx"
+
 	"macvtap-filter/internal/config"
 	"macvtap-filter/internal/ruleset"
 )
@@ -22,16 +24,22 @@ import (
 //	nic-leases-ipv4             how many leases a NIC may still be given
 //	nic-claims-ipv6             how many addresses a NIC may still claim
 //	nic-groups-ipv6             the group that the probe just judged goes to
+//	nic-announced-ipv4          the target of the ARP request just judged
+//	nic-probes                  how many probes a NIC may still send
 //	nic-running                 NICs whose VMs ran before these rules did
 //
 // Shares bound what one NIC can fill: 8 IPv4 addresses by DHCP at once and 4 more a day, 16 IPv6
-// ones and 16 more a day.
+// ones and 16 more a day; and how often it can have a set change, for what is deleted keeps
+// its place for a second.
 const (
-	boundSet   = ruleset.OwnPrefix + "bound-ipv4"
-	leasesSet  = ruleset.OwnPrefix + "leases-ipv4"
-	claimsSet  = ruleset.OwnPrefix + "claims-ipv6"
-	groupsSet  = ruleset.OwnPrefix + "groups-ipv6"
-	runningSet = ruleset.OwnPrefix + "running"
+	boundSet     = ruleset.OwnPrefix + "bound-ipv4"
+	leasesSet    = ruleset.OwnPrefix + "leases-ipv4"
+	claimsSet    = ruleset.OwnPrefix + "claims-ipv6"
+	groupsSet    = ruleset.OwnPrefix + "groups-ipv6"
+	announcedSet = ruleset.OwnPrefix + "announced-ipv4"
+	probesSet    = ruleset.OwnPrefix + "probes"
+	arpProbesSet = ruleset.OwnPrefix + "probes-ipv4"
+	runningSet   = ruleset.OwnPrefix + "running"
 )
 
 func (f family) tentative() string { return ruleset.OwnPrefix + f.set("tentative") }
@@ -49,10 +57,13 @@ const (
 	heardFor = 5 * time.Minute
 
 	// An address by DHCP is bound for leaseFor after its last ACK or ARP, one of IPv6 for
-	// claimFor after its last probe or neighbour discovery. No rule can read a lease's own
+	// claimFor after its last probe or ICMPv6 message. No rule can read a lease's own
 	// time: options have no fixed place.
 	leaseFor = 30 * ruleset.Day
-	claimFor = 8 * ruleset.Day
+	claimFor = 30 * ruleset.Day
+
+	// releasedFor is how long an address stays the VM's own that it released.
+	releasedFor = time.Hour
 
 	// runningFor is the time within which a VM that ran before its rules did has to use its
 	// addresses.
@@ -63,6 +74,8 @@ var (
 	firstShare = ruleset.Share{Rate: 1, Burst: 1, Unit: ruleset.Week}
 	leaseShare = ruleset.Share{Rate: 4, Burst: 8, Unit: ruleset.Day}
 	claimShare = ruleset.Share{Rate: 16, Burst: 16, Unit: ruleset.Day}
+	probeShare = ruleset.Share{Rate: 16, Burst: 64, Unit: time.Second}
+	arpShare   = ruleset.Share{Rate: 16, Burst: 16, Unit: ruleset.Day}
 )
 
 // maxLearned is the room of each of these sets, for all NICs.
@@ -97,7 +110,7 @@ func (b *builder) learnSets() []ruleset.Set {
 	bound, running := learned(boundSet), learned(runningSet)
 	bound.Lasts = true
 	running.Dynamic, running.Grace = 0, runningFor // no rule fills it
-	out := []ruleset.Set{running, bound, learned(leasesSet), learned(claimsSet), learned(groupsSet, frameGroup, datagramGroup)}
+	out := []ruleset.Set{running, bound, learned(leasesSet), learned(claimsSet), learned(groupsSet, frameGroup, datagramGroup), learned(announcedSet, arpTarget), learned(probesSet), learned(arpProbesSet)}
 	for _, f := range []family{family4, family6} {
 		out = append(out, learned(f.tentative(), f.sourceBytes()), learned(f.heard(), f.sourceBytes()))
 	}
@@ -129,28 +142,59 @@ func (v view) unbound() ruleset.Match {
 	return ruleset.Lookup{Fields: []ruleset.Field{v.index()}, Set: boundSet, Not: true}
 }
 
-// mayBind matches addresses, read as bytes, that can be a VM's own: of IPv4, those that a
-// host has; of IPv6, those of the link, as far as its prefixes are known (RFC 6620, 3.2.2). An
-// address that is another's for certain is never bound, nor one that another host was heard
-// to use.
+// mayBind matches addresses, read as bytes, that can be a VM's own. An address that is
+// another's for certain is never bound, nor one that another host was heard to use.
 func (c *chain) mayBind(f family, field ruleset.Field) []ruleset.Match {
 	out := []ruleset.Match{c.isNotOwn(f.heard(), field)}
 	if taken := f.merged(ofAddrs(c.policy.Claimed), ofAddrs(c.policy.Host)); len(taken) > 0 {
 		out = append(out, ruleset.Among(field, true, elements(taken)...))
 	}
-	if f.name == family6.name && c.knowsLink(f) {
-		return append(out, among(field, f.merged(ofPrefixes(c.link(f)))))
-	}
 	return append(out, outside(field, f.special)...)
 }
 
-// learnFirst binds the first IPv4 address that the VM uses, read from field.
-func (c *chain) learnFirst(field ruleset.Field, when ...ruleset.Match) {
+// mayClaim matches those of them that a VM can take by itself: addresses of the link, as far as
+// its prefixes are known (RFC 6620, 3.2.2), but the first of one, which was a broadcast address
+// once (RFC 1122, 3.3.6).
+func (c *chain) mayClaim(f family, field ruleset.Field) []ruleset.Match {
+	out := c.mayBind(f, field)
+	if !c.knowsLink(f) {
+		return out
+	}
+	var link netipx.IPSetBuilder
+	for _, p := range c.link(f) {
+		link.AddPrefix(p)
+		if p.Addr().Is4() && p.Bits() < 31 {
+			link.Remove(p.Addr())
+		}
+	}
+	return append(out, among(field, built(&link).Ranges()))
+}
+
+// learnFirst binds the first IPv4 address that the VM uses: the sender's of a request by ARP
+// for the sender itself (RFC 5227, 2.3) or for a peer that it may talk to, to all. Whoever else
+// has the address gets it, and may object. A VM that ran before its rules did asks for nobody
+// again: what it sends from counts.
+func (c *chain) learnFirst() {
 	if !c.learnsFirst() {
 		return
 	}
-	c.updates(all([]ruleset.Match{c.unbound(), c.isNotOwn(family4.ownAddresses(), field)}, when, c.mayBind(family4, field)),
-		c.share(boundSet, firstShare), c.in(family4.ownAddresses(), 0, field), c.in(family4.tentative(), detection, field))
+	toAll := ruleset.Compare{Field: ruleset.Raw(ruleset.LinkHeader, 0, 6), Op: ruleset.Equal, Value: []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}}
+	request := []ruleset.Match{c.unbound(), toAll, ruleset.Compare{Field: network(0, 8), Op: ruleset.Equal, Value: []byte{0, 1, 0x08, 0, 6, 4, 0, 1}}}
+	binds := func(when ...ruleset.Match) {
+		c.updates(all(request, one(c.isNotOwn(family4.ownAddresses(), arpSender)), when, c.mayClaim(family4, arpSender)), c.first(arpSender)...)
+	}
+	announced := []ruleset.Field{c.index(), arpSender}
+	c.updates(request, c.share(probesSet, probeShare), c.in(announcedSet, detection, arpTarget))
+	binds(ruleset.Lookup{Fields: announced, Set: announcedSet})
+	c.updates(request, c.outOf(announcedSet, arpTarget))
+	if peers := family4.merged(c.allowedRanges(family4), c.openNeighbours(family4)); len(peers) > 0 {
+		binds(among(arpTarget, peers))
+	}
+}
+
+// first binds the VM's first IPv4 address, read from field.
+func (v view) first(field ruleset.Field) []ruleset.Update {
+	return []ruleset.Update{v.share(boundSet, firstShare), v.in(family4.ownAddresses(), 0, field), v.in(family4.tentative(), detection, field)}
 }
 
 // The bytes of DHCP's acknowledgment that stand at a fixed place in those of all servers
@@ -173,7 +217,7 @@ func (c *chain) learnLease(f family) {
 	if c.out || f.name != family4.name || !c.learns(f) {
 		return
 	}
-	servers := f.merged(ofAddrs(c.policy.Hosts), c.wholeRouters(f), c.policy.ServicePeers(), c.openNeighbours(f))
+	servers := c.dhcpServers()
 	if len(servers) == 0 {
 		return
 	}
@@ -182,21 +226,53 @@ func (c *chain) learnLease(f family) {
 	}
 	message := []ruleset.Match{equal(dhcpPorts, serverClient), ruleset.Byte(network(9, 1), ruleset.UDP), noOptions, equal(dhcpKind, bootReply),
 		c.isOwn(ownBitsSet, dhcpHardware), equal(dhcpOptions, dhcpACK), among(f.sourceBytes(), servers)}
-	leased := []ruleset.Update{c.in(f.ownAddresses(), leaseFor, dhcpLeased), c.in(boundSet, leaseFor), c.in(f.tentative(), leaseDetection, dhcpLeased)}
+	// The last one may meet the share of the first address, which is used up, and end the rule.
+	leased := []ruleset.Update{c.in(f.ownAddresses(), leaseFor, dhcpLeased), c.in(f.tentative(), leaseDetection, dhcpLeased), c.in(boundSet, leaseFor)}
 	c.updates(all(message, one(c.isOwn(f.ownAddresses(), dhcpLeased))), c.in(f.ownAddresses(), leaseFor, dhcpLeased), c.in(boundSet, leaseFor))
 	c.updates(all(message, one(c.isNotOwn(f.ownAddresses(), dhcpLeased)), c.mayBind(f, dhcpLeased)), append([]ruleset.Update{c.share(leasesSet, leaseShare)}, leased...)...)
 }
 
-// forgetLease ends what the VM releases itself. The rules before have seen that it asks as
-// itself, about an address of its own.
+// dhcpServers gives the peers whose DHCP servers count: the gateways, those of the link that are
+// allowed whole, and those whose service is allowed; elsewhere on the way a datagram may come
+// from anybody.
+func (b *builder) dhcpServers() []netipx.IPRange {
+	f := family4
+	var near, out netipx.IPSetBuilder
+	for _, p := range b.link(f) {
+		near.AddPrefix(p)
+	}
+	for _, a := range b.policy.Gateways {
+		near.Add(a)
+	}
+	for _, r := range f.merged(ofAddrs(b.policy.Hosts), b.policy.Ranges) {
+		out.AddRange(r)
+	}
+	if b.knowsLink(f) {
+		out.Intersect(built(&near))
+	}
+	open := built(&near)
+	for _, a := range f.only(b.policy.Gateways) {
+		if !b.closedSet(f).Contains(a) && open.Contains(a) {
+			out.Add(a)
+		}
+	}
+	for _, s := range b.policy.Services {
+		if s.Proto == ruleset.UDP && s.From <= 67 && s.To >= 67 && f.is(s.Peers.From()) {
+			out.AddRange(s.Peers)
+		}
+	}
+	return built(&out).Ranges()
+}
+
+// forgetLease has an address that the VM releases itself be forgotten soon: a guest that
+// restarts is given it again. The rules before have seen that it asks as itself.
 func (c *chain) forgetLease(toServer []ruleset.Match) {
 	if !c.learns(family4) {
 		return
 	}
-	c.updates(all(toServer, []ruleset.Match{
+	c.updates(all(one(c.isOwn(family4.ownAddresses(), dhcpAddress)), toServer, []ruleset.Match{
 		ruleset.Compare{Field: dhcpOptions, Op: ruleset.Equal, Value: dhcpRelease},
-		isNot(dhcpAddress, 0, 0, 0, 0),
-	}), c.outOf(family4.ownAddresses(), dhcpAddress), c.outOf(boundSet))
+	}), c.in(family4.ownAddresses(), releasedFor, dhcpAddress))
 }
 
 // arpOfIPv4 matches ARP for IPv4 on Ethernet, as bytes (see sourceBytes).
@@ -210,20 +286,25 @@ func (c *chain) hearARP() {
 		return
 	}
 	hears := c.in(f.heard(), heardFor, arpSender)
-	c.Rules = append(c.Rules, ruleset.Rule{
-		Matches: []ruleset.Match{c.isOwn(f.tentative(), arpSender), arpOfIPv4},
-		Updates: []ruleset.Update{c.outOf(f.ownAddresses(), arpSender), c.outOf(boundSet), c.outOf(f.tentative(), arpSender), hears},
-		Verdict: ruleset.Accept, Comment: "another host has the address that the VM took",
-	})
+	c.objection([]ruleset.Match{c.isOwn(f.tentative(), arpSender), arpOfIPv4},
+		c.outOf(f.ownAddresses(), arpSender), c.outOf(boundSet), c.outOf(f.tentative(), arpSender), hears)
 	if c.learnsFirst() {
 		c.updates([]ruleset.Match{c.unbound(), arpOfIPv4, isNot(arpSender, 0, 0, 0, 0)}, hears)
 	}
 }
 
+// objection takes an address from the VM that another host has, or takes at the same time. The
+// kernel's log has the device and the other host's MAC address; the VM hears it.
+func (c *chain) objection(when []ruleset.Match, updates ...ruleset.Update) {
+	c.Rules = append(c.Rules,
+		ruleset.Rule{Matches: when, Limit: logsPerSecond, Log: "macvtap-filter " + c.prefix + " REASON=address-conflict "},
+		ruleset.Rule{Matches: when, Updates: updates, Verdict: ruleset.Accept, Comment: "another host has the address that the VM took, or takes it, too"})
+}
+
 // learnARPSource learns from the VM's ARP, and keeps what it uses.
 func (c *chain) learnARPSource() {
 	if c.learns(family4) {
-		c.learnFirst(arpSender, arpOfIPv4)
+		c.learnFirst()
 		c.learnRunning(family4, arpSender, arpOfIPv4)
 		c.updates([]ruleset.Match{c.isOwn(family4.ownAddresses(), arpSender)}, c.in(family4.ownAddresses(), leaseFor, arpSender), c.in(boundSet, leaseFor))
 	}
@@ -240,6 +321,7 @@ func (c *chain) probeARP() {
 			link = one(among(ruleset.ARPTargetIP, ofPrefixes(c.link(family4))))
 		}
 		c.accept("ARP probe of a VM that has no address yet", all(one(c.unbound()), ethernetIPv4Request(), one(is(ruleset.ARPSenderIP, noAddress4, false)), link)...)
+		c.Rules[len(c.Rules)-1].Updates = []ruleset.Update{c.share(arpProbesSet, arpShare)}
 	default:
 		c.accept("answer to an ARP probe", all(one(c.unbound()), ethernetIPv4Reply(), one(is(ruleset.ARPTargetIP, noAddress4, false)))...)
 	}
@@ -261,17 +343,31 @@ func (c *chain) learnProbe(probe []ruleset.Match) {
 	if !c.learns(f) {
 		return
 	}
-	c.updates(probe, c.in(groupsSet, detection, frameGroup, datagramGroup))
+	c.updates(probe, c.share(probesSet, probeShare), c.in(groupsSet, detection, frameGroup, datagramGroup))
 	heardOf := ruleset.Lookup{Fields: []ruleset.Field{c.index(), targetGroup, targetGroup}, Set: groupsSet}
-	learned := []ruleset.Update{c.in(f.ownAddresses(), claimFor, directTarget), c.in(f.tentative(), detection, directTarget)}
+	binds, objects := c.in(f.ownAddresses(), claimFor, directTarget), c.in(f.tentative(), detection, directTarget)
+	again := []ruleset.Update{binds, objects}
+	if c.policy.Names(false) { // nobody's objection takes a named one away
+		again = again[:1]
+	}
+	code := ruleset.Compare{Field: network(40, 2), Op: ruleset.Equal, Value: []byte{neighbourSolicitation, 0}}
 	nonce := ruleset.Compare{Field: network(directNDOption, 2), Op: ruleset.Equal, Value: []byte{14, 1}} // RFC 7527, 4
 	plain, withNonce := all(one(ruleset.Is(ruleset.IP6Length, 24)), probe), all(one(ruleset.Is(ruleset.IP6Length, 32)), probe, one(nonce))
 	for _, form := range [][]ruleset.Match{plain, withNonce} {
-		form = all(one(heardOf), form)
-		c.updates(all(form, one(c.isOwn(f.ownAddresses(), directTarget))), learned...)
-		c.updates(all(form, one(c.isNotOwn(f.ownAddresses(), directTarget)), c.mayBind(f, directTarget)), append([]ruleset.Update{c.share(claimsSet, claimShare)}, learned...)...)
+		form = all([]ruleset.Match{heardOf, code}, form)
+		c.updates(all(form, one(c.isOwn(f.ownAddresses(), directTarget))), again...)
+		c.updates(all(form, one(c.isNotOwn(f.ownAddresses(), directTarget)), c.mayClaim(f, directTarget)), c.share(claimsSet, claimShare), binds, objects)
 	}
 	c.updates(probe, c.outOf(groupsSet, frameGroup, datagramGroup))
+}
+
+// probesHeard lets the VM probe for an address that another host was heard to use: so it finds
+// out that it is taken.
+func (c *chain) probesHeard(probe []ruleset.Match) {
+	if c.learns(family6) {
+		c.accept("probe for an address that another host was heard to use", all(one(c.isOwn(family6.heard(), directTarget)), probe)...)
+		c.Rules[len(c.Rules)-1].Updates = []ruleset.Update{c.share(claimsSet, claimShare)}
+	}
 }
 
 // keepsAddress has an IPv6 address that the VM uses stay bound.
@@ -284,15 +380,20 @@ func (c *chain) keepsAddress(field ruleset.Field, when ...ruleset.Match) {
 // learnRunning binds the addresses, read from field, that a VM uses which ran before its rules
 // did: it asks for no lease and probes for none again.
 func (c *chain) learnRunning(f family, field ruleset.Field, when ...ruleset.Match) {
-	if !c.learns(f) || f.name == family4.name && c.learnsFirst() {
+	if !c.learns(f) {
 		return
 	}
-	share, lasts := c.share(claimsSet, claimShare), claimFor
-	if f.name == family4.name {
-		share, lasts = c.share(leasesSet, leaseShare), leaseFor
+	updates := []ruleset.Update{c.share(claimsSet, claimShare), c.in(f.ownAddresses(), claimFor, field)}
+	running := []ruleset.Match{ruleset.Lookup{Fields: []ruleset.Field{c.index()}, Set: runningSet}, c.isNotOwn(f.ownAddresses(), field)}
+	switch {
+	case f.name == family6.name:
+		when = all(when, c.mayClaim(f, field))
+	case c.learnsFirst():
+		when, updates = all(one(c.unbound()), when, c.mayBind(f, field)), c.first(field)
+	default:
+		when, updates = all(when, c.mayBind(f, field)), []ruleset.Update{c.share(leasesSet, leaseShare), c.in(f.ownAddresses(), leaseFor, field)}
 	}
-	running := ruleset.Lookup{Fields: []ruleset.Field{c.index()}, Set: runningSet}
-	c.updates(all([]ruleset.Match{running, c.isNotOwn(f.ownAddresses(), field)}, when, c.mayBind(f, field)), share, c.in(f.ownAddresses(), lasts, field))
+	c.updates(all(running, when), updates...)
 }
 
 // Running gives rules for a VM that runs already, though libvirt starts it here: it comes from
@@ -318,11 +419,8 @@ func (c *chain) hearND() {
 	advertises := []ruleset.Match{directly, discoveryHopLimit, icmpType(neighbourAdvert)}
 	probes := []ruleset.Match{directly, discoveryHopLimit, icmpType(neighbourSolicitation), is(ruleset.IP6Source, netip.IPv6Unspecified(), false)}
 	for _, objects := range [][]ruleset.Match{advertises, probes} {
-		c.Rules = append(c.Rules, ruleset.Rule{
-			Matches: all(one(c.isOwn(f.tentative(), directTarget)), objects),
-			Updates: []ruleset.Update{c.outOf(f.ownAddresses(), directTarget), c.outOf(f.tentative(), directTarget), c.in(f.heard(), heardFor, directTarget)},
-			Verdict: ruleset.Accept, Comment: "another host has the address that the VM took, or takes it, too",
-		})
+		c.objection(all(one(c.isOwn(f.tentative(), directTarget)), objects),
+			c.outOf(f.ownAddresses(), directTarget), c.outOf(f.tentative(), directTarget), c.in(f.heard(), heardFor, directTarget))
 	}
 	discovery := []ruleset.Match{ruleset.Compare{Field: network(6, 2), Op: ruleset.Equal, Value: []byte{ruleset.ICMPv6, 255}}, amongBytes(network(40, 1), neighbourTypes...)}
 	c.updates(all(discovery, one(c.isNotOwn(f.ownAddresses(), f.sourceBytes())), outside(f.sourceBytes(), f.special)), c.in(f.heard(), heardFor, f.sourceBytes()))

@@ -106,6 +106,10 @@ func (s side) icmpv6FromVM() {
 		c.dropRanges("spoofed-ip", "source address that no host has", ruleset.IP6Source, family6.nobodys())
 	}
 	c.foreignSource(family6)
+	c.keepsAddress(family6.sourceBytes())
+	if s.policy.PassNeighbours { // then no chain of theirs learns
+		c.learnProbe([]ruleset.Match{directly, discoveryHopLimit, toSolicitedNode, is(ruleset.IP6Source, noAddress6, false), within(ruleset.IP6Destination, solicitedNode, false)})
+	}
 	c.nextHop(family6)
 	if s.policy.PassRouters {
 		c.accept(routersPass, directly, discoveryHopLimit, icmpTypes([]byte{routerAdvertisement, redirect}))
@@ -312,10 +316,10 @@ func (s side) solicitations() {
 	c := s.newChain("ns")
 	probe := []ruleset.Match{directly, discoveryHopLimit, toSolicitedNode, is(ruleset.IP6Source, noAddress6, false), within(ruleset.IP6Destination, solicitedNode, false)}
 	c.learnProbe(probe)
-	c.keepsAddress(family6.sourceBytes())
 	for _, target := range s.ownTargets() {
 		c.accept("probe for an address of the VM's own", all(probe, one(target))...)
 	}
+	c.probesHeard(probe)
 	c.drop("nd", "probe for an address not known as the VM's own", is(ruleset.IP6Source, noAddress6, false))
 	c.wellFormed("ns-target", 24, directNDOption, sourceMAC)
 	c.drop("nd", "malformed neighbour solicitation")

@@ -1,7 +1,9 @@
 package kernel_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
 	"fmt"
 	"net"
 	"net/netip"
@@ -63,6 +65,14 @@ func leases(t *testing.T, kind layers.DHCPMsgType, server, client string, hardwa
 	})
 }
 
+// renews is what the VM asks its server for an address that it has.
+func renews(t *testing.T, address string) []byte {
+	return dhcp(t, out, address, "192.168.2.1", &layers.DHCPv4{
+		Operation: layers.DHCPOpRequest, HardwareType: layers.LinkTypeEthernet, HardwareLen: 6, ClientIP: net.ParseIP(address), ClientHWAddr: vmMAC,
+		Options: layers.DHCPOptions{layers.NewDHCPOption(layers.DHCPOptMessageType, []byte{byte(layers.DHCPMsgTypeRequest)}), layers.NewDHCPOption(layers.DHCPOptEnd, nil)},
+	})
+}
+
 // releases is what the VM tells the server.
 func releases(t *testing.T, address string) []byte {
 	return dhcp(t, out, address, "192.168.2.1", &layers.DHCPv4{
@@ -90,6 +100,14 @@ func probes(t *testing.T, w way, target, group string, options ...layers.ICMPv6O
 	ip := &layers.IPv6{Version: 6, HopLimit: 255, NextHeader: layers.IPProtocolICMPv6, SrcIP: net.IPv6unspecified, DstIP: net.ParseIP(fmt.Sprintf("ff02::1:ff%02x:%02x%02x", g[13], g[14], g[15]))}
 	return discovery(t, &layers.Ethernet{SrcMAC: w.src, DstMAC: net.HardwareAddr{0x33, 0x33, 0xff, g[13], g[14], g[15]}, EthernetType: layers.EthernetTypeIPv6}, ip,
 		layers.ICMPv6TypeNeighborSolicitation, &layers.ICMPv6NeighborSolicitation{TargetAddress: a.AsSlice(), Options: options})
+}
+
+// coded gives a message of ICMPv6 another code, and the checksum that goes with it.
+func coded(frame []byte) []byte {
+	frame = bytes.Clone(frame)
+	frame[14+40+1] = 1
+	binary.BigEndian.PutUint16(frame[14+40+2:], binary.BigEndian.Uint16(frame[14+40+2:])-1)
+	return frame
 }
 
 // advertises is an answer to such a probe.
@@ -136,21 +154,28 @@ func TestBinding(t *testing.T) {
 		quick       bool // it is over within the time that another host has to object
 	}{
 		{"the first address is the VM's own", "first", []step{
-			sends("the first datagram", datagramFrom(t, host(100))), mayNotSend("from another address", datagramFrom(t, host(101))),
+			mayNotSend("a datagram, that nobody else hears", datagramFrom(t, host(100))), mayNotSend("ARP that is dropped", arpOf(t, out, request, host(100), host(66))),
+			mayNotSend("ARP of a kind of its own", arpOf(t, out, 9, host(100), host(1))), mayNotSend("an answer", to(arpOf(t, out, reply, host(100), host(1)), net.HardwareAddr(lan.GatewayMACs[0]))),
 			sends("ARP", arpOf(t, out, request, host(100), host(1))), mayNotSend("ARP from another address", arpOf(t, out, request, host(101), host(1))),
+			mayNotSend("from another address", datagramFrom(t, host(101))),
 			sends("from the first address", datagramFrom(t, host(100))),
 		}, false},
 		{"the first address in ARP", "first", []step{
-			sends("ARP", arpOf(t, out, request, host(100), host(1))), sends("from it", datagramFrom(t, host(100))), mayNotSend("from another address", datagramFrom(t, host(101))),
+			sends("an announcement", arpOf(t, out, request, host(100), host(100))), sends("from it", datagramFrom(t, host(100))), mayNotSend("from another address", datagramFrom(t, host(101))),
+			mayNotSend("an announcement of another", arpOf(t, out, request, host(101), host(101))),
 		}, false},
 		{"what is never the VM's", "first", []step{
 			mayNotSend("from the gateway's", datagramFrom(t, host(1))), mayNotSend("from the name server's", datagramFrom(t, host(53))), mayNotSend("from the broadcast address", datagramFrom(t, host(255))),
 			mayNotSend("from the host's", datagramFrom(t, host(10))), mayNotSend("from a link-local address", datagramFrom(t, "169.254.3.4")), mayNotSend("from a group's", datagramFrom(t, "224.0.0.5")),
-			mayNotSend("ARP from the host's", arpOf(t, out, request, host(10), host(1))), sends("from its own", datagramFrom(t, host(100))),
+			mayNotSend("ARP from the host's", arpOf(t, out, request, host(10), host(1))), mayNotSend("announcing the gateway's", arpOf(t, out, request, host(1), host(1))),
+			mayNotSend("ARP from a container's", arpOf(t, out, request, "172.17.0.1", host(1))), mayNotSend("ARP from an internet host's", arpOf(t, out, request, "8.8.8.8", host(1))),
+			mayNotSend("ARP from the network's", arpOf(t, out, request, host(0), host(1))),
+			sends("ARP from its own", arpOf(t, out, request, host(100), host(1))), sends("from its own", datagramFrom(t, host(100))),
 		}, false},
 		{"what another host was heard to use", "first", []step{
 			doesNotHear("a host asks for the gateway", arpOf(t, in, request, host(77), host(1))), mayNotSend("in that host's name", datagramFrom(t, host(77))),
-			mayNotSend("ARP in that host's name", arpOf(t, out, request, host(77), host(1))), sends("from its own", datagramFrom(t, host(100))),
+			mayNotSend("ARP in that host's name", arpOf(t, out, request, host(77), host(1))), sends("ARP from its own", arpOf(t, out, request, host(100), host(1))),
+			sends("from its own", datagramFrom(t, host(100))),
 		}, false},
 		{"a probe, and its answer", "first", []step{
 			sends("a probe", arpOf(t, out, request, "0.0.0.0", host(77))), hears("an answer", arpOf(t, in, reply, host(77), "0.0.0.0")), mayNotSend("from the address all the same", datagramFrom(t, host(77))),
@@ -159,7 +184,7 @@ func TestBinding(t *testing.T) {
 		}, false},
 		{"another host objects at once", "first", []step{
 			sends("ARP", arpOf(t, out, request, host(100), host(1))), hears("the other host", arpOf(t, in, request, host(100), host(100))),
-			mayNotSend("from the address", datagramFrom(t, host(100))), sends("from another", datagramFrom(t, host(102))), mayNotSend("from a third", datagramFrom(t, host(103))),
+			mayNotSend("from the address", datagramFrom(t, host(100))), sends("ARP from another", arpOf(t, out, request, host(102), host(1))), mayNotSend("from a third", datagramFrom(t, host(103))),
 		}, true},
 		{"another host objects later", "first", []step{
 			sends("ARP", arpOf(t, out, request, host(100), host(1))), waits(1500 * time.Millisecond), hears("the other host", arpOf(t, in, request, host(100), host(100))),
@@ -172,13 +197,24 @@ func TestBinding(t *testing.T) {
 			hears("an internet host's", leases(t, ack, "192.0.2.1", host(100), vmMAC)), mayNotSend("after an internet host's", datagramFrom(t, host(100))),
 			hears("the gateway's address", leases(t, ack, host(1), host(1), vmMAC)), mayNotSend("in the gateway's name", datagramFrom(t, host(1))),
 			hears("the lease", leases(t, ack, host(1), host(100), vmMAC)), sends("after it", datagramFrom(t, host(100))), mayNotSend("from another", datagramFrom(t, host(101))),
-			sends("ARP", arpOf(t, out, request, host(100), host(1))), sends("a release", releases(t, host(100))), mayNotSend("after the release", datagramFrom(t, host(100))),
+			sends("ARP", arpOf(t, out, request, host(100), host(1))), sends("a renewal", renews(t, host(100))), sends("a release", releases(t, host(100))), sends("soon after", datagramFrom(t, host(100))),
+			mayNotSend("from another", datagramFrom(t, host(101))), mayNotSend("a server's answer to the internet", to(dhcp(t, way{in.name, vmMAC, vmMAC}, host(100), "203.0.113.9", &layers.DHCPv4{}), net.HardwareAddr(lan.GatewayMACs[0]))),
 		}, false},
 		{"a lease, where the first address would do", "first", []step{
 			hears("the lease", leases(t, ack, host(1), host(100), vmMAC)), sends("after it", datagramFrom(t, host(100))), mayNotSend("from another", datagramFrom(t, host(101))),
-			hears("a host that has the address", arpOf(t, in, reply, host(100), "0.0.0.0")), mayNotSend("after that", datagramFrom(t, host(100))), sends("from another", datagramFrom(t, host(101))),
+			hears("a host that has the address", arpOf(t, in, reply, host(100), "0.0.0.0")), mayNotSend("after that", datagramFrom(t, host(100))), sends("ARP from another", arpOf(t, out, request, host(101), host(1))), sends("from it", datagramFrom(t, host(101))),
 		}, true},
 		{"many leases", "dhcp", many, false},
+		{"a lease that rules know nothing of", "dhcp", []step{
+			sends("a renewal", renews(t, host(100))), mayNotSend("a datagram", datagramFrom(t, host(100))), hears("the lease", leases(t, ack, host(1), host(100), vmMAC)), sends("a datagram", datagramFrom(t, host(100))),
+		}, false},
+		{"a release is no way to the next address", "first", []step{
+			sends("ARP", arpOf(t, out, request, host(100), host(1))), sends("a release", releases(t, host(100))), mayNotSend("ARP from another", arpOf(t, out, request, host(101), host(1))), sends("from the first", datagramFrom(t, host(100))),
+		}, false},
+		{"a lease after the first address, and who has it", "first", []step{
+			sends("ARP", arpOf(t, out, request, host(101), host(1))), hears("a lease", leases(t, ack, host(1), host(100), vmMAC)), sends("from it", datagramFrom(t, host(100))),
+			hears("a host that has it", arpOf(t, in, reply, host(100), "0.0.0.0")), mayNotSend("from it then", datagramFrom(t, host(100))),
+		}, true},
 		{"an address that was probed for", "first", []step{
 			mayNotSend("before the probe", datagramFrom(t, host6(0x100))), sends("the probe", probes(t, out, host6(0x100), host6(0x100))), sends("after it", datagramFrom(t, host6(0x100))),
 			mayNotSend("from another", datagramFrom(t, host6(0x101))), sends("a probe with a nonce", probes(t, out, host6(0x102), host6(0x102), nonce)), sends("from it", datagramFrom(t, host6(0x102))),
@@ -187,12 +223,13 @@ func TestBinding(t *testing.T) {
 		}, false},
 		{"a probe that nobody hears", "first", []step{
 			mayNotSend("to another group", probes(t, out, host6(0x100), host6(0x101))), mayNotSend("from it", datagramFrom(t, host6(0x100))),
+			mayNotSend("of another code", coded(probes(t, out, host6(0x100), host6(0x100)))), mayNotSend("from it", datagramFrom(t, host6(0x100))),
 			mayNotSend("with the option of an address", probes(t, out, host6(0x100), host6(0x100), layers.ICMPv6Option{Type: layers.ICMPv6OptSourceAddress, Data: vmMAC})),
 			mayNotSend("from it", datagramFrom(t, host6(0x100))),
 		}, false},
 		{"another host has the IPv6 address", "first", []step{
 			sends("the probe", probes(t, out, host6(0x100), host6(0x100))), hears("the answer", advertises(t, in, host6(0x100))), mayNotSend("from it", datagramFrom(t, host6(0x100))),
-			mayNotSend("a probe again", probes(t, out, host6(0x100), host6(0x100))), mayNotSend("from it", datagramFrom(t, host6(0x100))),
+			sends("a probe again, to be told again", probes(t, out, host6(0x100), host6(0x100))), mayNotSend("from it", datagramFrom(t, host6(0x100))),
 		}, true},
 		{"another host takes the IPv6 address, too", "first", []step{
 			sends("the probe", probes(t, out, host6(0x100), host6(0x100))), hears("the other's probe", probes(t, in, host6(0x100), host6(0x100))), mayNotSend("from it", datagramFrom(t, host6(0x100))),
@@ -242,7 +279,7 @@ func TestBindingOutlivesRules(t *testing.T) {
 	}
 	from := func(host int) []byte { return datagramFrom(t, fmt.Sprintf("192.168.2.%d", host)) }
 	create(t, n.Hypervisor, of("[policy.default]\nlearn = \"first\""))
-	plays(t, n, tap, []step{sends("the first datagram", from(100)), mayNotSend("from another", from(101))})
+	plays(t, n, tap, []step{sends("ARP", arpOf(t, out, layers.ARPRequest, "192.168.2.100", "192.168.2.1")), sends("from it", from(100)), mayNotSend("from another", from(101))})
 	settles("[policy.default]\nlearn = \"first\"\nserve = [\"tcp/443\"]")
 	plays(t, n, tap, []step{mayNotSend("from another", from(101)), sends("from the first", from(100))})
 	settles("[policy.default]\nlearn = \"first\"\n[[vm]]\nname = \"*\"\naddresses = [\"192.168.2.7\", \"192.168.2.8\"]")
@@ -250,7 +287,7 @@ func TestBindingOutlivesRules(t *testing.T) {
 	settles("[policy.default]\nlearn = \"first\"\n[[vm]]\nname = \"*\"\naddresses = [\"192.168.2.7\"]")
 	plays(t, n, tap, []step{sends("from the named one", from(7)), mayNotSend("from what is named no more", from(8))})
 	settles("[policy.default]\nlearn = \"first\"")
-	plays(t, n, tap, []step{sends("the first datagram", from(9)), mayNotSend("from another", from(10))})
+	plays(t, n, tap, []step{sends("ARP", arpOf(t, out, layers.ARPRequest, "192.168.2.9", "192.168.2.1")), sends("from it", from(9)), mayNotSend("from another", from(10))})
 }
 
 // TestNamedAddresses has the VM's own be what its section says: addresses and prefixes, of one
@@ -304,6 +341,7 @@ func TestBindingOfARunningVM(t *testing.T) {
 	}
 	settle()
 	plays(t, n, tap, []step{
+		sends("from its IPv4 address", datagramFrom(t, "192.168.2.100")), mayNotSend("from another", datagramFrom(t, "192.168.2.101")),
 		sends("from an IPv6 address", datagramFrom(t, "2001:db8:2::100")), sends("from another", datagramFrom(t, "2001:db8:2::101")),
 		mayNotSend("from the gateway's", datagramFrom(t, "fe80::1")), mayNotSend("from one of another network", datagramFrom(t, "2001:db8:9::1")),
 	})

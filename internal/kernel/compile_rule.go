@@ -335,7 +335,7 @@ func (c *ruleCompiler) update(u ruleset.Update) {
 	if u.Delete {
 		op = dynsetDelete
 	}
-	keyed(c, "dynset", set.Name, set.ID, op, uint32(len(each)), uint32(u.Timeout.Milliseconds()), uint32(u.Share.Rate), uint32(u.Share.Burst), uint32(u.Share.Unit/ruleset.Day))
+	keyed(c, "dynset", set.Name, set.ID, op, uint32(len(each)), uint32(u.Timeout.Milliseconds()), uint32(u.Share.Rate), uint32(u.Share.Burst), uint32(u.Share.Unit/time.Second))
 	c.add(func() expr.Any {
 		return &expr.Dynset{SrcRegKey: register, SetName: set.Name, SetID: set.ID, Operation: op, Timeout: u.Timeout, Exprs: each}
 	})
@@ -346,7 +346,7 @@ func (c *ruleCompiler) update(u ruleset.Update) {
 const dynsetDelete = 2
 
 // shareUnits are the kernel's of a share.
-var shareUnits = map[time.Duration]expr.LimitTime{ruleset.Day: expr.LimitTimeDay, ruleset.Week: expr.LimitTimeWeek}
+var shareUnits = map[time.Duration]expr.LimitTime{time.Second: expr.LimitTimeSecond, ruleset.Day: expr.LimitTimeDay, ruleset.Week: expr.LimitTimeWeek}
 
 func verdictOf(v ruleset.Verdict) *expr.Verdict {
 	switch v {

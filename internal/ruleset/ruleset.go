@@ -170,7 +170,7 @@ type Update struct {
 }
 
 // A Share bounds how often a thing may happen: Burst times at once, and Rate times more in
-// each Unit, which is a day or a week (nft(8), "LIMIT STATEMENT").
+// each Unit, which is a second, a day or a week (nft(8), "LIMIT STATEMENT").
 type Share struct {
 	Rate, Burst int
 	Unit        time.Duration

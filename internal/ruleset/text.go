@@ -243,10 +243,13 @@ func (s Share) String() string {
 }
 
 func (s Share) unit() string {
-	if s.Unit == Week {
+	switch s.Unit {
+	case Week:
 		return "week"
+	case Day:
+		return "day"
 	}
-	return "day"
+	return "second"
 }
 
 // duration writes a time as nft does (src/datatype.c, time_print): 1d2h3m4s500ms.
