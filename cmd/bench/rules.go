@@ -63,7 +63,7 @@ func (s *site) allRules(lengths []int, v vm, tap *lab.Tap) ([]rules, error) {
 		if n > 0 {
 			allowed = hosts(n)[n/2]
 		}
-		plain, err := s.tables(v, tap.Index, hosts(n), false)
+		plain, err := s.tables(v, tap.Index, s.configuration(hosts(n), false))
 		if err != nil {
 			return nil, err
 		}
@@ -71,10 +71,20 @@ func (s *site) allRules(lengths []int, v vm, tap *lab.Tap) ([]rules, error) {
 		if n == 0 || n == lengths[len(lengths)-1] {
 			all = append(all, rules{Rules: bench.Rules{Kind: bench.OursWatch, Hosts: n}, tables: plain, watch: true, allowed: allowed})
 		}
+		if n == 0 {
+			learned, err := s.tables(v, tap.Index, s.configuration(hosts(n), false)+"learn = \"first\"\n")
+			if err != nil {
+				return nil, err
+			}
+			for i, t := range learned {
+				learned[i] = filter.WithAddress(filter.WithAddress(t, vm4), vm6)
+			}
+			all = append(all, rules{Rules: bench.Rules{Kind: bench.OursLearned, Hosts: n}, tables: learned, allowed: allowed})
+		}
 		if !guard {
 			continue
 		}
-		behind, err := s.tables(v, tap.Index, hosts(n), true)
+		behind, err := s.tables(v, tap.Index, s.configuration(hosts(n), true))
 		if err != nil {
 			return nil, err
 		}
@@ -115,14 +125,14 @@ func hosts(n int) []netip.Addr {
 	return out
 }
 
-// tables gives our own tables for a VM whose only device has that index, of the
-// default policy with more hosts allowed, the way a hook call makes them.
-func (s *site) tables(v vm, index int, more []netip.Addr, guard bool) ([]ruleset.Table, error) {
+// tables gives our own tables for a VM whose only device has that index, by a
+// configuration, the way a hook call makes them.
+func (s *site) tables(v vm, index int, configuration string) ([]ruleset.Table, error) {
 	d, err := domain.Parse(bytes.NewReader(v.running(s.network.Parent)))
 	if err != nil {
 		return nil, err
 	}
-	c, err := config.Parse("config.toml", []byte(s.configuration(more, guard)))
+	c, err := config.Parse("config.toml", []byte(configuration))
 	if err != nil {
 		return nil, err
 	}

@@ -34,10 +34,7 @@ func (h *hookCall) expect() error {
 // arrived gives the rules of a VM that starts: those for one that runs already, if it was
 // expected.
 func arrived(d *domain.Domain, tables []ruleset.Table) []ruleset.Table {
-	learns := func(t ruleset.Table) bool {
-		return slices.ContainsFunc(t.Sets, func(s ruleset.Set) bool { return s.Grace > 0 })
-	}
-	if !slices.ContainsFunc(tables, learns) || unexpect(d) != nil {
+	if unexpect(d) != nil {
 		return tables
 	}
 	out := slices.Clone(tables)

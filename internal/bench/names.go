@@ -68,6 +68,7 @@ const (
 	Linear         = "linear list"
 	OursFirst      = "macvtap-filter, the first NIC of its policy"
 	OursGuard      = "macvtap-filter behind its guard"
+	OursLearned    = "macvtap-filter, its addresses learned"
 	OursWatch      = "macvtap-filter with watch" // which moved the check of checksum offload
 	TrafficControl = "tc-bpf"
 )

@@ -85,8 +85,11 @@ func (r *Results) frames(way Way) Table {
 	row("shell hook, ns", func(f Frame) string {
 		return withSpread(r.Of(PerFrame(f, Rules{Kind: Shell}), Time), 1, 0)
 	})
-	for _, kind := range []string{Unfiltered, Ours, OursWatch, OursGuard, TrafficControl, Linear} {
+	for _, kind := range []string{Unfiltered, Ours, OursLearned, OursWatch, OursGuard, TrafficControl, Linear} {
 		for _, hosts := range hostCounts {
+			if kind == OursLearned && hosts != 0 {
+				continue
+			}
 			if behind := kind == OursGuard || kind == OursWatch; behind && hosts != 0 && hosts != hostCounts[len(hostCounts)-1] {
 				continue // as long as those without, and one more step
 			}

@@ -100,13 +100,13 @@ func Forgotten(index int, a netip.Addr, last bool) map[string][]ruleset.Element 
 	return out
 }
 
-// WithAddress gives rules of a device that nobody looked at yet, with an address that is its
-// VM's own.
+// WithAddress gives rules with an address that is their VM's own.
 func WithAddress(t ruleset.Table, a netip.Addr) ruleset.Table {
+	index, _ := t.Index()
 	t.Sets = slices.Clone(t.Sets)
 	for i, s := range t.Sets {
 		if s.Name == familyOf(a).ownAddresses() {
-			t.Sets[i].Elements = append(slices.Clone(s.Elements), ownElement(0, a))
+			t.Sets[i].Elements = append(slices.Clone(s.Elements), ownElement(int(index), a))
 		}
 	}
 	return t
