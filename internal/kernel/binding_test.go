@@ -315,6 +315,10 @@ func TestNamedAddresses(t *testing.T) {
 			mayNotSend("before the lease", from("192.168.2.100")), hears("the lease", lease), sends("after it", from("192.168.2.100")),
 			sends("from the address", from("2001:db8:2::5")), mayNotSend("a probe for another", probe), mayNotSend("from it", from("2001:db8:2::100")),
 		}},
+		{`"192.168.2.30", "dhcp", "2001:db8:2::5", "slaac"`, []step{
+			sends("a probe for the named one", probes(t, out, "2001:db8:2::5", "2001:db8:2::5")), hears("another host that has it", advertises(t, in, "2001:db8:2::5")), sends("from it all the same", from("2001:db8:2::5")),
+			sends("a release of the named one", releases(t, "192.168.2.30")), sends("from it all the same", from("192.168.2.30")),
+		}},
 		{`"192.168.2.30", "dhcp", "slaac"`, []step{
 			sends("from the address", from("192.168.2.30")), mayNotSend("before the lease", from("192.168.2.100")), hears("the lease", lease), sends("after it", from("192.168.2.100")),
 			mayNotSend("before the probe", from("2001:db8:2::100")), sends("the probe", probe), sends("after it", from("2001:db8:2::100")),
