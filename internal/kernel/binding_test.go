@@ -182,6 +182,13 @@ func TestBinding(t *testing.T) {
 			sends("another probe", arpOf(t, out, request, "0.0.0.0", host(100))), sends("an announcement", arpOf(t, out, request, host(100), host(100))), sends("from it", datagramFrom(t, host(100))),
 			mayNotSend("a probe for another", arpOf(t, out, request, "0.0.0.0", host(78))), doesNotHear("an answer", arpOf(t, in, reply, host(78), "0.0.0.0")),
 		}, false},
+		{"a probe is no announcement", "first", []step{
+			sends("a probe", arpOf(t, out, request, "0.0.0.0", host(100))), mayNotSend("ARP that is dropped", arpOf(t, out, request, host(100), host(66))), mayNotSend("from it", datagramFrom(t, host(100))),
+		}, false},
+		{"a probe does not count for the next one's group", "first", []step{
+			sends("a probe", probes(t, out, host6(0x300), host6(0x300))), mayNotSend("another target's, to another group", probes(t, out, "2001:db8:2:0:1::300", host6(0x301))),
+			mayNotSend("from it", datagramFrom(t, "2001:db8:2:0:1::300")),
+		}, false},
 		{"another host objects at once", "first", []step{
 			sends("ARP", arpOf(t, out, request, host(100), host(1))), hears("the other host", arpOf(t, in, request, host(100), host(100))),
 			mayNotSend("from the address", datagramFrom(t, host(100))), sends("ARP from another", arpOf(t, out, request, host(102), host(1))), mayNotSend("from a third", datagramFrom(t, host(103))),

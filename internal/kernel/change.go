@@ -292,7 +292,7 @@ func (t *transaction) grace(should ruleset.Table, index uint32, stands bool, num
 		return // it comes with what was learned before
 	}
 	for _, s := range should.Sets {
-		if s.Grace > 0 && !(stands && t.standing[number].Table.Uses(s.Name)) {
+		if knew := stands && t.standing[number].Table.Uses(s.Name); s.Grace > 0 && !knew {
 			key := [][]byte{binary.NativeEndian.AppendUint32(nil, index)}
 			t.add[s.Name] = append(t.add[s.Name], ruleset.Element{From: key, To: key, Left: s.Grace})
 		}

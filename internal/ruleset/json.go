@@ -162,7 +162,7 @@ func (t Table) rule(r Rule, chain string) object {
 }
 
 func (u Update) json() object {
-	var element any = concat(u.Fields)
+	element := concat(u.Fields)
 	if u.Timeout > 0 {
 		element = object{"elem": object{"val": element, "timeout": int(u.Timeout / time.Second)}}
 	}
