@@ -286,10 +286,11 @@ func (c *chain) hearARP() {
 		return
 	}
 	hears := c.in(f.heard(), heardFor, arpSender)
-	c.objection([]ruleset.Match{c.isOwn(f.tentative(), arpSender), arpOfIPv4},
+	others := c.isNotOwn(ownBitsSet, network(8, 6)) // a link may send the VM its own frames back (RFC 7527)
+	c.objection([]ruleset.Match{c.isOwn(f.tentative(), arpSender), others, arpOfIPv4},
 		c.outOf(f.ownAddresses(), arpSender), c.outOf(boundSet), c.outOf(f.tentative(), arpSender), hears)
 	if c.learnsFirst() {
-		c.updates([]ruleset.Match{c.unbound(), arpOfIPv4, isNot(arpSender, 0, 0, 0, 0)}, hears)
+		c.updates([]ruleset.Match{c.unbound(), others, arpOfIPv4, isNot(arpSender, 0, 0, 0, 0)}, hears)
 	}
 }
 
@@ -418,10 +419,11 @@ func (c *chain) hearND() {
 	}
 	advertises := []ruleset.Match{directly, discoveryHopLimit, icmpType(neighbourAdvert)}
 	probes := []ruleset.Match{directly, discoveryHopLimit, icmpType(neighbourSolicitation), is(ruleset.IP6Source, netip.IPv6Unspecified(), false)}
+	others := c.isNotOwn(ownBitsSet, ruleset.Raw(ruleset.LinkHeader, 6, 6))
 	for _, objects := range [][]ruleset.Match{advertises, probes} {
-		c.objection(all(one(c.isOwn(f.tentative(), directTarget)), objects),
+		c.objection(all([]ruleset.Match{c.isOwn(f.tentative(), directTarget), others}, objects),
 			c.outOf(f.ownAddresses(), directTarget), c.outOf(f.tentative(), directTarget), c.in(f.heard(), heardFor, directTarget))
 	}
 	discovery := []ruleset.Match{ruleset.Compare{Field: network(6, 2), Op: ruleset.Equal, Value: []byte{ruleset.ICMPv6, 255}}, amongBytes(network(40, 1), neighbourTypes...)}
-	c.updates(all(discovery, one(c.isNotOwn(f.ownAddresses(), f.sourceBytes())), outside(f.sourceBytes(), f.special)), c.in(f.heard(), heardFor, f.sourceBytes()))
+	c.updates(all(discovery, []ruleset.Match{others, c.isNotOwn(f.ownAddresses(), f.sourceBytes())}, outside(f.sourceBytes(), f.special)), c.in(f.heard(), heardFor, f.sourceBytes()))
 }
