@@ -93,6 +93,14 @@ func dhcp(t *testing.T, w way, source, destination string, message *layers.DHCPv
 	return serialize(t, w.ethernet(layers.EthernetTypeIPv4), ip, udp, message)
 }
 
+// fromServer is what the VM sends to the internet from a DHCP server's port: a router may send
+// it back.
+func fromServer(t *testing.T, address string) []byte {
+	frame := datagramFrom(t, address)
+	binary.BigEndian.PutUint16(frame[14+20:], 67)
+	return frame
+}
+
 // probes is duplicate address detection of an address, by whoever sends it, to the group
 // of another address where that is not the same.
 func probes(t *testing.T, w way, target, group string, options ...layers.ICMPv6Option) []byte {
@@ -205,7 +213,7 @@ func TestBinding(t *testing.T) {
 			hears("the gateway's address", leases(t, ack, host(1), host(1), vmMAC)), mayNotSend("in the gateway's name", datagramFrom(t, host(1))),
 			hears("the lease", leases(t, ack, host(1), host(100), vmMAC)), sends("after it", datagramFrom(t, host(100))), mayNotSend("from another", datagramFrom(t, host(101))),
 			sends("ARP", arpOf(t, out, request, host(100), host(1))), sends("a renewal", renews(t, host(100))), sends("a release", releases(t, host(100))), sends("soon after", datagramFrom(t, host(100))),
-			mayNotSend("from another", datagramFrom(t, host(101))), mayNotSend("a server's answer to the internet", to(dhcp(t, way{in.name, vmMAC, vmMAC}, host(100), "203.0.113.9", &layers.DHCPv4{}), net.HardwareAddr(lan.GatewayMACs[0]))),
+			mayNotSend("from another", datagramFrom(t, host(101))), mayNotSend("from a server's port to the internet", fromServer(t, host(100))),
 		}, false},
 		{"a lease, where the first address would do", "first", []step{
 			hears("the lease", leases(t, ack, host(1), host(100), vmMAC)), sends("after it", datagramFrom(t, host(100))), mayNotSend("from another", datagramFrom(t, host(101))),
@@ -295,6 +303,38 @@ func TestBindingOutlivesRules(t *testing.T) {
 	plays(t, n, tap, []step{sends("from the named one", from(7)), mayNotSend("from what is named no more", from(8))})
 	settles("[policy.default]\nlearn = \"first\"")
 	plays(t, n, tap, []step{sends("ARP", arpOf(t, out, layers.ARPRequest, "192.168.2.9", "192.168.2.1")), sends("from it", from(9)), mayNotSend("from another", from(10))})
+}
+
+// TestBindingIsKept has what the VM uses in ARP and ICMPv6 stay its own.
+func TestBindingIsKept(t *testing.T) {
+	n, tap := network(t)
+	create(t, n.Hypervisor, tables(t, vm(vmUUID, tap.Name), "[policy.default]\nlearn = \"dhcp\""))
+	nft(t, n.Hypervisor, `add element netdev macvtap-filter nic-addresses-ipv4 { "macvtap0" . 0xc0a80264 timeout 30d expires 1h }
+add element netdev macvtap-filter nic-addresses-ipv6 { "macvtap0" . 0xfe800000000000000000000000000064 timeout 30d expires 1h }`, "-f", "-")
+	left := func() (out []time.Duration) {
+		err := within(t, n.Hypervisor, func(ctx context.Context) error {
+			learned, err := kernel.Learned(ctx, "nic-addresses-ipv4", "nic-addresses-ipv6")
+			for _, set := range []string{"nic-addresses-ipv4", "nic-addresses-ipv6"} {
+				for _, e := range learned[set] {
+					out = append(out, e.Left)
+				}
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	if got := left(); len(got) != 2 || got[0] > time.Hour || got[1] > time.Hour {
+		t.Fatalf("left at first: %v", got)
+	}
+	plays(t, n, tap, []step{sends("ARP", arpOf(t, out, layers.ARPRequest, "192.168.2.100", "192.168.2.1")), sends("an advertisement", advertises(t, out, "fe80::64"))})
+	for _, d := range left() {
+		if d < 29*24*time.Hour {
+			t.Errorf("%s left after its use", d)
+		}
+	}
 }
 
 // TestNamedAddresses has the VM's own be what its section says: addresses and prefixes, of one
