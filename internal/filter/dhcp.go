@@ -43,8 +43,10 @@ func (c *chain) dhcpClient(f family) {
 		}
 		c.forgetLease(toServer)
 	}
-	if servers := c.dhcpServers(); c.learns(f) && len(servers) > 0 {
-		c.accept("DHCP of a client to its server", all(one(among(ruleset.IPDestination, servers)), withPorts(f, ruleset.UDP), fromTo(68, 67))...)
+	if c.learns(f) {
+		if servers := c.dhcpServers(); len(servers) > 0 {
+			c.accept("DHCP of a client to its server", all(one(among(ruleset.IPDestination, servers)), withPorts(f, ruleset.UDP), fromTo(68, 67))...)
+		}
 	}
 	c.accept("DHCP of a client to all servers", all(one(group), one(equals(ruleset.IPDestination, "255.255.255.255")), withPorts(f, ruleset.UDP), fromTo(68, 67))...)
 }
