@@ -59,8 +59,8 @@ func TestJudgeLearnsAsTheKernel(t *testing.T) {
 	create(t, n, made)
 	j := judge.New(made)
 	maker := newMaker(rand.New(rand.NewPCG(seed, 3)))
-	agree(t, n, tap, j, ruleset.Ingress, maker)
-	agree(t, n, tap, j, ruleset.Egress, maker)
+	agree(t, n, tap, j, ruleset.Ingress, maker, frames(t))
+	agree(t, n, tap, j, ruleset.Egress, maker, frames(t))
 }
 
 // TestLearn judges one frame after the other.
