@@ -379,6 +379,40 @@ func TestNamedAddresses(t *testing.T) {
 	}
 }
 
+// TestBindingByPolicy has policies say whose leases count, and how much a VM may probe.
+func TestBindingByPolicy(t *testing.T) {
+	use, probe := datagramFrom(t, "192.168.2.100"), probes(t, out, "2001:db8:2::100", "2001:db8:2::100")
+	leaseOf := func(server string) []byte {
+		return leases(t, layers.DHCPMsgTypeAck, server, "192.168.2.100", vmMAC)
+	}
+	var asks []step
+	for i := range 16 {
+		asks = append(asks, sends("a probe", arpOf(t, out, layers.ARPRequest, "0.0.0.0", fmt.Sprintf("192.168.2.%d", 120+i))))
+	}
+	asks = append(asks, mayNotSend("a seventeenth", arpOf(t, out, layers.ARPRequest, "0.0.0.0", "192.168.2.140")))
+	for _, test := range []struct {
+		name, policy string
+		steps        []step
+	}{
+		{"a host that is allowed by another service", `learn = "dhcp"` + "\n" + `allow = ["gateway", "192.168.2.9 tcp/8000"]`, []step{doesNotHear("its lease", leaseOf("192.168.2.9")), mayNotSend("after it", use)}},
+		{"a host that is allowed as a DHCP server", `learn = "dhcp"` + "\n" + `allow = ["gateway", "192.168.2.9 udp/67"]`, []step{hears("its lease", leaseOf("192.168.2.9")), sends("after it", use)}},
+		{"a host that is allowed whole", `learn = "dhcp"` + "\n" + `allow = ["gateway", "192.168.2.9"]`, []step{hears("its lease", leaseOf("192.168.2.9")), sends("after it", use)}},
+		{"an internet host that is allowed whole", `learn = "dhcp"` + "\n" + `allow = ["gateway", "192.0.2.9"]`, []step{hears("its lease", leaseOf("192.0.2.9")), mayNotSend("after it", use)}},
+		{"nobody is denied", `learn = "dhcp"` + "\n" + `deny = []`, []step{hears("a lease of a host of the link", leaseOf("192.168.2.66")), mayNotSend("after it", use)}},
+		{"neighbour discovery is not judged", `learn = "first"` + "\n" + `neighbours = "pass"`, []step{
+			mayNotSend("before the probe", datagramFrom(t, "2001:db8:2::100")), sends("the probe", probe), sends("after it", datagramFrom(t, "2001:db8:2::100")),
+			sends("ARP", arpOf(t, out, layers.ARPRequest, "192.168.2.100", "192.168.2.1")), sends("after it", use), mayNotSend("from another", datagramFrom(t, "192.168.2.101")),
+		}},
+		{"many ARP probes", `learn = "first"`, asks},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			n, tap := network(t)
+			create(t, n.Hypervisor, tables(t, vm(vmUUID, tap.Name), "[policy.default]\n"+test.policy))
+			plays(t, n, tap, test.steps)
+		})
+	}
+}
+
 // TestBindingOfARunningVM has a VM whose rules come while it runs keep the addresses that it
 // uses: it does not probe for them again.
 func TestBindingOfARunningVM(t *testing.T) {
