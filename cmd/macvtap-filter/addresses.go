@@ -15,7 +15,6 @@ import (
 
 	"macvtap-filter/internal/filter"
 	"macvtap-filter/internal/kernel"
-	"macvtap-filter/internal/near"
 	"macvtap-filter/internal/ruleset"
 )
 
@@ -109,23 +108,11 @@ func ofVMs(all []owned, names []string) ([]owned, error) {
 	for _, name := range names {
 		its := slices.DeleteFunc(slices.Clone(all), func(o owned) bool { return !o.owner.Is(name) })
 		if len(its) == 0 {
-			return nil, fmt.Errorf("VM %q has no rules%s", name, likely(name, all))
+			return nil, fmt.Errorf("VM %q has no rules%s", name, meant(name, all, func(o owned) string { return o.owner.Name }))
 		}
 		out = append(out, its...)
 	}
 	return out, nil
-}
-
-// likely names the VM that may have been meant.
-func likely(name string, all []owned) string {
-	var names []string
-	for _, o := range all {
-		names = append(names, o.owner.Name)
-	}
-	if n := near.Name(name, names); n != "" {
-		return fmt.Sprintf(": did you mean %q?", n)
-	}
-	return ""
 }
 
 func addressesTable(std streams, all []owned) error {

@@ -90,7 +90,7 @@ func (e ends) peerMAC(a netip.Addr) net.HardwareAddr {
 // VM's, it has the one that the frame will be from.
 func (q question) bindings(ctx context.Context, t ruleset.Table, i domain.Interface, e ends) (ruleset.Table, ends, error) {
 	var known []netip.Addr
-	if q.vm != "" {
+	if learns := filter.LearnsFamily(t, anyIPv4) || filter.LearnsFamily(t, anyIPv6); q.vm != "" && learns { // who asks may not be root
 		held, err := kernel.Read(ctx, ruleset.TableName(i.Target))
 		if err != nil {
 			return t, e, err

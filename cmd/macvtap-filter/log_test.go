@@ -294,20 +294,7 @@ func TestHookByHand(t *testing.T) {
 // TestDroppedLog shows that a frame that was dropped under log = true stands in the
 // kernel's log, where the filters of the man page find it, whatever the VM is called.
 func TestDroppedLog(t *testing.T) {
-	kmsg, err := os.OpenFile("/dev/kmsg", os.O_RDONLY|unix.O_NONBLOCK, 0)
-	if err == nil {
-		_, err = kmsg.Seek(0, 2)
-	}
-	if err == nil {
-		err = logAllNamespaces(t)
-	}
-	if err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal(err)
-		}
-		t.Skipf("NOT RUN: the kernel's log of a namespace cannot be read here: %v", err)
-	}
-	defer kmsg.Close()
+	kmsg := kernelLog(t)
 	s := newLogSite(t, "parents = [\"enp88s0\"]\n[policy.default]\ndeny = [\"192.168.0.0/16\"]\nallow = []\nipv6 = \"drop\"\nlog = true\n")
 	s.check(errors.Join(s.tap.Up(), s.tap.Open()))
 	all, one := documentedFilters(t)
@@ -338,20 +325,7 @@ func TestDroppedLog(t *testing.T) {
 // TestConflictLog has another host object to the address that a VM took, where addresses are
 // learned: the kernel's log says so, with both MAC addresses.
 func TestConflictLog(t *testing.T) {
-	kmsg, err := os.OpenFile("/dev/kmsg", os.O_RDONLY|unix.O_NONBLOCK, 0)
-	if err == nil {
-		_, err = kmsg.Seek(0, 2)
-	}
-	if err == nil {
-		err = logAllNamespaces(t)
-	}
-	if err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal(err)
-		}
-		t.Skipf("NOT RUN: the kernel's log of a namespace cannot be read here: %v", err)
-	}
-	defer kmsg.Close()
+	kmsg := kernelLog(t)
 	s := newLogSite(t, "parents = [\"enp88s0\"]\n[policy.default]\ndeny = [\"192.168.0.0/16\"]\nlearn = \"first\"\n")
 	s.check(errors.Join(s.tap.Up(), s.tap.Open()))
 	other := net.HardwareAddr{2, 0, 0, 0, 2, 0x4d}
@@ -430,6 +404,26 @@ func documentedFilters(t *testing.T) (all *regexp.Regexp, one string) {
 		t.Fatalf("the man page filters the kernel's log by %q, want one pattern of all lines and one of the VM web-1", found)
 	}
 	return regexp.MustCompile(string(found[0][1])), strings.ReplaceAll(string(found[1][1]), "web-1", "%s")
+}
+
+// kernelLog opens the kernel's log at its end, and has namespaces log there.
+func kernelLog(t *testing.T) *os.File {
+	t.Helper()
+	kmsg, err := os.OpenFile("/dev/kmsg", os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err == nil {
+		t.Cleanup(func() { _ = kmsg.Close() })
+		_, err = kmsg.Seek(0, 2)
+	}
+	if err == nil {
+		err = logAllNamespaces(t)
+	}
+	if err != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatal(err)
+		}
+		t.Skipf("NOT RUN: the kernel's log of a namespace cannot be read here: %v", err)
+	}
+	return kmsg
 }
 
 // awaitKernel waits for a line of the kernel's log (Documentation/ABI/testing/dev-kmsg).

@@ -206,15 +206,19 @@ func noSuch(ctx context.Context, s status.Status, name string) error {
 			return err
 		}
 	}
+	return fmt.Errorf("VM %q: no interface of such a VM is known%s (%w)", name, meant(name, s.Interfaces, func(i status.Interface) string { return i.VM }), err)
+}
+
+// meant asks whether another VM, of those that all are of, was meant; it is "" where none is like it.
+func meant[T any](name string, all []T, vm func(T) string) string {
 	var names []string
-	for _, i := range s.Interfaces {
-		names = append(names, i.VM)
+	for _, one := range all {
+		names = append(names, vm(one))
 	}
-	meant := ""
 	if n := near.Name(name, names); n != "" {
-		meant = fmt.Sprintf(", did you mean %q?", n)
+		return fmt.Sprintf(", did you mean %q?", n)
 	}
-	return fmt.Errorf("VM %q: no interface of such a VM is known%s (%w)", name, meant, err)
+	return ""
 }
 
 // unseen says why no interface of a VM that runs was seen.

@@ -112,14 +112,9 @@ type Rules struct {
 // it.
 type Own struct {
 	Addresses []netip.Addr
-	Prefixes  []netip.Prefix // each of more than one address
+	Prefixes  []netip.Prefix // each of more than one address; none takes a gateway's or an allowed host's away
 	DHCP      bool           // IPv4 addresses that a DHCP server hands out to it
 	SLAAC     bool           // IPv6 addresses that it probes for
-}
-
-// Holds reports whether an address is one of those that are named.
-func (o Own) Holds(a netip.Addr) bool {
-	return slices.Contains(o.Addresses, a) || slices.ContainsFunc(o.Prefixes, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
 // Names reports whether a family, of 4 or of 16 bytes an address, is spoken of.

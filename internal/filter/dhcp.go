@@ -45,7 +45,7 @@ func (c *chain) dhcpClient(f family) {
 	}
 	if c.learns(f) {
 		if servers := c.dhcpServers(); len(servers) > 0 {
-			c.accept("DHCP of a client to its server", all(one(among(ruleset.IPDestination, servers)), withPorts(f, ruleset.UDP), fromTo(68, 67))...)
+			c.accept("DHCP of a client to its server", all([]ruleset.Match{unicast, among(ruleset.IPDestination, servers)}, withPorts(f, ruleset.UDP), fromTo(68, 67))...)
 		}
 	}
 	c.accept("DHCP of a client to all servers", all(one(group), one(equals(ruleset.IPDestination, "255.255.255.255")), withPorts(f, ruleset.UDP), fromTo(68, 67))...)

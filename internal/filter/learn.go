@@ -121,17 +121,23 @@ func (c *chain) updates(when []ruleset.Match, updates ...ruleset.Update) {
 	c.Rules = append(c.Rules, ruleset.Rule{Matches: when, Updates: updates})
 }
 
+// acceptWithin adds a rule that lets pass for as long as the NIC has a share left.
+func (c *chain) acceptWithin(share ruleset.Update, words string, when ...ruleset.Match) {
+	c.accept(words, when...)
+	c.Rules[len(c.Rules)-1].Updates = []ruleset.Update{share}
+}
+
 // in adds the NIC's element of a set, with the value of fields.
 func (v view) in(set string, timeout time.Duration, fields ...ruleset.Field) ruleset.Update {
 	return ruleset.Update{Set: set, Fields: append([]ruleset.Field{v.index()}, fields...), Timeout: timeout}
 }
 
-// out takes the NIC's element out of a set.
+// outOf takes the NIC's element out of a set.
 func (v view) outOf(set string, fields ...ruleset.Field) ruleset.Update {
 	return ruleset.Update{Set: set, Fields: append([]ruleset.Field{v.index()}, fields...), Delete: true}
 }
 
-// within the NIC's share of a set.
+// share counts on the NIC's share of a set, and ends the rule where that is used up.
 func (v view) share(set string, share ruleset.Share) ruleset.Update {
 	return ruleset.Update{Set: set, Fields: []ruleset.Field{v.index()}, Share: share}
 }

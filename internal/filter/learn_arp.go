@@ -69,8 +69,7 @@ func (c *chain) probeARP() {
 		if c.knowsLink(family4) {
 			link = one(among(ruleset.ARPTargetIP, ofPrefixes(c.link(family4))))
 		}
-		c.accept("ARP probe of a VM that has no address yet", all(one(c.unbound()), ethernetIPv4Request(), one(is(ruleset.ARPSenderIP, noAddress4, false)), link)...)
-		c.Rules[len(c.Rules)-1].Updates = []ruleset.Update{c.share(arpProbesSet, arpShare)}
+		c.acceptWithin(c.share(arpProbesSet, arpShare), "ARP probe of a VM that has no address yet", all(one(c.unbound()), ethernetIPv4Request(), one(is(ruleset.ARPSenderIP, noAddress4, false)), link)...)
 	default:
 		c.accept("answer to an ARP probe", all(one(c.unbound()), ethernetIPv4Reply(), one(is(ruleset.ARPTargetIP, noAddress4, false)))...)
 	}

@@ -44,8 +44,7 @@ func (c *chain) learnProbe(probe []ruleset.Match) {
 // out that it is taken.
 func (c *chain) probesHeard(probe []ruleset.Match) {
 	if c.learns(family6) {
-		c.accept("probe for an address that another host was heard to use", all(one(c.isOwn(family6.heard(), directTarget)), probe)...)
-		c.Rules[len(c.Rules)-1].Updates = []ruleset.Update{c.share(claimsSet, claimShare)}
+		c.acceptWithin(c.share(claimsSet, claimShare), "probe for an address that another host was heard to use", all(one(c.isOwn(family6.heard(), directTarget)), probe)...)
 	}
 }
 

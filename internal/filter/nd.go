@@ -108,7 +108,7 @@ func (s side) icmpv6FromVM() {
 	c.foreignSource(family6)
 	c.keepsAddress(family6.sourceBytes())
 	if s.policy.PassNeighbours { // then no chain of theirs learns
-		c.learnProbe([]ruleset.Match{directly, discoveryHopLimit, toSolicitedNode, is(ruleset.IP6Source, noAddress6, false), within(ruleset.IP6Destination, solicitedNode, false)})
+		c.learnProbe(probeOfVM())
 	}
 	c.nextHop(family6)
 	if s.policy.PassRouters {
@@ -307,6 +307,12 @@ func (c *chain) wellFormed(suffix string, size uint16, at uint32, kind byte) {
 	c.goTo(suffix, all(length(size+8), direct, []ruleset.Match{option, c.isOwn(ownBitsSet, network(at+2, 6))})...)
 }
 
+// probeOfVM matches duplicate address detection of the VM's (RFC 4862, 5.4.2), where it is known
+// that it is a solicitation.
+func probeOfVM() []ruleset.Match {
+	return []ruleset.Match{directly, discoveryHopLimit, toSolicitedNode, is(ruleset.IP6Source, noAddress6, false), within(ruleset.IP6Destination, solicitedNode, false)}
+}
+
 // solicitations judges who the VM looks for: its own addresses before it takes
 // them (RFC 4862, 5.4), and peers that it may talk to.
 func (s side) solicitations() {
@@ -314,7 +320,7 @@ func (s side) solicitations() {
 		return
 	}
 	c := s.newChain("ns")
-	probe := []ruleset.Match{directly, discoveryHopLimit, toSolicitedNode, is(ruleset.IP6Source, noAddress6, false), within(ruleset.IP6Destination, solicitedNode, false)}
+	probe := probeOfVM()
 	c.learnProbe(probe)
 	for _, target := range s.ownTargets() {
 		c.accept("probe for an address of the VM's own", all(probe, one(target))...)

@@ -31,13 +31,10 @@ func (b *builder) ownSets() []ruleset.Set {
 		if !b.knowsOwn(f) {
 			continue
 		}
-		var values [][]byte
+		s := ownSet(f.ownAddresses(), f.sourceBytes())
 		for _, a := range b.own(f) {
-			values = append(values, a.AsSlice())
-		}
-		s := ownSet(f.ownAddresses(), f.sourceBytes(), values...)
-		for i, a := range b.own(f) {
-			s.Elements[i].Comment = a.String() // nft lists bytes
+			key := [][]byte{unknownIndex, a.AsSlice()}
+			s.Elements = append(s.Elements, ruleset.Element{From: key, To: key, Comment: a.String()}) // nft lists bytes
 		}
 		s.Dynamic, s.Expires, s.Lasts = maxLearned, true, true
 		out = append(out, s)

@@ -165,16 +165,15 @@ func (j *Judge) update(p *packet, u ruleset.Update) bool {
 		delete(j.used[u.Set], string(joined))
 		return true
 	}
-	switch stood := elements.stands(joined, j.now); {
+	stood := elements.stands(joined, j.now)
+	lasts := stood && single[string(joined)] == 0 // one that never expires stays so
+	switch {
 	case !stood && len(single) >= j.room[u.Set]:
 		return false
+	case u.Timeout > 0 && !lasts:
+		single[string(joined)] = j.now + u.Timeout
 	case !stood:
 		single[string(joined)] = 0
-		fallthrough
-	case single[string(joined)] > 0: // one that never expires stays so
-		if u.Timeout > 0 {
-			single[string(joined)] = j.now + u.Timeout
-		}
 	}
 	if u.Share == (ruleset.Share{}) {
 		return true

@@ -221,7 +221,8 @@ func TestBinding(t *testing.T) {
 		}, true},
 		{"many leases", "dhcp", many, false},
 		{"a lease that rules know nothing of", "dhcp", []step{
-			sends("a renewal", renews(t, host(100))), mayNotSend("a datagram", datagramFrom(t, host(100))), hears("the lease", leases(t, ack, host(1), host(100), vmMAC)), sends("a datagram", datagramFrom(t, host(100))),
+			sends("a renewal", renews(t, host(100))), mayNotSend("one in a frame for all", to(renews(t, host(100)), layers.EthernetBroadcast)),
+			mayNotSend("a datagram", datagramFrom(t, host(100))), hears("the lease", leases(t, ack, host(1), host(100), vmMAC)), sends("a datagram", datagramFrom(t, host(100))),
 		}, false},
 		{"a release is no way to the next address", "first", []step{
 			sends("ARP", arpOf(t, out, request, host(100), host(1))), sends("a release", releases(t, host(100))), mayNotSend("ARP from another", arpOf(t, out, request, host(101), host(1))), sends("from the first", datagramFrom(t, host(100))),
@@ -354,6 +355,10 @@ func TestNamedAddresses(t *testing.T) {
 			hears("an answer to a probe", arpOf(t, in, layers.ARPReply, "192.168.2.33", "0.0.0.0")), doesNotHear("one of a denied host", arpOf(t, in, layers.ARPReply, "192.168.2.36", "0.0.0.0")),
 			sends("from the IPv6 prefix", from("2001:db8:2:0:1::7")), mayNotSend("from beyond", from("2001:db8:2:0:2::7")),
 			sends("a probe of the prefix", probes(t, out, "2001:db8:2:0:1::8", "2001:db8:2:0:1::8")), mayNotSend("a probe from beyond", probes(t, out, "2001:db8:2:0:2::8", "2001:db8:2:0:2::8")),
+		}},
+		{`"192.168.2.0/24", "fe80::/64"`, []step{
+			sends("from the prefix", from("192.168.2.33")), mayNotSend("from the gateway's", from("192.168.2.1")), mayNotSend("from the name server's", from("192.168.2.53")),
+			mayNotSend("ARP as the gateway", arp("192.168.2.1")), mayNotSend("an advertisement as the gateway", advertises(t, out, "fe80::1")),
 		}},
 		{`"192.168.2.32/30", "192.168.2.40/32"`, []step{
 			sends("from the prefix", from("192.168.2.33")), sends("from the address", from("192.168.2.40")), mayNotSend("from another", from("192.168.2.41")), sends("IPv6, of which nothing is named", from("2001:db8:2::5")),

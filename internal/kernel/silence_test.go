@@ -17,6 +17,9 @@ import (
 // that no one but the host's stack had the device join.
 func TestTheHostIsSilent(t *testing.T) {
 	if !lab.HasIPv6() {
+		if os.Getenv("CI") != "" {
+			t.Fatal("NOT RUN: this kernel has no IPv6")
+		}
 		t.Skip("NOT RUN: this kernel has no IPv6")
 	}
 	n, tap := network(t)

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"slices"
 
 	"macvtap-filter/internal/config"
 	"macvtap-filter/internal/domain"
@@ -40,7 +41,7 @@ func (p *planner) resolution(configured config.Policy, known facts.Facts) (*reso
 	// the VM would have them for certain.
 	key += fmt.Sprint(" ", named.Names(true), named.Names(false), named.DHCP, named.SLAAC, named.Prefixes)
 	for _, a := range shared.policy.Claimed {
-		if named.Holds(a) {
+		if slices.Contains(named.Addresses, a) {
 			key += " " + a.String()
 		}
 	}

@@ -134,7 +134,7 @@ func Resolve(p config.Policy, f facts.Facts) (Policy, []string, error) {
 		return Policy{}, nil, fmt.Errorf("policy %q: isolate: the host knows no MAC address of a gateway behind %q; write gateway_macs = [\"…\"]", p.Name, f.Parent)
 	}
 	out.GatewayMACs = distinct(out.GatewayMACs)
-	out.Claimed = claimed(allow, p.Own, f)
+	out.Claimed = claimed(allow, p.Addresses, f)
 	allow, broadcasts := partBroadcasts(lessNetworks(allow, f), f)
 	if p.PassMulticast {
 		for _, a := range f.Broadcast {
@@ -270,7 +270,7 @@ var limitedBroadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 
 // claimed gives the addresses that are others', whatever range or port they are allowed
 // by: who takes the gateway's has all the LAN's traffic.
-func claimed(all []peers, own config.Own, f facts.Facts) []netip.Addr {
+func claimed(all []peers, own []netip.Addr, f facts.Facts) []netip.Addr {
 	out := slices.DeleteFunc(slices.Concat(f.Gateway, f.Broadcast), func(a netip.Addr) bool { return a == limitedBroadcast })
 	for _, p := range all {
 		if p.From() == p.To() && p.word != config.Broadcast && !p.From().IsMulticast() {
@@ -282,7 +282,7 @@ func claimed(all []peers, own config.Own, f facts.Facts) []netip.Addr {
 			out = append(out, server)
 		}
 	}
-	out = slices.DeleteFunc(out, func(a netip.Addr) bool { return own.Holds(a) })
+	out = slices.DeleteFunc(out, func(a netip.Addr) bool { return slices.Contains(own, a) })
 	slices.SortFunc(out, netip.Addr.Compare)
 	return slices.Compact(out)
 }
