@@ -14,7 +14,7 @@ import (
 
 // hardlyMeant gives what a policy says and hardly means, as the facts have it.
 func hardlyMeant(p config.Policy, denied *netipx.IPSet, allow []peers, f facts.Facts) (warnings []string) {
-	for _, w := range []string{halfKnown(p, f), linkLocal(p, denied, allow, f), gatewaysOwn(p, f)} {
+	for _, w := range []string{halfKnown(p, f), linkLocal(p, denied, allow, f), gatewaysOwn(p, f), unlearned(p)} {
 		if w != "" {
 			warnings = append(warnings, w)
 		}
@@ -28,6 +28,14 @@ func gatewaysOwn(p config.Policy, f facts.Facts) string {
 		if slices.Contains(f.Gateway, a) {
 			return fmt.Sprintf("addresses holds %s, which is the gateway's: the VM can take the traffic of the whole LAN", a)
 		}
+	}
+	return ""
+}
+
+// unlearned warns where addresses are to be learned and no rule asks for them.
+func unlearned(p config.Policy) string {
+	if p.PassSpoofing && (p.Learn != config.LearnOff || p.DHCP || p.SLAAC) {
+		return `spoofing = "pass": no address is learned, the VM may use any`
 	}
 	return ""
 }

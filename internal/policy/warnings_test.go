@@ -2,6 +2,7 @@ package policy
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -48,6 +49,32 @@ func TestWarnings(t *testing.T) {
 		said := strings.Join(warnings, "\n")
 		if want == "" && said != "" || !strings.Contains(said, want) {
 			t.Errorf("allow %q: says %q, want %q", entry, said, want)
+		}
+	}
+}
+
+// TestUnlearned shows that learning beside spoofing = "pass" is told of, which learns nothing.
+func TestUnlearned(t *testing.T) {
+	known := facts.Facts{Parent: "eth0", Gateway: []netip.Addr{netip.MustParseAddr("192.168.2.1")}}
+	const want = `spoofing = "pass": no address is learned, the VM may use any`
+	for written, warned := range map[string]bool{
+		"spoofing = 'pass'\nlearn = 'first'\n":                                   true,
+		"spoofing = 'pass'\nlearn = 'off'\n":                                     false,
+		"spoofing = 'drop'\nlearn = 'first'\n":                                   false,
+		"spoofing = 'pass'\n[[vm]]\nname = 'web-1'\naddresses = ['dhcp']\n":      true,
+		"spoofing = 'pass'\n[[vm]]\nname = 'web-1'\naddresses = ['slaac']\n":     true,
+		"spoofing = 'pass'\n[[vm]]\nname = 'web-1'\naddresses = ['192.0.2.7']\n": false,
+	} {
+		c, err := config.Parse("c", []byte("parents = ['eth0']\n[policy.default]\ndeny = ['192.168.0.0/16']\nallow = ['192.168.2.1']\n"+written))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, warnings, err := Resolve(c.Policy("web-1", ""), known)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if slices.Contains(warnings, want) != warned {
+			t.Errorf("%q: says %q", written, warnings)
 		}
 	}
 }
