@@ -17,14 +17,15 @@ import (
 // verdict.
 //
 //	nic-addresses-ipv4, -ipv6   what is bound: address by address, see ownAddresses
-//	nic-tentative-ipv4, -ipv6   what was bound just now: whoever else has it may still object
+//	nic-tentative-ipv4, -ipv6   what was asked for, or bound just now: whoever has it may object
+//	nic-asked-ipv4              what the LAN was asked for in the VM's place
 //	nic-heard-ipv4, -ipv6       what other hosts were heard to use: none of it is bound
 //	nic-bound-ipv4              NICs that have their IPv4 address: there is no first one any more
 //	nic-leases-ipv4             how many leases a NIC may still be given
 //	nic-claims-ipv6             how many addresses a NIC may still claim
 //	nic-groups-ipv6             the group that the probe just judged goes to
-//	nic-announced-ipv4          the target of the ARP request just judged
-//	nic-probes                  how many probes a NIC may still send
+//	nic-probes                  how many probes for IPv6 addresses a NIC may still send
+//	nic-probes-ipv4             how many ARP probes a NIC may still send
 //	nic-running                 NICs whose VMs ran before these rules did
 //
 // Shares bound what one NIC can fill: 8 IPv4 addresses by DHCP at once and 4 more a day, 16 IPv6
@@ -35,7 +36,7 @@ const (
 	leasesSet    = ruleset.OwnPrefix + "leases-ipv4"
 	claimsSet    = ruleset.OwnPrefix + "claims-ipv6"
 	groupsSet    = ruleset.OwnPrefix + "groups-ipv6"
-	announcedSet = ruleset.OwnPrefix + "announced-ipv4"
+	askedSet     = ruleset.OwnPrefix + "asked-ipv4"
 	probesSet    = ruleset.OwnPrefix + "probes"
 	arpProbesSet = ruleset.OwnPrefix + "probes-ipv4"
 	runningSet   = ruleset.OwnPrefix + "running"
@@ -109,7 +110,7 @@ func (b *builder) learnSets() []ruleset.Set {
 	bound, running := learned(boundSet), learned(runningSet)
 	bound.Lasts = true
 	running.Dynamic, running.Grace = 0, runningFor // no rule fills it
-	out := []ruleset.Set{running, bound, learned(leasesSet), learned(claimsSet), learned(groupsSet, frameGroup, datagramGroup), learned(announcedSet, arpTarget), learned(probesSet), learned(arpProbesSet)}
+	out := []ruleset.Set{running, bound, learned(leasesSet), learned(claimsSet), learned(groupsSet, frameGroup, datagramGroup), learned(askedSet, arpSender), learned(probesSet), learned(arpProbesSet)}
 	for _, f := range []family{family4, family6} {
 		out = append(out, learned(f.tentative(), f.sourceBytes()), learned(f.heard(), f.sourceBytes()))
 	}
@@ -122,9 +123,9 @@ func (c *chain) updates(when []ruleset.Match, updates ...ruleset.Update) {
 }
 
 // acceptWithin adds a rule that lets pass for as long as the NIC has a share left.
-func (c *chain) acceptWithin(share ruleset.Update, words string, when ...ruleset.Match) {
+func (c *chain) acceptWithin(words string, share []ruleset.Update, when ...ruleset.Match) {
 	c.accept(words, when...)
-	c.Rules[len(c.Rules)-1].Updates = []ruleset.Update{share}
+	c.Rules[len(c.Rules)-1].Updates = share
 }
 
 // in adds the NIC's element of a set, with the value of fields.

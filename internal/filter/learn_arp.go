@@ -1,29 +1,43 @@
 package filter
 
 import (
+	"time"
+
 	"macvtap-filter/internal/ruleset"
 )
 
-// learnFirst binds the first IPv4 address that the VM uses: the sender's of a request by ARP
-// for the sender itself (RFC 5227, 2.3) or for a peer that it may talk to, to all. Whoever else
-// has the address gets it, and may object. A VM that ran before its rules did asks for nobody
-// again: what it sends from counts.
+// askedFor is how long an address stays tentative that was asked for in the LAN. The VM asks
+// once more for what it wanted: most hosts after a second (RFC 1122, 2.3.2.1).
+const askedFor = time.Minute
+
+// askedAgo is the share of an element of askedSet. A look-up takes from it, too, and does not
+// hold where it is used up (net/netfilter/nft_lookup.c, nft_lookup_eval): so it holds from half
+// a second after the element came. Whoever has the address answers within milliseconds.
+var askedAgo = ruleset.Share{Rate: 2, Burst: 1, Unit: time.Second}
+
+// learnFirst binds the first IPv4 address that the VM uses: the sender's of a request by ARP to
+// all. The LAN is asked for it first: the VM's request becomes a probe (RFC 5227, 2.1.1), which
+// whoever has the address answers, and none but a claim that nobody objects to is bound by the
+// next request. A VM that ran before its rules did is not asked: what it sends from counts.
 func (c *chain) learnFirst() {
 	if !c.learnsFirst() {
 		return
 	}
 	toAll := ruleset.Compare{Field: ruleset.Raw(ruleset.LinkHeader, 0, 6), Op: ruleset.Equal, Value: []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}}
-	request := []ruleset.Match{c.unbound(), toAll, ruleset.Compare{Field: network(0, 8), Op: ruleset.Equal, Value: []byte{0, 1, 0x08, 0, 6, 4, 0, 1}}}
-	binds := func(when ...ruleset.Match) {
-		c.updates(all(request, one(c.isNotOwn(family4.ownAddresses(), arpSender)), when, c.mayClaim(family4, arpSender)), c.first(arpSender)...)
-	}
-	announced := []ruleset.Field{c.index(), arpSender}
-	c.updates(request, c.share(probesSet, probeShare), c.in(announcedSet, detection, arpTarget))
-	binds(ruleset.Lookup{Fields: announced, Set: announcedSet})
-	c.updates(request, c.outOf(announcedSet, arpTarget))
-	if peers := family4.merged(c.allowedRanges(family4), c.openNeighbours(family4)); len(peers) > 0 {
-		binds(among(arpTarget, peers))
-	}
+	claim := all([]ruleset.Match{c.unbound(), toAll, arpRequest, c.isNotOwn(family4.ownAddresses(), arpSender)}, c.mayClaim(family4, arpSender))
+	c.updates(all(one(c.isOwn(askedSet, arpSender)), claim), c.first(arpSender)...)
+	c.Rules = append(c.Rules, ruleset.Rule{
+		Matches: all(one(c.isNotOwn(askedSet, arpSender)), claim), Updates: c.asks(arpSender),
+		Writes:  []ruleset.Write{{To: arpTarget, From: arpSender}, {To: arpSender, Value: noAddress4.AsSlice()}},
+		Verdict: ruleset.Accept, Comment: "the first ARP request from an address becomes a probe for it",
+	})
+}
+
+// asks notes that the LAN is asked for an address.
+func (v view) asks(field ruleset.Field) []ruleset.Update {
+	asked := v.in(askedSet, askedFor, field)
+	asked.Share = askedAgo
+	return []ruleset.Update{v.share(arpProbesSet, arpShare), asked, v.in(family4.tentative(), askedFor, field)}
 }
 
 // first binds the VM's first IPv4 address, read from field.
@@ -31,8 +45,11 @@ func (v view) first(field ruleset.Field) []ruleset.Update {
 	return []ruleset.Update{v.share(boundSet, firstShare), v.in(family4.ownAddresses(), 0, field), v.in(family4.tentative(), detection, field)}
 }
 
-// arpOfIPv4 matches ARP for IPv4 on Ethernet, as bytes (see sourceBytes).
-var arpOfIPv4 = ruleset.Compare{Field: network(0, 6), Op: ruleset.Equal, Value: []byte{0, 1, 0x08, 0, 6, 4}}
+// ARP for IPv4 on Ethernet, and a request by it, as bytes (see sourceBytes).
+var (
+	arpOfIPv4  = ruleset.Compare{Field: network(0, 6), Op: ruleset.Equal, Value: []byte{0, 1, 0x08, 0, 6, 4}}
+	arpRequest = ruleset.Compare{Field: network(0, 8), Op: ruleset.Equal, Value: []byte{0, 1, 0x08, 0, 6, 4, 0, 1}}
+)
 
 // hearARP takes in what ARP tells of other hosts' addresses: one that the VM took just now
 // is not its own, if another host has it, and what others use is never bound.
@@ -43,8 +60,8 @@ func (c *chain) hearARP() {
 	}
 	hears := c.in(f.heard(), heardFor, arpSender)
 	others := c.isNotOwn(ownBitsSet, network(8, 6)) // a link may send the VM its own frames back (RFC 7527)
-	c.objection([]ruleset.Match{c.isOwn(f.tentative(), arpSender), others, arpOfIPv4},
-		c.outOf(f.ownAddresses(), arpSender), c.outOf(boundSet), c.outOf(f.tentative(), arpSender), hears)
+	c.updates([]ruleset.Match{c.isOwn(f.ownAddresses(), arpSender), c.isOwn(f.tentative(), arpSender), others, arpOfIPv4}, c.outOf(f.ownAddresses(), arpSender), c.outOf(boundSet))
+	c.objection([]ruleset.Match{c.isOwn(f.tentative(), arpSender), others, arpOfIPv4}, c.outOf(askedSet, arpSender), c.outOf(f.tentative(), arpSender), hears)
 	if c.learnsFirst() {
 		c.updates([]ruleset.Match{c.unbound(), others, arpOfIPv4, isNot(arpSender, 0, 0, 0, 0)}, hears)
 	}
@@ -67,9 +84,12 @@ func (c *chain) probeARP() {
 	case c.out:
 		var link []ruleset.Match
 		if c.knowsLink(family4) {
-			link = one(among(ruleset.ARPTargetIP, ofPrefixes(c.link(family4))))
+			link = one(among(arpTarget, ofPrefixes(c.link(family4))))
 		}
-		c.acceptWithin(c.share(arpProbesSet, arpShare), "ARP probe of a VM that has no address yet", all(one(c.unbound()), ethernetIPv4Request(), one(is(ruleset.ARPSenderIP, noAddress4, false)), link)...)
+		const words = "ARP probe of a VM that has no address yet"
+		probe := all([]ruleset.Match{c.unbound(), arpRequest, ruleset.Compare{Field: arpSender, Op: ruleset.Equal, Value: noAddress4.AsSlice()}}, link)
+		c.acceptWithin(words, c.asks(arpTarget), all(one(c.isNotOwn(askedSet, arpTarget)), probe)...)
+		c.acceptWithin(words, []ruleset.Update{c.share(arpProbesSet, arpShare)}, probe...)
 	default:
 		c.accept("answer to an ARP probe", all(one(c.unbound()), ethernetIPv4Reply(), one(is(ruleset.ARPTargetIP, noAddress4, false)))...)
 	}

@@ -44,7 +44,7 @@ func (c *chain) learnProbe(probe []ruleset.Match) {
 // out that it is taken.
 func (c *chain) probesHeard(probe []ruleset.Match) {
 	if c.learns(family6) {
-		c.acceptWithin(c.share(claimsSet, claimShare), "probe for an address that another host was heard to use", all(one(c.isOwn(family6.heard(), directTarget)), probe)...)
+		c.acceptWithin("probe for an address that another host was heard to use", []ruleset.Update{c.share(claimsSet, claimShare)}, all(one(c.isOwn(family6.heard(), directTarget)), probe)...)
 	}
 }
 

@@ -23,7 +23,7 @@ func TestFastPathOnlySavesTime(t *testing.T) {
 			made := table(t, policy)
 			with, without := judge.New(made), judge.New(withoutFastPath(made))
 			for _, j := range []*judge.Judge{with, without} {
-				begins(t, j)
+				begins(t, j, nil)
 			}
 			for _, hook := range []ruleset.HookType{ruleset.Egress, ruleset.Ingress} {
 				maker := newMaker(rand.New(rand.NewPCG(seed, 2)))

@@ -23,8 +23,8 @@ type Judge struct {
 	room   map[string]int // how many elements a dynamic set can hold
 	device []byte         // see packet
 
-	used map[string]map[string]int // of the shares of a set's elements
-	now  time.Duration
+	buckets map[string]map[string]*bucket // of a set's elements, by their keys
+	now     time.Duration
 }
 
 // Elapse has time pass: elements of dynamic sets expire, as a rule that added them said.
@@ -32,7 +32,7 @@ func (j *Judge) Elapse(d time.Duration) { j.now += d }
 
 // New prepares a table that Validate finds right.
 func New(t ruleset.Table) *Judge {
-	j := &Judge{table: t, chains: map[string]ruleset.Chain{}, sets: map[string]set{}, room: map[string]int{}, used: map[string]map[string]int{}}
+	j := &Judge{table: t, chains: map[string]ruleset.Chain{}, sets: map[string]set{}, room: map[string]int{}, buckets: map[string]map[string]*bucket{}}
 	for _, c := range t.Chains {
 		j.chains[c.Name] = c
 	}
@@ -42,6 +42,7 @@ func New(t ruleset.Table) *Judge {
 	for _, s := range t.Sets {
 		j.sets[s.Name] = newSet(s.Elements)
 		j.room[s.Name] = s.Dynamic
+		j.buckets[s.Name] = map[string]*bucket{}
 	}
 	return j
 }
@@ -53,6 +54,7 @@ type Decision struct {
 	Rule   ruleset.Rule // the rule that decided; empty when it was the chain's policy
 	Number int          // the rule's place in its chain, from 1; 0 for the policy
 	Path   []string     // the chains the frame went through, the deciding one last
+	Frame  []byte       // what leaves, where it passes: rules may change it
 
 	Cost Cost // what the frame cost the kernel until then
 }
@@ -87,6 +89,7 @@ func (c *Cost) addStatements(r ruleset.Rule) {
 	if r.Mark != nil {
 		c.Expressions += 2 // a number is loaded, and set
 	}
+	c.Expressions += 2 * len(r.Writes) // what is written is loaded
 	if r.Verdict != (ruleset.Verdict{}) {
 		c.Expressions++
 	}
@@ -117,7 +120,7 @@ func (j *Judge) Frame(hook ruleset.HookType, frame []byte) (Decision, error) {
 		}
 		switch {
 		case r.Verdict == ruleset.Accept, r.Verdict == ruleset.Drop:
-			d.Passes, d.Chain, d.Rule, d.Number = r.Verdict == ruleset.Accept, c.Name, r, n+1
+			d.Passes, d.Chain, d.Rule, d.Number, d.Frame = r.Verdict == ruleset.Accept, c.Name, r, n+1, p.frame
 			return d, nil
 		case r.Verdict.Chain() != "":
 			// goto: the rest of this chain is never looked at.
@@ -144,11 +147,11 @@ func (j *Judge) holds(p *packet, r ruleset.Rule, cost *Cost) bool {
 		}
 	}
 	cost.addStatements(r)
-	return true
+	return !slices.ContainsFunc(r.Writes, func(w ruleset.Write) bool { return !p.write(w) })
 }
 
 // update adds fields to a dynamic set, or takes them out of it, and reports whether the
-// rule goes on (net/netfilter/nft_dynset.c, nft_dynset_eval). No share grows again.
+// rule goes on (net/netfilter/nft_dynset.c, nft_dynset_eval).
 func (j *Judge) update(p *packet, u ruleset.Update) bool {
 	var joined []byte
 	for _, f := range u.Fields {
@@ -162,7 +165,7 @@ func (j *Judge) update(p *packet, u ruleset.Update) bool {
 	single := elements.single
 	if u.Delete {
 		delete(single, string(joined))
-		delete(j.used[u.Set], string(joined))
+		delete(j.buckets[u.Set], string(joined))
 		return true
 	}
 	stood := elements.stands(joined, j.now)
@@ -175,14 +178,14 @@ func (j *Judge) update(p *packet, u ruleset.Update) bool {
 	case !stood:
 		single[string(joined)] = 0
 	}
-	if u.Share == (ruleset.Share{}) {
-		return true
+	switch {
+	case stood:
+	case u.Share == (ruleset.Share{}):
+		delete(j.buckets[u.Set], string(joined))
+	default:
+		j.buckets[u.Set][string(joined)] = full(u.Share, j.now)
 	}
-	if j.used[u.Set] == nil {
-		j.used[u.Set] = map[string]int{}
-	}
-	j.used[u.Set][string(joined)]++
-	return j.used[u.Set][string(joined)] <= u.Share.Burst
+	return j.spend(u.Set, joined)
 }
 
 // match reports whether a match holds. One whose field cannot be read does not,
@@ -211,9 +214,17 @@ func (j *Judge) match(p *packet, m ruleset.Match) bool {
 	case ruleset.OneOf:
 		return newSet(m.Elements).has(values, j.now) != m.Not
 	case ruleset.Lookup:
-		return j.sets[m.Set].has(values, j.now) != m.Not
+		return j.lookup(m, values)
 	}
 	return false
+}
+
+// lookup looks for values in a set. What an element does, as it counts on its share, it does when
+// it is found, too, and the rule ends where it says so (net/netfilter/nft_lookup.c,
+// nft_lookup_eval).
+func (j *Judge) lookup(m ruleset.Lookup, values [][]byte) bool {
+	found := j.sets[m.Set].has(values, j.now)
+	return found != m.Not && (m.Not || j.spend(m.Set, bytes.Join(values, nil)))
 }
 
 func compare(value []byte, op ruleset.Op, with []byte) bool {

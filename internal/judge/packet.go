@@ -1,6 +1,7 @@
 package judge
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -199,6 +200,22 @@ func (p *packet) read(f ruleset.Field) ([]byte, bool) {
 		return nil, false
 	}
 	return p.frame[from:to], true
+}
+
+// write changes bytes of the frame, and reports whether it has them
+// (net/netfilter/nft_payload.c, nft_payload_set_eval).
+func (p *packet) write(w ruleset.Write) bool {
+	value, ok := w.Value, true
+	if value == nil {
+		value, ok = p.read(w.From)
+	}
+	if _, there := p.read(w.To); !ok || !there {
+		return false
+	}
+	p.frame = bytes.Clone(p.frame)
+	to, _ := p.read(w.To)
+	copy(to, value)
+	return true
 }
 
 // fast reports whether the kernel reads a field of the transport header by its

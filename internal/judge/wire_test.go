@@ -116,9 +116,7 @@ func TestJudgeAgreesWithTheKernel(t *testing.T) {
 			maker := newMaker(rand.New(rand.NewPCG(seed, 1)))
 			j := judge.New(made)
 			begun := time.Now()
-			send(t, n, tap, ruleset.Egress, [][]byte{firstFrame(t)})
-			send(t, n, tap, ruleset.Ingress, [][]byte{lease(t)})
-			begins(t, j)
+			begins(t, j, func(hook ruleset.HookType, frame []byte) { send(t, n, tap, hook, [][]byte{frame}) })
 			total := frames(t)
 			if strings.Contains(policy, "addresses") || strings.Contains(policy, "learn") {
 				total *= 3 // few random frames are from the VM's own
@@ -170,14 +168,26 @@ func lease(t *testing.T) []byte {
 	return buffer.Bytes()
 }
 
-// begins has a judge see the VM's first frame, and its lease.
-func begins(t *testing.T, j *judge.Judge) {
+// begins has the VM send its first frame, and its second, by which the address is its own, and
+// get its lease, as a judge sees it and, where there is one, a way to send.
+func begins(t *testing.T, j *judge.Judge, send func(ruleset.HookType, []byte)) {
 	t.Helper()
-	for hook, frame := range map[ruleset.HookType][]byte{ruleset.Egress: firstFrame(t), ruleset.Ingress: lease(t)} {
+	frame := func(hook ruleset.HookType, frame []byte) {
+		if send != nil {
+			send(hook, frame)
+		}
 		if _, err := j.Frame(hook, frame); err != nil {
 			t.Fatal(err)
 		}
 	}
+	frame(ruleset.Egress, firstFrame(t))
+	const asked = time.Second
+	if send != nil {
+		time.Sleep(asked)
+	}
+	j.Elapse(asked)
+	frame(ruleset.Egress, firstFrame(t))
+	frame(ruleset.Ingress, lease(t))
 }
 
 // network is one with a tap.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -22,13 +23,25 @@ import (
 type step struct {
 	way way
 	sample
+	becomes []byte // what arrives instead
 }
 
-func sends(name string, frame []byte) step   { return step{out, sample{name, frame, true}} }
-func mayNotSend(name string, f []byte) step  { return step{out, sample{name, f, false}} }
-func hears(name string, frame []byte) step   { return step{in, sample{name, frame, true}} }
-func doesNotHear(name string, f []byte) step { return step{in, sample{name, f, false}} }
-func waits(d time.Duration) step             { return step{sample: sample{name: d.String()}} }
+func sends(name string, frame []byte) step   { return step{way: out, sample: sample{name, frame, true}} }
+func mayNotSend(name string, f []byte) step  { return step{way: out, sample: sample{name, f, false}} }
+func hears(name string, frame []byte) step   { return step{way: in, sample: sample{name, frame, true}} }
+func doesNotHear(name string, f []byte) step { return step{way: in, sample: sample{name, f, false}} }
+
+// asks is the VM's first ARP request from an address, which becomes a probe for it.
+func asks(t *testing.T, sender, target string) step {
+	return step{way: out, sample: sample{"ARP, the first", arpOf(t, out, layers.ARPRequest, sender, target), true}, becomes: arpOf(t, out, layers.ARPRequest, "0.0.0.0", sender)}
+}
+
+// becomesOwn is how the VM takes an address that it asked for: it asks again after the detection time.
+func becomesOwn(t *testing.T, sender, target string) []step {
+	return []step{asks(t, sender, target), waits(600 * time.Millisecond), sends("ARP again", arpOf(t, out, layers.ARPRequest, sender, target))}
+}
+
+func waits(d time.Duration) step { return step{sample: sample{name: d.String()}} }
 func arpOf(t *testing.T, w way, op uint16, sender, target string) []byte {
 	dst := w.dst
 	if op == layers.ARPRequest || sender == target {
@@ -159,52 +172,62 @@ func TestBinding(t *testing.T) {
 	for _, story := range []struct {
 		name, learn string
 		steps       []step
-		quick       bool // it is over within the time that another host has to object
+		quick       time.Duration // it has to be over within the time that another host has to object
 	}{
-		{"the first address is the VM's own", "first", []step{
-			mayNotSend("a datagram, that nobody else hears", datagramFrom(t, host(100))), mayNotSend("ARP that is dropped", arpOf(t, out, request, host(100), host(66))),
+		{"the first address is the VM's own", "first", slices.Concat([]step{
+			mayNotSend("a datagram, that nobody else hears", datagramFrom(t, host(100))),
 			mayNotSend("ARP of a kind of its own", arpOf(t, out, 9, host(100), host(1))), mayNotSend("an answer", to(arpOf(t, out, reply, host(100), host(1)), net.HardwareAddr(lan.GatewayMACs[0]))),
-			sends("ARP", arpOf(t, out, request, host(100), host(1))), mayNotSend("ARP from another address", arpOf(t, out, request, host(101), host(1))),
+			mayNotSend("ARP to one", to(arpOf(t, out, request, host(100), host(1)), net.HardwareAddr(lan.GatewayMACs[0]))),
+		}, becomesOwn(t, host(100), host(1)), []step{
+			mayNotSend("ARP from another address", arpOf(t, out, request, host(101), host(1))),
 			mayNotSend("from another address", datagramFrom(t, host(101))),
 			sends("from the first address", datagramFrom(t, host(100))),
-		}, false},
-		{"the first address in ARP", "first", []step{
-			sends("an announcement", arpOf(t, out, request, host(100), host(100))), sends("from it", datagramFrom(t, host(100))), mayNotSend("from another address", datagramFrom(t, host(101))),
+		}), 0},
+		{"the LAN has time to answer", "first", []step{
+			asks(t, host(100), host(1)), mayNotSend("ARP again at once", arpOf(t, out, request, host(100), host(1))), mayNotSend("from it", datagramFrom(t, host(100))),
+			waits(600 * time.Millisecond), mayNotSend("ARP for a denied host", arpOf(t, out, request, host(100), host(66))), sends("from it", datagramFrom(t, host(100))),
+		}, 0},
+		{"the first address in an announcement", "first", slices.Concat(becomesOwn(t, host(100), host(100)), []step{
+			sends("from it", datagramFrom(t, host(100))), mayNotSend("from another address", datagramFrom(t, host(101))),
 			mayNotSend("an announcement of another", arpOf(t, out, request, host(101), host(101))),
-		}, false},
-		{"what is never the VM's", "first", []step{
+		}), 0},
+		{"another host answers the probe", "first", slices.Concat([]step{
+			asks(t, host(77), host(1)), hears("an answer", arpOf(t, in, reply, host(77), "0.0.0.0")), waits(600 * time.Millisecond),
+			mayNotSend("ARP again", arpOf(t, out, request, host(77), host(1))), mayNotSend("from the address", datagramFrom(t, host(77))),
+		}, becomesOwn(t, host(100), host(1)), []step{sends("from its own", datagramFrom(t, host(100)))}), 0},
+		{"another host answers, and a lease came meanwhile", "first", []step{
+			asks(t, host(77), host(1)), hears("a lease", leases(t, ack, host(1), host(100), vmMAC)), hears("an answer", arpOf(t, in, reply, host(77), "0.0.0.0")),
+			sends("from the lease", datagramFrom(t, host(100))), mayNotSend("ARP from a third", arpOf(t, out, request, host(101), host(1))),
+		}, 0},
+		{"what is never the VM's", "first", slices.Concat([]step{
 			mayNotSend("from the gateway's", datagramFrom(t, host(1))), mayNotSend("from the name server's", datagramFrom(t, host(53))), mayNotSend("from the broadcast address", datagramFrom(t, host(255))),
 			mayNotSend("from the host's", datagramFrom(t, host(10))), mayNotSend("from a link-local address", datagramFrom(t, "169.254.3.4")), mayNotSend("from a group's", datagramFrom(t, "224.0.0.5")),
 			mayNotSend("ARP from the host's", arpOf(t, out, request, host(10), host(1))), mayNotSend("announcing the gateway's", arpOf(t, out, request, host(1), host(1))),
 			mayNotSend("ARP from a container's", arpOf(t, out, request, "172.17.0.1", host(1))), mayNotSend("ARP from an internet host's", arpOf(t, out, request, "8.8.8.8", host(1))),
 			mayNotSend("ARP from the network's", arpOf(t, out, request, host(0), host(1))),
-			sends("ARP from its own", arpOf(t, out, request, host(100), host(1))), sends("from its own", datagramFrom(t, host(100))),
-		}, false},
-		{"what another host was heard to use", "first", []step{
+		}, becomesOwn(t, host(100), host(1)), []step{sends("from its own", datagramFrom(t, host(100)))}), 0},
+		{"what another host was heard to use", "first", slices.Concat([]step{
 			doesNotHear("a host asks for the gateway", arpOf(t, in, request, host(77), host(1))), mayNotSend("in that host's name", datagramFrom(t, host(77))),
-			mayNotSend("ARP in that host's name", arpOf(t, out, request, host(77), host(1))), sends("ARP from its own", arpOf(t, out, request, host(100), host(1))),
-			sends("from its own", datagramFrom(t, host(100))),
-		}, false},
+			mayNotSend("ARP in that host's name", arpOf(t, out, request, host(77), host(1))),
+		}, becomesOwn(t, host(100), host(1)), []step{sends("from its own", datagramFrom(t, host(100)))}), 0},
 		{"a probe, and its answer", "first", []step{
 			sends("a probe", arpOf(t, out, request, "0.0.0.0", host(77))), hears("an answer", arpOf(t, in, reply, host(77), "0.0.0.0")), mayNotSend("from the address all the same", datagramFrom(t, host(77))),
-			sends("another probe", arpOf(t, out, request, "0.0.0.0", host(100))), sends("an announcement", arpOf(t, out, request, host(100), host(100))), sends("from it", datagramFrom(t, host(100))),
+			sends("another probe", arpOf(t, out, request, "0.0.0.0", host(100))), sends("the same again", arpOf(t, out, request, "0.0.0.0", host(100))),
+			mayNotSend("an announcement at once", arpOf(t, out, request, host(100), host(100))), waits(600 * time.Millisecond), sends("an announcement", arpOf(t, out, request, host(100), host(100))), sends("from it", datagramFrom(t, host(100))),
 			mayNotSend("a probe for another", arpOf(t, out, request, "0.0.0.0", host(78))), doesNotHear("an answer", arpOf(t, in, reply, host(78), "0.0.0.0")),
-		}, false},
-		{"a probe is no announcement", "first", []step{
-			sends("a probe", arpOf(t, out, request, "0.0.0.0", host(100))), mayNotSend("ARP that is dropped", arpOf(t, out, request, host(100), host(66))), mayNotSend("from it", datagramFrom(t, host(100))),
-		}, false},
+		}, 0},
 		{"a probe does not count for the next one's group", "first", []step{
 			sends("a probe", probes(t, out, host6(0x300), host6(0x300))), mayNotSend("another target's, to another group", probes(t, out, "2001:db8:2:0:1::300", host6(0x301))),
 			mayNotSend("from it", datagramFrom(t, "2001:db8:2:0:1::300")),
-		}, false},
-		{"another host objects at once", "first", []step{
-			sends("ARP", arpOf(t, out, request, host(100), host(1))), hears("the other host", arpOf(t, in, request, host(100), host(100))),
-			mayNotSend("from the address", datagramFrom(t, host(100))), sends("ARP from another", arpOf(t, out, request, host(102), host(1))), mayNotSend("from a third", datagramFrom(t, host(103))),
-		}, true},
-		{"another host objects later", "first", []step{
-			sends("ARP", arpOf(t, out, request, host(100), host(1))), waits(1500 * time.Millisecond), hears("the other host", arpOf(t, in, request, host(100), host(100))),
+		}, 0},
+		{"another host objects at once", "first", slices.Concat(becomesOwn(t, host(100), host(1)), []step{
+			hears("the other host", arpOf(t, in, request, host(100), host(100))),
+			mayNotSend("from the address", datagramFrom(t, host(100))), asks(t, host(102), host(1)), mayNotSend("from a third", datagramFrom(t, host(103))),
+		}), 1500 * time.Millisecond},
+		{"another host objects later", "first", slices.Concat(becomesOwn(t, host(100), host(1)), []step{
+			waits(1500 * time.Millisecond), hears("the other host", arpOf(t, in, request, host(100), host(100))),
 			sends("from the address", datagramFrom(t, host(100))),
-		}, false},
+		}), 0},
 		{"a lease", "dhcp", []step{
 			mayNotSend("before it", datagramFrom(t, host(100))), hears("an offer", leases(t, layers.DHCPMsgTypeOffer, host(1), host(100), vmMAC)), mayNotSend("after the offer", datagramFrom(t, host(100))),
 			hears("another client's", leases(t, ack, host(1), host(100), lanMAC)), mayNotSend("after another's", datagramFrom(t, host(100))),
@@ -214,47 +237,47 @@ func TestBinding(t *testing.T) {
 			hears("the lease", leases(t, ack, host(1), host(100), vmMAC)), sends("after it", datagramFrom(t, host(100))), mayNotSend("from another", datagramFrom(t, host(101))),
 			sends("ARP", arpOf(t, out, request, host(100), host(1))), sends("a renewal", renews(t, host(100))), sends("a release", releases(t, host(100))), sends("soon after", datagramFrom(t, host(100))),
 			mayNotSend("from another", datagramFrom(t, host(101))), mayNotSend("from a server's port to the internet", fromServer(t, host(100))),
-		}, false},
-		{"a lease, where the first address would do", "first", []step{
+		}, 0},
+		{"a lease, where the first address would do", "first", slices.Concat([]step{
 			hears("the lease", leases(t, ack, host(1), host(100), vmMAC)), sends("after it", datagramFrom(t, host(100))), mayNotSend("from another", datagramFrom(t, host(101))),
-			hears("a host that has the address", arpOf(t, in, reply, host(100), "0.0.0.0")), mayNotSend("after that", datagramFrom(t, host(100))), sends("ARP from another", arpOf(t, out, request, host(101), host(1))), sends("from it", datagramFrom(t, host(101))),
-		}, true},
-		{"many leases", "dhcp", many, false},
+			hears("a host that has the address", arpOf(t, in, reply, host(100), "0.0.0.0")), mayNotSend("after that", datagramFrom(t, host(100))),
+		}, becomesOwn(t, host(101), host(1)), []step{sends("from another", datagramFrom(t, host(101)))}), 8 * time.Second},
+		{"many leases", "dhcp", many, 0},
 		{"a lease that rules know nothing of", "dhcp", []step{
 			sends("a renewal", renews(t, host(100))), mayNotSend("one in a frame for all", to(renews(t, host(100)), layers.EthernetBroadcast)),
 			mayNotSend("a datagram", datagramFrom(t, host(100))), hears("the lease", leases(t, ack, host(1), host(100), vmMAC)), sends("a datagram", datagramFrom(t, host(100))),
-		}, false},
-		{"a release is no way to the next address", "first", []step{
-			sends("ARP", arpOf(t, out, request, host(100), host(1))), sends("a release", releases(t, host(100))), mayNotSend("ARP from another", arpOf(t, out, request, host(101), host(1))), sends("from the first", datagramFrom(t, host(100))),
-		}, false},
-		{"a lease after the first address, and who has it", "first", []step{
-			sends("ARP", arpOf(t, out, request, host(101), host(1))), hears("a lease", leases(t, ack, host(1), host(100), vmMAC)), sends("from it", datagramFrom(t, host(100))),
+		}, 0},
+		{"a release is no way to the next address", "first", slices.Concat(becomesOwn(t, host(100), host(1)), []step{
+			sends("a release", releases(t, host(100))), mayNotSend("ARP from another", arpOf(t, out, request, host(101), host(1))), sends("from the first", datagramFrom(t, host(100))),
+		}), 0},
+		{"a lease after the first address, and who has it", "first", slices.Concat(becomesOwn(t, host(101), host(1)), []step{
+			hears("a lease", leases(t, ack, host(1), host(100), vmMAC)), sends("from it", datagramFrom(t, host(100))),
 			hears("a host that has it", arpOf(t, in, reply, host(100), "0.0.0.0")), mayNotSend("from it then", datagramFrom(t, host(100))),
-		}, true},
+		}), 8 * time.Second},
 		{"an address that was probed for", "first", []step{
 			mayNotSend("before the probe", datagramFrom(t, host6(0x100))), sends("the probe", probes(t, out, host6(0x100), host6(0x100))), sends("after it", datagramFrom(t, host6(0x100))),
 			mayNotSend("from another", datagramFrom(t, host6(0x101))), sends("a probe with a nonce", probes(t, out, host6(0x102), host6(0x102), nonce)), sends("from it", datagramFrom(t, host6(0x102))),
 			mayNotSend("the gateway's", probes(t, out, "fe80::1", "fe80::1")), mayNotSend("of another network", probes(t, out, "2001:db8:9::1", "2001:db8:9::1")),
 			sends("announced", advertises(t, out, host6(0x100))), mayNotSend("announced, another's", advertises(t, out, host6(0x101))),
-		}, false},
+		}, 0},
 		{"a probe that nobody hears", "first", []step{
 			mayNotSend("to another group", probes(t, out, host6(0x100), host6(0x101))), mayNotSend("from it", datagramFrom(t, host6(0x100))),
 			mayNotSend("of another code", coded(probes(t, out, host6(0x100), host6(0x100)))), mayNotSend("from it", datagramFrom(t, host6(0x100))),
 			mayNotSend("with the option of an address", probes(t, out, host6(0x100), host6(0x100), layers.ICMPv6Option{Type: layers.ICMPv6OptSourceAddress, Data: vmMAC})),
 			mayNotSend("from it", datagramFrom(t, host6(0x100))),
-		}, false},
+		}, 0},
 		{"another host has the IPv6 address", "first", []step{
 			sends("the probe", probes(t, out, host6(0x100), host6(0x100))), hears("the answer", advertises(t, in, host6(0x100))), mayNotSend("from it", datagramFrom(t, host6(0x100))),
 			sends("a probe again, to be told again", probes(t, out, host6(0x100), host6(0x100))), mayNotSend("from it", datagramFrom(t, host6(0x100))),
-		}, true},
+		}, 800 * time.Millisecond},
 		{"another host takes the IPv6 address, too", "first", []step{
 			sends("the probe", probes(t, out, host6(0x100), host6(0x100))), hears("the other's probe", probes(t, in, host6(0x100), host6(0x100))), mayNotSend("from it", datagramFrom(t, host6(0x100))),
-		}, true},
+		}, 800 * time.Millisecond},
 		{"another host wants the IPv6 address later", "first", []step{
 			sends("the probe", probes(t, out, host6(0x100), host6(0x100))), waits(1500 * time.Millisecond),
 			hears("the other's probe", probes(t, in, host6(0x100), host6(0x100))), sends("from it", datagramFrom(t, host6(0x100))), sends("the answer", advertises(t, out, host6(0x100))),
-		}, false},
-		{"many IPv6 addresses", "first", claims, false},
+		}, 0},
+		{"many IPv6 addresses", "first", claims, 0},
 	} {
 		t.Run(story.name, func(t *testing.T) {
 			for {
@@ -264,7 +287,7 @@ func TestBinding(t *testing.T) {
 				create(t, n.Hypervisor, tablesBy(t, vm(vmUUID, tap.Name), fmt.Sprintf("[policy.default]\nlearn = %q", story.learn), known))
 				began := time.Now()
 				wrong := play(t, n, tap, story.steps)
-				if story.quick && time.Since(began) > 800*time.Millisecond {
+				if story.quick > 0 && time.Since(began) > story.quick {
 					continue // too busy a machine for the time that another host has to object
 				}
 				for _, w := range wrong {
@@ -274,6 +297,20 @@ func TestBinding(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestOwnerAnswers has the VM take the address of a host that is silent but for what its Linux
+// answers: a request by ARP in its name tells it nothing that it would object to, a probe does.
+func TestOwnerAnswers(t *testing.T) {
+	n, tap := network(t)
+	if _, err := n.AddHost("silent", otherMAC, netip.MustParsePrefix("192.168.2.77/24")); err != nil {
+		t.Fatal(err)
+	}
+	create(t, n.Hypervisor, tables(t, vm(vmUUID, tap.Name), "[policy.default]\nlearn = \"first\""))
+	plays(t, n, tap, slices.Concat([]step{
+		asks(t, "192.168.2.77", "192.168.2.1"), waits(600 * time.Millisecond), mayNotSend("ARP again", arpOf(t, out, layers.ARPRequest, "192.168.2.77", "192.168.2.1")),
+		mayNotSend("in the host's name", datagramFrom(t, "192.168.2.77")),
+	}, becomesOwn(t, "192.168.2.78", "192.168.2.1"), []step{sends("from an address that nobody has", datagramFrom(t, "192.168.2.78"))}))
 }
 
 // TestBindingOutlivesRules changes the rules of a VM whose address was learned: it stays bound.
@@ -295,7 +332,7 @@ func TestBindingOutlivesRules(t *testing.T) {
 	}
 	from := func(host int) []byte { return datagramFrom(t, fmt.Sprintf("192.168.2.%d", host)) }
 	create(t, n.Hypervisor, of("[policy.default]\nlearn = \"first\""))
-	plays(t, n, tap, []step{sends("ARP", arpOf(t, out, layers.ARPRequest, "192.168.2.100", "192.168.2.1")), sends("from it", from(100)), mayNotSend("from another", from(101))})
+	plays(t, n, tap, append(becomesOwn(t, "192.168.2.100", "192.168.2.1"), sends("from it", from(100)), mayNotSend("from another", from(101))))
 	settles("[policy.default]\nlearn = \"first\"\nserve = [\"tcp/443\"]")
 	plays(t, n, tap, []step{mayNotSend("from another", from(101)), sends("from the first", from(100))})
 	settles("[policy.default]\nlearn = \"first\"\n[[vm]]\nname = \"*\"\naddresses = [\"192.168.2.7\", \"192.168.2.8\"]")
@@ -303,7 +340,7 @@ func TestBindingOutlivesRules(t *testing.T) {
 	settles("[policy.default]\nlearn = \"first\"\n[[vm]]\nname = \"*\"\naddresses = [\"192.168.2.7\"]")
 	plays(t, n, tap, []step{sends("from the named one", from(7)), mayNotSend("from what is named no more", from(8))})
 	settles("[policy.default]\nlearn = \"first\"")
-	plays(t, n, tap, []step{sends("ARP", arpOf(t, out, layers.ARPRequest, "192.168.2.9", "192.168.2.1")), sends("from it", from(9)), mayNotSend("from another", from(10))})
+	plays(t, n, tap, append(becomesOwn(t, "192.168.2.9", "192.168.2.1"), sends("from it", from(9)), mayNotSend("from another", from(10))))
 }
 
 // TestBindingIsKept has what the VM uses in ARP and ICMPv6 stay its own.
@@ -390,11 +427,11 @@ func TestBindingByPolicy(t *testing.T) {
 	leaseOf := func(server string) []byte {
 		return leases(t, layers.DHCPMsgTypeAck, server, "192.168.2.100", vmMAC)
 	}
-	var asks []step
+	var scan []step
 	for i := range 16 {
-		asks = append(asks, sends("a probe", arpOf(t, out, layers.ARPRequest, "0.0.0.0", fmt.Sprintf("192.168.2.%d", 120+i))))
+		scan = append(scan, sends("a probe", arpOf(t, out, layers.ARPRequest, "0.0.0.0", fmt.Sprintf("192.168.2.%d", 120+i))))
 	}
-	asks = append(asks, mayNotSend("a seventeenth", arpOf(t, out, layers.ARPRequest, "0.0.0.0", "192.168.2.140")))
+	scan = append(scan, mayNotSend("a seventeenth", arpOf(t, out, layers.ARPRequest, "0.0.0.0", "192.168.2.140")))
 	for _, test := range []struct {
 		name, policy string
 		steps        []step
@@ -404,11 +441,10 @@ func TestBindingByPolicy(t *testing.T) {
 		{"a host that is allowed whole", `learn = "dhcp"` + "\n" + `allow = ["gateway", "192.168.2.9"]`, []step{hears("its lease", leaseOf("192.168.2.9")), sends("after it", use)}},
 		{"an internet host that is allowed whole", `learn = "dhcp"` + "\n" + `allow = ["gateway", "192.0.2.9"]`, []step{hears("its lease", leaseOf("192.0.2.9")), mayNotSend("after it", use)}},
 		{"nobody is denied", `learn = "dhcp"` + "\n" + `deny = []`, []step{hears("a lease of a host of the link", leaseOf("192.168.2.66")), mayNotSend("after it", use)}},
-		{"neighbour discovery is not judged", `learn = "first"` + "\n" + `neighbours = "pass"`, []step{
+		{"neighbour discovery is not judged", `learn = "first"` + "\n" + `neighbours = "pass"`, slices.Concat([]step{
 			mayNotSend("before the probe", datagramFrom(t, "2001:db8:2::100")), sends("the probe", probe), sends("after it", datagramFrom(t, "2001:db8:2::100")),
-			sends("ARP", arpOf(t, out, layers.ARPRequest, "192.168.2.100", "192.168.2.1")), sends("after it", use), mayNotSend("from another", datagramFrom(t, "192.168.2.101")),
-		}},
-		{"many ARP probes", `learn = "first"`, asks},
+		}, becomesOwn(t, "192.168.2.100", "192.168.2.1"), []step{sends("after it", use), mayNotSend("from another", datagramFrom(t, "192.168.2.101"))})},
+		{"many ARP probes", `learn = "first"`, scan},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			n, tap := network(t)
@@ -462,8 +498,14 @@ func play(t *testing.T, n *lab.Network, tap *lab.Tap, steps []step) (wrong []str
 			continue
 		}
 		send := n.FromVM
-		if s.way.name == in.name {
+		switch {
+		case s.way.name == in.name:
 			send = n.ToVM
+		case s.becomes != nil:
+			send = func(tap *lab.Tap, frame []byte) (bool, error) {
+				seen, err := n.Watch(func() error { return tap.Send(frame) })
+				return err == nil && seen.OnWire(s.becomes) && !seen.OnWire(frame), err
+			}
 		}
 		arrived, err := send(tap, s.frame)
 		if err != nil {

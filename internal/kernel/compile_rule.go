@@ -315,6 +315,10 @@ func (c *ruleCompiler) statements(r ruleset.Rule) {
 		keyed(c, "meta set", "")
 		c.add(func() expr.Any { return &expr.Meta{Key: expr.MetaKeyMARK, SourceRegister: true, Register: register} })
 	}
+	for _, w := range r.Writes {
+		// @nh,192,32 set @nh,112,32
+		c.write(w)
+	}
 	if r.Verdict != (ruleset.Verdict{}) {
 		keyed(c, "verdict", r.Verdict.String())
 		c.add(func() expr.Any { return verdictOf(r.Verdict) })
@@ -338,6 +342,21 @@ func (c *ruleCompiler) update(u ruleset.Update) {
 	keyed(c, "dynset", set.Name, set.ID, op, uint32(len(each)), uint32(u.Timeout.Milliseconds()), uint32(u.Share.Rate), uint32(u.Share.Burst), uint32(u.Share.Unit/time.Second))
 	c.add(func() expr.Any {
 		return &expr.Dynset{SrcRegKey: register, SetName: set.Name, SetID: set.ID, Operation: op, Timeout: u.Timeout, Exprs: each}
+	})
+}
+
+// write changes bytes of the frame.
+func (c *ruleCompiler) write(w ruleset.Write) {
+	if w.Value == nil {
+		c.load(w.From, w.From.Size, register)
+	} else {
+		keyed(c, "immediate bytes", w.Value)
+		c.add(func() expr.Any { return &expr.Immediate{Register: register, Data: w.Value} })
+	}
+	base := payloadBases[w.To.Base]
+	keyed(c, "payload write", "", uint32(base), w.To.Offset, w.To.Size)
+	c.add(func() expr.Any {
+		return &expr.Payload{OperationType: expr.PayloadWrite, SourceRegister: register, Base: base, Offset: w.To.Offset, Len: w.To.Size}
 	})
 }
 

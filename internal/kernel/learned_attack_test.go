@@ -12,11 +12,15 @@ import (
 	"macvtap-filter/internal/lab"
 )
 
-// owns has the VM of the site take its addresses, as a guest does.
-func owns(t *testing.T, n *lab.Network, tap *lab.Tap) {
+// owns has the VM of the site take its addresses, as a guest does; the IPv4 one it may have by a
+// lease.
+func owns(t *testing.T, n *lab.Network, tap *lab.Tap, leased bool) {
 	t.Helper()
 	its := site().VM
-	steps := []step{sends("an announcement", arpOf(t, out, layers.ARPRequest, its.IPv4.String(), its.IPv4.String()))}
+	steps := becomesOwn(t, its.IPv4.String(), its.IPv4.String())
+	if leased {
+		steps = []step{hears("the lease", leases(t, layers.DHCPMsgTypeAck, "192.168.2.1", its.IPv4.String(), vmMAC))}
+	}
 	for _, a := range []string{its.Link.String(), its.IPv6.String()} {
 		steps = append(steps, sends("a probe for "+a, probes(t, out, a, a)))
 	}
@@ -36,8 +40,7 @@ func TestOrdinaryLearned(t *testing.T) {
 					plays(t, n, tap, []step{hears("the lease", leases(t, layers.DHCPMsgTypeAck, "192.168.2.1", site().VM.IPv4.String(), vmMAC))})
 				}
 			}
-			lease()
-			owns(t, n, tap)
+			owns(t, n, tap, learn == "dhcp")
 			for _, c := range ordinary(t) {
 				if strings.HasPrefix(c.Name, "DHCP release") && learn == "dhcp" {
 					c.Frames = c.Frames[:2] // it has no address to speak from then
@@ -68,7 +71,7 @@ var passLearned = map[string]bool{
 func TestAttacksLearned(t *testing.T) {
 	n, tap := network(t)
 	create(t, n.Hypervisor, tables(t, vm(vmUUID, tap.Name), "[policy.default]\nlearn = \"first\""))
-	owns(t, n, tap)
+	owns(t, n, tap, false)
 	for _, c := range attacks(t) {
 		if arrived := arrivals(t, n, tap, c); (arrived > 0) != passLearned[c.Name] {
 			t.Errorf("%s, %s: %d of %d frames arrived", c.Name, c.Way, arrived, len(c.Frames))

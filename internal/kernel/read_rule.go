@@ -78,6 +78,7 @@ const (
 	log
 	counter
 	mark
+	write
 	verdict
 )
 
@@ -154,7 +155,7 @@ func (e expression) String() string {
 func (d *decoder) expression(e expression) bool {
 	switch e.name {
 	case "payload":
-		return !e.has(unix.NFTA_PAYLOAD_SREG) && d.payload(e)
+		return d.payload(e)
 	case "meta":
 		field, ok := metaFields[uint32(e.number(unix.NFTA_META_KEY))]
 		if e.has(unix.NFTA_META_SREG) {
@@ -193,7 +194,7 @@ func (d *decoder) expression(e expression) bool {
 
 // next goes on to a part of the rule, and reports whether it may come now.
 func (d *decoder) next(p part) bool {
-	inOrder := p > d.reached || p == d.reached && (p == matches || p == update)
+	inOrder := p > d.reached || p == d.reached && (p == matches || p == update || p == write)
 	d.reached = max(d.reached, p)
 	return inOrder
 }
@@ -226,7 +227,7 @@ func slot(register uint64) int {
 
 // load puts a field into a register.
 func (d *decoder) load(register uint64, f ruleset.Field) bool {
-	return d.put(register, operand{field: f}) && d.reached <= update // matches, and more than one update
+	return d.put(register, operand{field: f}) && (d.reached <= update || d.reached == write) // matches, and more than one update or write
 }
 
 // constant puts a constant into a register.
@@ -283,7 +284,26 @@ func (d *decoder) payload(e expression) bool {
 		return false
 	}
 	offset, size := e.number(unix.NFTA_PAYLOAD_OFFSET), e.number(unix.NFTA_PAYLOAD_LEN)
-	return d.load(e.number(unix.NFTA_PAYLOAD_DREG), ruleset.Raw(base, uint32(offset), uint32(size)))
+	field := ruleset.Raw(base, uint32(offset), uint32(size))
+	if e.has(unix.NFTA_PAYLOAD_SREG) {
+		return d.write(e, field)
+	}
+	return d.load(e.number(unix.NFTA_PAYLOAD_DREG), field)
+}
+
+// write changes bytes of the frame, and no checksum: @nh,192,32 set @nh,112,32.
+func (d *decoder) write(e expression, to ruleset.Field) bool {
+	o := &d.registers[slot(e.number(unix.NFTA_PAYLOAD_SREG))]
+	if o.field.Size != to.Size || o.mask != nil || e.number(unix.NFTA_PAYLOAD_CSUM_TYPE) != 0 || e.number(unix.NFTA_PAYLOAD_CSUM_FLAGS) != 0 {
+		return false
+	}
+	o.used = true
+	w := ruleset.Write{To: to, Value: o.constant}
+	if o.constant == nil {
+		w.From = o.field
+	}
+	d.out.Writes = append(d.out.Writes, w)
+	return d.next(write)
 }
 
 // operand gives what is in a register, if it is a value of that size.

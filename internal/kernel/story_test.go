@@ -114,6 +114,9 @@ func everyMatch() ruleset.Table {
 		add(ruleset.Kind(ruleset.OutputKind, op, "macvtap"))
 	}
 	rules = append(rules, ruleset.Rule{Mark: new(uint32(0x6d766601))}, ruleset.Rule{Mark: new(uint32(0)), Counter: "seen", Verdict: ruleset.Accept})
+	sender, target4 := ruleset.Raw(ruleset.NetworkHeader, 14, 4), ruleset.Raw(ruleset.NetworkHeader, 24, 4)
+	rules = append(rules, ruleset.Rule{Writes: []ruleset.Write{{To: target4, From: sender}, {To: sender, Value: []byte{192, 0, 2, 1}}}, Verdict: ruleset.Accept},
+		ruleset.Rule{Counter: "seen", Writes: []ruleset.Write{{To: target4, Value: make([]byte, 4)}}})
 	learn := func(f ruleset.Field) []ruleset.Update {
 		return []ruleset.Update{{Set: "learned", Fields: []ruleset.Field{f}}}
 	}

@@ -41,6 +41,9 @@ func withoutEmpty(line, set string) (string, bool) {
 	if strings.Contains(rest, "@"+set+" ") {
 		return "", false
 	}
+	if rest != line && strings.Contains(rest, " set @") { // it changes a frame, and notes that
+		return "", false
+	}
 	acts := regexp.MustCompile(` (?:accept|drop|goto|jump|update|delete|add) ?`)
 	if rest != line && update.MatchString(line) && !acts.MatchString(rest+" ") {
 		return "", false

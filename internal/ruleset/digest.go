@@ -102,6 +102,11 @@ func (d *digest) rule(r Rule) {
 		d.number(u.Share.Burst)
 		d.number(int(u.Share.Unit))
 	}
+	d.number(len(r.Writes))
+	for _, w := range r.Writes {
+		d.fields([]Field{w.To, w.From})
+		d.values(w.Value)
+	}
 	if d.is(r.Mark != nil); r.Mark != nil {
 		d.number(int(*r.Mark))
 	}

@@ -147,6 +147,9 @@ func (t Table) rule(r Rule, chain string) object {
 	if r.Mark != nil {
 		statements = append(statements, object{"mangle": object{"key": PacketMark.json(), "value": *r.Mark}})
 	}
+	for _, w := range r.Writes {
+		statements = append(statements, object{"mangle": object{"key": w.To.json(), "value": w.json()}})
+	}
 	var verdict any
 	if r.Verdict.chain != "" {
 		verdict = object{"target": r.Verdict.chain}
@@ -183,6 +186,14 @@ func (u Update) json() object {
 	return out
 }
 
+// json is what is written.
+func (w Write) json() any {
+	if w.Value == nil {
+		return w.From.json()
+	}
+	return w.To.Type.jsonValue(w.Value, nil)
+}
+
 // rawSet gives a set that nft's JSON has no words to declare.
 func (t Table) rawSet(name string) (Set, bool) {
 	i := slices.IndexFunc(t.Sets, func(s Set) bool { return s.Name == name && s.Typeof != nil })
@@ -193,7 +204,8 @@ func (t Table) rawSet(name string) (Set, bool) {
 }
 
 // neverInJSON reports whether a rule holds for no frame where only those sets are filled that
-// nft's JSON has words for, or does nothing there.
+// nft's JSON has words for, or does nothing there. A rule that changes a frame and notes that
+// it did would change all of them.
 func (t Table) neverInJSON(r Rule) bool {
 	for _, m := range r.Matches {
 		lookup, ok := m.(Lookup)
@@ -205,7 +217,7 @@ func (t Table) neverInJSON(r Rule) bool {
 		}
 	}
 	left := slices.DeleteFunc(slices.Clone(r.Updates), func(u Update) bool { _, raw := t.rawSet(u.Set); return raw })
-	return len(r.Updates) > 0 && len(left) == 0 && r.Verdict == (Verdict{})
+	return len(r.Writes) > 0 && len(left) < len(r.Updates) || len(r.Updates) > 0 && len(left) == 0 && r.Verdict == (Verdict{})
 }
 
 func (t Table) match(m Match) any {

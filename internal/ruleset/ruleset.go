@@ -148,6 +148,7 @@ type Rule struct {
 	Log     string   // the prefix under which the kernel logs the frame, "" for no log
 	Counter string   // the table's counter that counts the frame, "" for none
 	Mark    *uint32  // the mark (see PacketMark) that the frame is given, nil for none
+	Writes  []Write  // what is changed in the frame, in this order
 	Verdict Verdict
 	Comment string // see Table.Comment
 
@@ -167,6 +168,15 @@ type Update struct {
 	Count   bool          // each element counts what added it
 	Timeout time.Duration // after which the element expires, from the last update on; 0 for never
 	Share   Share         // how often each element may be updated, the zero Share for no bound
+}
+
+// A Write puts another field of the same size, or a constant, in the place of a field of a
+// header whose checksum it does not touch (nft(8), "PAYLOAD STATEMENT"). All are raw bytes, and
+// no match of the rule says a protocol: then nft 1.0 cannot list it.
+type Write struct {
+	To    Field
+	From  Field
+	Value []byte // instead of From
 }
 
 // A Share bounds how often a thing may happen: Burst times at once, and Rate times more in
@@ -233,6 +243,15 @@ func (r Rule) Dependencies() []Match {
 		out = append(out, known.missing(u.lookup())...)
 	}
 	return out
+}
+
+// context gives what all of a rule's matches say about the frame.
+func (r Rule) context() context {
+	var known context
+	for _, m := range r.Dependencies() {
+		known.note(m)
+	}
+	return known
 }
 
 // A context is what a rule's earlier matches say about the frame.
@@ -428,10 +447,29 @@ func (t Table) validateRule(r Rule) error {
 			return fmt.Errorf("no dynamic set %q for %s", u.Set, u)
 		}
 	}
+	if err := r.validateWrites(); err != nil {
+		return err
+	}
 	if len(r.Log) > maxLogPrefix || r.Log != Comment(r.Log) {
 		return fmt.Errorf("a log prefix that nft cannot read back: %q", r.Log)
 	}
 	return validComment(r.Comment)
+}
+
+func (r Rule) validateWrites() error {
+	for _, w := range r.Writes {
+		from := int(w.From.Size)
+		if w.Value != nil {
+			from = len(w.Value)
+		}
+		if w.To.Type != TypeRaw || w.Value == nil && w.From.Type != TypeRaw || from != int(w.To.Size) {
+			return fmt.Errorf("%s: want raw bytes, and as many", w)
+		}
+		if known := r.context(); known.protocol != 0 || known.l4 != 0 {
+			return fmt.Errorf("%s: behind a match that says a protocol", w)
+		}
+	}
+	return nil
 }
 
 func (t Table) validateMatch(m Match) error {

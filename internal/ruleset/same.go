@@ -169,7 +169,7 @@ func SameHook(a, b *Hook) bool {
 
 func sameRule(a, b Rule) bool {
 	return a.Unknown == "" && b.Unknown == "" && a.Limit == b.Limit && a.Log == b.Log && a.Counter == b.Counter &&
-		same(a.Mark, b.Mark) && a.Verdict == b.Verdict && a.Comment == b.Comment &&
+		same(a.Mark, b.Mark) && slices.EqualFunc(a.Writes, b.Writes, sameWrite) && a.Verdict == b.Verdict && a.Comment == b.Comment &&
 		// Most rules are in normal form, which is dearer to make than to compare.
 		(sameFields(a, b) || sameFields(a.Normal(), b.Normal()))
 }
@@ -183,6 +183,10 @@ func sameFields(a, b Rule) bool {
 
 func sameUpdate(a, b Update) bool {
 	return a.Set == b.Set && a.Delete == b.Delete && a.Count == b.Count && a.Timeout == b.Timeout && a.Share == b.Share && slices.Equal(a.Fields, b.Fields)
+}
+
+func sameWrite(a, b Write) bool {
+	return a.To == b.To && a.From == b.From && bytes.Equal(a.Value, b.Value)
 }
 
 func sameMatch(a, b Match) bool {

@@ -210,6 +210,9 @@ func (r Rule) text(n names) string {
 	if r.Mark != nil {
 		words = append(words, fmt.Sprintf("meta mark set 0x%08x", *r.Mark))
 	}
+	for _, w := range r.Writes {
+		words = append(words, w.String())
+	}
 	if r.Verdict.kind != "" {
 		words = append(words, r.Verdict.String())
 	}
@@ -235,6 +238,14 @@ func (u Update) String() string {
 		return fmt.Sprintf("delete @%s { %s }", u.Set, words)
 	}
 	return fmt.Sprintf("update @%s { %s }", u.Set, words)
+}
+
+// String writes the write as nft text.
+func (w Write) String() string {
+	if w.Value == nil {
+		return w.To.String() + " set " + w.From.String()
+	}
+	return w.To.String() + " set " + w.To.Type.value(w.Value, nil)
 }
 
 // String writes the share as nft text.

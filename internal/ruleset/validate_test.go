@@ -49,6 +49,14 @@ func TestValidate(t *testing.T) {
 		{"prefix of every name", func(t *Table) { *t.Chains[1].Hook = Hook{Prefixes: []string{""}} }, `the prefix ""`},
 		{"prefix in another", func(t *Table) { *t.Chains[1].Hook = Hook{Prefixes: []string{"macvtap", "mac"}} }, `the prefix "mac" of device names holds "macvtap"`},
 		{"mark too short", match(Compare{PacketMark, Equal, []byte{1}}), "meta mark has 4 bytes, compared with 1"},
+		{"write of a named field", func(t *Table) { rule(t).Writes = []Write{{To: IPSource, Value: make([]byte, 4)}} }, "want raw bytes"},
+		{"write of fewer bytes", func(t *Table) { rule(t).Writes = []Write{{To: Raw(NetworkHeader, 0, 4), Value: []byte{1}}} }, "and as many"},
+		{"write of a longer field", func(t *Table) {
+			rule(t).Writes = []Write{{To: Raw(NetworkHeader, 0, 4), From: Raw(NetworkHeader, 4, 8)}}
+		}, "and as many"},
+		{"write behind a protocol", func(t *Table) {
+			rule(t).Writes = []Write{{To: Raw(NetworkHeader, 0, 4), Value: make([]byte, 4)}}
+		}, "that says a protocol"},
 		{"long comment of the table", func(t *Table) { t.Comment = strings.Repeat("a", 129) }, "a comment of 129 bytes"},
 		{"quote in the comment of a rule", func(t *Table) { rule(t).Comment = `"` }, `chain "from-vm": rule 1: a comment that nft cannot read back`},
 		{"long comment of a rule", func(t *Table) { rule(t).Comment = strings.Repeat("a", 129) }, "a comment of 129 bytes"},
