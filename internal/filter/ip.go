@@ -212,7 +212,7 @@ func (c *chain) spoofedSources(f family) {
 // foreignSource drops datagrams from an address that is not the VM's own, as far as these are
 // known. From none come those by which a host asks for one.
 func (c *chain) foreignSource(f family) {
-	c.learnRunning(f, f.sourceBytes())
+	c.learnUsed(f, f.sourceBytes())
 	if c.knowsOwn(f) {
 		c.drop("spoofed-ip", "source address not the VM's own", append(c.isNotVMs(f, f.sourceBytes()), is(f.source(), f.all.Addr(), true))...)
 	}

@@ -23,6 +23,7 @@ import (
 //	nic-bound-ipv4              NICs that have their IPv4 address: there is no first one any more
 //	nic-leases-ipv4             how many leases a NIC may still be given
 //	nic-claims-ipv6             how many addresses a NIC may still claim
+//	nic-probed-ipv6             what it probed for in prefixes that are not known
 //	nic-groups-ipv6             the group that the probe just judged goes to
 //	nic-probes                  how many probes for IPv6 addresses a NIC may still send
 //	nic-probes-ipv4             how many ARP probes a NIC may still send
@@ -35,6 +36,7 @@ const (
 	boundSet     = ruleset.OwnPrefix + "bound-ipv4"
 	leasesSet    = ruleset.OwnPrefix + "leases-ipv4"
 	claimsSet    = ruleset.OwnPrefix + "claims-ipv6"
+	probedSet    = ruleset.OwnPrefix + "probed-ipv6"
 	groupsSet    = ruleset.OwnPrefix + "groups-ipv6"
 	askedSet     = ruleset.OwnPrefix + "asked-ipv4"
 	probesSet    = ruleset.OwnPrefix + "probes"
@@ -64,6 +66,9 @@ const (
 
 	// releasedFor is how long an address stays the VM's own that it released.
 	releasedFor = time.Hour
+
+	// probedFor is the time that rules have to get to know the prefix of a probe.
+	probedFor = 10 * time.Minute
 
 	// runningFor is the time within which a VM that ran before its rules did has to use its
 	// addresses.
@@ -110,7 +115,7 @@ func (b *builder) learnSets() []ruleset.Set {
 	bound, running := learned(boundSet), learned(runningSet)
 	bound.Lasts = true
 	running.Dynamic, running.Grace = 0, runningFor // no rule fills it
-	out := []ruleset.Set{running, bound, learned(leasesSet), learned(claimsSet), learned(groupsSet, frameGroup, datagramGroup), learned(askedSet, arpSender), learned(probesSet), learned(arpProbesSet)}
+	out := []ruleset.Set{running, bound, learned(leasesSet), learned(claimsSet), learned(probedSet, directTarget), learned(groupsSet, frameGroup, datagramGroup), learned(askedSet, arpSender), learned(probesSet), learned(arpProbesSet)}
 	for _, f := range []family{family4, family6} {
 		out = append(out, learned(f.tentative(), f.sourceBytes()), learned(f.heard(), f.sourceBytes()))
 	}
@@ -184,9 +189,10 @@ func (c *chain) objection(when []ruleset.Match, updates ...ruleset.Update) {
 		ruleset.Rule{Matches: when, Updates: updates, Verdict: ruleset.Accept, Comment: "another host has the address that the VM took, or takes it, too"})
 }
 
-// learnRunning binds the addresses, read from field, that a VM uses which ran before its rules
-// did: it asks for no lease and probes for none again.
-func (c *chain) learnRunning(f family, field ruleset.Field, when ...ruleset.Match) {
+// learnUsed binds the addresses, read from field, that a VM uses which ran before its rules did:
+// it asks for no lease and probes for none again; and those of IPv6 that it probed for when
+// rules did not know the prefix yet: a router tells a guest as soon as the host.
+func (c *chain) learnUsed(f family, field ruleset.Field, when ...ruleset.Match) {
 	if !c.learns(f) {
 		return
 	}
@@ -195,6 +201,7 @@ func (c *chain) learnRunning(f family, field ruleset.Field, when ...ruleset.Matc
 	switch {
 	case f.name == family6.name:
 		when = all(when, c.mayClaim(f, field))
+		c.updates(all([]ruleset.Match{c.isOwn(probedSet, field), c.isNotOwn(f.ownAddresses(), field)}, when), updates...)
 	case c.learnsFirst():
 		when, updates = all(one(c.unbound()), when, c.mayBind(f, field)), c.first(field)
 	default:

@@ -71,7 +71,7 @@ func (c *chain) hearARP() {
 func (c *chain) learnARPSource() {
 	if c.learns(family4) {
 		c.learnFirst()
-		c.learnRunning(family4, arpSender, arpOfIPv4)
+		c.learnUsed(family4, arpSender, arpOfIPv4)
 		c.updates([]ruleset.Match{c.isOwn(family4.ownAddresses(), arpSender)}, c.in(family4.ownAddresses(), leaseFor, arpSender), c.in(boundSet, leaseFor))
 	}
 }

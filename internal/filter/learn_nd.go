@@ -35,15 +35,21 @@ func (c *chain) learnProbe(probe []ruleset.Match) {
 	for _, form := range [][]ruleset.Match{plain, withNonce} {
 		form = all([]ruleset.Match{heardOf, code}, form)
 		c.updates(all(form, one(c.isOwn(f.ownAddresses(), directTarget))), again...)
-		c.updates(all(form, one(c.isNotOwn(f.ownAddresses(), directTarget)), c.mayClaim(f, directTarget)), c.share(claimsSet, claimShare), binds, objects)
+		foreign := all(form, one(c.isNotOwn(f.ownAddresses(), directTarget)))
+		c.updates(all(foreign, c.mayClaim(f, directTarget)), c.share(claimsSet, claimShare), binds, objects)
+		if c.knowsLink(f) { // of which there may be more prefixes than are known
+			c.updates(all(foreign, one(c.isNotOwn(probedSet, directTarget)), c.mayBind(f, directTarget), outside(directTarget, c.link(f))),
+				c.share(claimsSet, claimShare), c.in(probedSet, probedFor, directTarget), objects)
+		}
 	}
 	c.updates(probe, c.outOf(groupsSet, frameGroup, datagramGroup))
 }
 
-// probesHeard lets the VM probe for an address that another host was heard to use: so it finds
-// out that it is taken.
-func (c *chain) probesHeard(probe []ruleset.Match) {
+// probesOthers lets the VM probe for an address of a prefix that rules do not know, and for one
+// that another host was heard to use: so it finds out that it is taken.
+func (c *chain) probesOthers(probe []ruleset.Match) {
 	if c.learns(family6) {
+		c.accept("probe for an address of a prefix that is not known yet", all(one(c.isOwn(probedSet, directTarget)), probe)...)
 		c.acceptWithin("probe for an address that another host was heard to use", []ruleset.Update{c.share(claimsSet, claimShare)}, all(one(c.isOwn(family6.heard(), directTarget)), probe)...)
 	}
 }
@@ -66,7 +72,7 @@ func (c *chain) hearND() {
 	others := c.isNotOwn(ownBitsSet, ruleset.Raw(ruleset.LinkHeader, 6, 6))
 	for _, objects := range [][]ruleset.Match{advertises, probes} {
 		c.objection(all([]ruleset.Match{c.isOwn(f.tentative(), directTarget), others}, objects),
-			c.outOf(f.ownAddresses(), directTarget), c.outOf(f.tentative(), directTarget), c.in(f.heard(), heardFor, directTarget))
+			c.outOf(f.ownAddresses(), directTarget), c.outOf(f.tentative(), directTarget), c.outOf(probedSet, directTarget), c.in(f.heard(), heardFor, directTarget))
 	}
 	discovery := []ruleset.Match{ruleset.Compare{Field: network(6, 2), Op: ruleset.Equal, Value: []byte{ruleset.ICMPv6, 255}}, amongBytes(network(40, 1), neighbourTypes...)}
 	c.updates(all(discovery, []ruleset.Match{others, c.isNotOwn(f.ownAddresses(), f.sourceBytes())}, outside(f.sourceBytes(), f.special)), c.in(f.heard(), heardFor, f.sourceBytes()))

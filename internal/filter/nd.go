@@ -325,7 +325,7 @@ func (s side) solicitations() {
 	for _, target := range s.ownTargets() {
 		c.accept("probe for an address of the VM's own", all(probe, one(target))...)
 	}
-	c.probesHeard(probe)
+	c.probesOthers(probe)
 	c.drop("nd", "probe for an address not known as the VM's own", is(ruleset.IP6Source, noAddress6, false))
 	c.wellFormed("ns-target", 24, directNDOption, sourceMAC)
 	c.drop("nd", "malformed neighbour solicitation")

@@ -257,7 +257,7 @@ func TestBinding(t *testing.T) {
 		{"an address that was probed for", "first", []step{
 			mayNotSend("before the probe", datagramFrom(t, host6(0x100))), sends("the probe", probes(t, out, host6(0x100), host6(0x100))), sends("after it", datagramFrom(t, host6(0x100))),
 			mayNotSend("from another", datagramFrom(t, host6(0x101))), sends("a probe with a nonce", probes(t, out, host6(0x102), host6(0x102), nonce)), sends("from it", datagramFrom(t, host6(0x102))),
-			mayNotSend("the gateway's", probes(t, out, "fe80::1", "fe80::1")), mayNotSend("of another network", probes(t, out, "2001:db8:9::1", "2001:db8:9::1")),
+			mayNotSend("the gateway's", probes(t, out, "fe80::1", "fe80::1")), sends("of another network", probes(t, out, "2001:db8:9::1", "2001:db8:9::1")), mayNotSend("from it", datagramFrom(t, "2001:db8:9::1")),
 			sends("announced", advertises(t, out, host6(0x100))), mayNotSend("announced, another's", advertises(t, out, host6(0x101))),
 		}, 0},
 		{"a probe that nobody hears", "first", []step{
@@ -341,6 +341,29 @@ func TestBindingOutlivesRules(t *testing.T) {
 	plays(t, n, tap, []step{sends("from the named one", from(7)), mayNotSend("from what is named no more", from(8))})
 	settles("[policy.default]\nlearn = \"first\"")
 	plays(t, n, tap, append(becomesOwn(t, "192.168.2.9", "192.168.2.1"), sends("from it", from(9)), mayNotSend("from another", from(10))))
+}
+
+// TestNewPrefix has the VM probe for addresses of a prefix before the rules know it: once they do,
+// what it uses of these is its own, but for one that another host has.
+func TestNewPrefix(t *testing.T) {
+	n, tap := network(t)
+	known := lan
+	of := func() []ruleset.Table {
+		return boundIn(t, n.Hypervisor, tablesBy(t, vm(vmUUID, tap.Name), "[policy.default]\nlearn = \"first\"", known))
+	}
+	create(t, n.Hypervisor, of())
+	const its, taken, other = "2001:db8:9::100", "2001:db8:9::101", "2001:db8:9::102"
+	plays(t, n, tap, []step{
+		sends("a probe", probes(t, out, its, its)), sends("it again", probes(t, out, its, its)), mayNotSend("from it", datagramFrom(t, its)),
+		sends("a probe for another's", probes(t, out, taken, taken)), hears("the answer", advertises(t, in, taken)), mayNotSend("to another group", probes(t, out, other, its)),
+	})
+	known.OnLink = append(slices.Clone(known.OnLink), netip.MustParsePrefix("2001:db8:9::/64"))
+	if err := within(t, n.Hypervisor, func(ctx context.Context) error { return kernel.Settle(ctx, of(), owned(vmUUID)) }); err != nil {
+		t.Fatal(err)
+	}
+	plays(t, n, tap, []step{
+		sends("from it", datagramFrom(t, its)), mayNotSend("from another's", datagramFrom(t, taken)), mayNotSend("from what it did not probe for", datagramFrom(t, other)),
+	})
 }
 
 // TestBindingIsKept has what the VM uses in ARP and ICMPv6 stay its own.
