@@ -16,6 +16,8 @@ import (
 	"macvtap-filter/internal/filter"
 	"macvtap-filter/internal/kernel"
 	"macvtap-filter/internal/ruleset"
+	"macvtap-filter/internal/status"
+	"macvtap-filter/internal/watch"
 )
 
 const addressesUsage = `usage: macvtap-filter addresses [--json] [VM…]
@@ -30,6 +32,10 @@ An address is
   first       the first IPv4 address that the VM used
   probe       an IPv6 address that the VM probed for, or used when its rules came
   by hand     bound by this command
+
+Where watch runs, SINCE is when it first saw that, or began: the kernel does not tell.
+USED is when the VM was given the address, or last seen to use it in ARP or neighbour
+discovery; not known of one that was released, or that stays until the rules go.
 
 Of a family of which nobody knows the VM's addresses, any passes: learn = "off" in
 the policy. Prefixes in addresses are not shown.
@@ -48,11 +54,18 @@ example: macvtap-filter addresses web-1
 type owned struct {
 	owner filter.Owner
 	held  kernel.Held
+	watch watch.Report // empty where none runs
 }
 
 func (o owned) device() string {
 	device, _ := ruleset.TableDevice(o.held.Name)
 	return device
+}
+
+// since says since when an address is known, nil where nobody can tell.
+func (o owned) since(a filter.Address) *time.Time {
+	index, _ := o.held.Table.Index()
+	return o.watch.KnownSince(int(index), a.Addr)
 }
 
 func (o owned) String() string {
@@ -77,6 +90,13 @@ func addresses(ctx context.Context, std streams, o options, args []string) error
 	if all, err = ofVMs(all, args); err != nil {
 		return err
 	}
+	report, err := watch.Ask(ctx)
+	if err != nil && !errors.Is(err, watch.ErrNotRunning) {
+		warningf(std, "since when addresses are known is not known: %v", err)
+	}
+	for i := range all {
+		all[i].watch = report
+	}
 	if o.json {
 		return addressesJSON(std, all)
 	}
@@ -92,7 +112,7 @@ func ownedInterfaces(ctx context.Context) ([]owned, error) {
 	var out []owned
 	for _, h := range held {
 		if owner := filter.ParseOwner(h.Comment); owner.UUID != "" {
-			out = append(out, owned{owner, h})
+			out = append(out, owned{owner: owner, held: h})
 		}
 	}
 	slices.SortStableFunc(out, func(a, b owned) int { return strings.Compare(a.owner.Name, b.owner.Name) })
@@ -117,55 +137,41 @@ func ofVMs(all []owned, names []string) ([]owned, error) {
 
 func addressesTable(std streams, all []owned) error {
 	w := tabwriter.NewWriter(std.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "VM\tINTERFACE\tADDRESS\tKNOWN BY\tUSED")
+	now := time.Now()
+	fmt.Fprintln(w, "VM\tINTERFACE\tADDRESS\tKNOWN BY\tSINCE\tUSED")
 	for _, o := range all {
 		own, any4, any6 := filter.Addresses(o.held.Table)
-		line := func(address, source, used string) {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", shown(o.owner.Name), o.device(), address, source, used)
+		line := func(address, source, since, used string) {
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", shown(o.owner.Name), o.device(), address, source, since, used)
 		}
 		for _, a := range own {
-			line(a.String(), string(a.Source), ago(a))
+			used := "-"
+			if a.Used != nil {
+				used = status.Ago(*a.Used)
+			}
+			line(a.String(), string(a.Source), status.Since(o.since(a), now), used)
 		}
 		switch {
 		case any4 && any6:
-			line("any", "-", "-")
+			line("any", "-", "-", "-")
 		case any4:
-			line("any IPv4", "-", "-")
+			line("any IPv4", "-", "-", "-")
 		case any6:
-			line("any IPv6", "-", "-")
+			line("any IPv6", "-", "-", "-")
 		case len(own) == 0:
-			line("none yet", "-", "-")
+			line("none yet", "-", "-", "-")
 		}
 	}
 	return w.Flush()
 }
 
-// ago says when an address was used, in the largest unit that fits.
-func ago(a filter.Address) string {
-	units := []struct {
-		name string
-		size time.Duration
-	}{{"day", ruleset.Day}, {"hour", time.Hour}, {"minute", time.Minute}}
-	if a.Left == 0 {
-		return "-"
-	}
-	for _, u := range units {
-		switch n := a.Used / u.size; {
-		case n == 1:
-			return "1 " + u.name + " ago"
-		case n > 1:
-			return fmt.Sprintf("%d %ss ago", n, u.name)
-		}
-	}
-	return "just now"
-}
-
 // An addressJSON is an address as JSON.
 type addressJSON struct {
-	Address string `json:"address"`
-	Source  string `json:"source"`
-	Used    *int64 `json:"used_seconds_ago,omitempty"`
-	Left    *int64 `json:"seconds_left,omitempty"`
+	Address string     `json:"address"`
+	Source  string     `json:"source"`
+	Since   *time.Time `json:"since,omitempty"`
+	Used    *int64     `json:"used_seconds_ago,omitempty"`
+	Left    *int64     `json:"seconds_left,omitempty"`
 }
 
 // An interfaceJSON is an interface's addresses as JSON.
@@ -183,10 +189,12 @@ func addressesJSON(std streams, all []owned) error {
 		own, any4, any6 := filter.Addresses(o.held.Table)
 		i := interfaceJSON{VM: o.owner.Name, UUID: o.owner.UUID, Interface: o.device(), Addresses: []addressJSON{}, Any: []string{}}
 		for _, a := range own {
-			its := addressJSON{Address: a.String(), Source: string(a.Source)}
+			its := addressJSON{Address: a.String(), Source: string(a.Source), Since: o.since(a)}
+			if a.Used != nil {
+				its.Used = new(int64(*a.Used / time.Second))
+			}
 			if a.Left > 0 {
-				used, left := int64(a.Used/time.Second), int64(a.Left/time.Second)
-				its.Used, its.Left = &used, &left
+				its.Left = new(int64(a.Left / time.Second))
 			}
 			i.Addresses = append(i.Addresses, its)
 		}

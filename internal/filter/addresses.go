@@ -21,12 +21,15 @@ const (
 	Probe      Source = "probe"      // the VM probed for it (RFC 4862, 5.4), or used it when its rules came
 )
 
+// Learned reports whether rules found it out themselves.
+func (s Source) Learned() bool { return s == DHCP || s == First || s == Probe }
+
 // An Address is one that rules take for a VM's own.
 type Address struct {
 	netip.Addr
 	Source Source
-	Used   time.Duration // ago that the VM was last seen to use or get it; 0 where nobody knows
-	Left   time.Duration // until it is forgotten, if it is not used; 0 for never
+	Used   *time.Duration // ago that the VM was last seen to use or get it; nil where nobody knows
+	Left   time.Duration  // until it is forgotten, if it is not used; 0 for never
 }
 
 // Addresses gives the addresses that an interface's rules take for its VM's own, sorted, and
@@ -71,8 +74,10 @@ func (f family) known(a netip.Addr, e ruleset.Element) Address {
 	default:
 		out.Source = First
 	}
-	if e.Left > 0 {
-		out.Used = lasts - e.Left
+	// One that is to go within releasedFor was released just now (see forgetLease), or not used
+	// for weeks.
+	if e.Left > releasedFor {
+		out.Used = new(lasts - e.Left)
 	}
 	return out
 }

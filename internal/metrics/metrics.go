@@ -123,11 +123,46 @@ func (p *page) interfaces(all []status.Interface) {
 			p.sample(seconds(*i.Since), labels)
 		}
 	})
+	p.addresses(each)
 	p.traffic(each)
 	p.dropped(each)
 }
 
 type eachInterface func(name, kind, help string, write func(labels string, i status.Interface))
+
+// addresses writes which addresses are the VM's own. Shares bound how many rules learn, and
+// so these series: of IPv4 8 at once and 4 more a day, of IPv6 16 and 16 (see filter.learn).
+func (p *page) addresses(each eachInterface) {
+	each("address_info", gauge, "An address that the rules take for the VM's own, and how it is known; always 1.", func(labels string, i status.Interface) {
+		for _, a := range i.Addresses {
+			p.sample(1, labels, pair("address", a.Address.String()), pair("source", string(a.Source)))
+		}
+	})
+	each("address_first_seen_timestamp_seconds", gauge, "When watch first saw that an address is the VM's own, or began, in seconds since the epoch.", func(labels string, i status.Interface) {
+		for _, a := range i.Addresses {
+			if a.Since != nil {
+				p.sample(seconds(*a.Since), labels, pair("address", a.Address.String()))
+			}
+		}
+	})
+	each("learned_addresses", gauge, "How many of the VM's own addresses the rules have learned.", func(labels string, i status.Interface) {
+		if i.Rules == 0 {
+			return
+		}
+		ipv4, ipv6 := 0, 0
+		for _, a := range i.Addresses {
+			switch {
+			case !a.Source.Learned():
+			case a.Address.Is4():
+				ipv4++
+			default:
+				ipv6++
+			}
+		}
+		p.sample(float64(ipv4), labels, pair("family", "ipv4"))
+		p.sample(float64(ipv6), labels, pair("family", "ipv6"))
+	})
+}
 
 // traffic writes what the devices counted. What passed to a VM is no counter: it is
 // what arrived less what was dropped, and the latter begins anew with the rules.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"math"
+	"net/netip"
 	"strings"
 	"testing"
 	"testing/quick"
@@ -14,6 +15,7 @@ import (
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 
+	"macvtap-filter/internal/filter"
 	"macvtap-filter/internal/metrics"
 	"macvtap-filter/internal/status"
 )
@@ -33,7 +35,13 @@ func picture(names ...string) status.Status {
 	for n, name := range names {
 		s.Interfaces = append(s.Interfaces, status.Interface{
 			VM: name, UUID: fmt.Sprintf("uuid-%d", n), Device: fmt.Sprintf("macvtap%d", n), Parent: "enp88s0", Policy: "dmz", MAC: "52:54:00:00:00:01",
-			State: states[n%len(states)], Since: &since,
+			State: states[n%len(states)], Since: &since, Rules: 1,
+			Addresses: []status.Address{
+				{Address: netip.MustParseAddr("192.0.2.7"), Source: filter.DHCP, Since: &since},
+				{Address: netip.MustParseAddr("192.0.2.8"), Source: filter.ByHand},
+				{Address: netip.MustParseAddr("2001:db8::7"), Source: filter.Probe},
+				{Address: netip.MustParseAddr("2001:db8::8"), Source: filter.Probe},
+			},
 			FromVM: status.Flow{Passed: &status.Count{Packets: 1 << 40, Bytes: 1<<53 - 1}, Drops: append(drops[:2:2], status.Drop{Reason: status.OffloadReason, Packets: 9})},
 			ToVM:   status.Flow{Passed: &status.Count{Packets: 1, Bytes: 2}, Arrived: &status.Count{Packets: 5, Bytes: 500}, Drops: drops},
 		})
@@ -131,6 +139,13 @@ func TestWrite(t *testing.T) {
 		{"interface_state", with("state", "drifted"), 0},
 		{"interface_state", map[string]string{"vm": "db", "state": "drifted"}, 1},
 		{"interface_state_change_timestamp_seconds", web, 1_790_000_000.123},
+		{"address_info", with("address", "192.0.2.7", "source", "dhcp"), 1},
+		{"address_info", with("address", "192.0.2.8", "source", "by hand"), 1},
+		{"address_info", with("address", "2001:db8::8", "source", "probe"), 1},
+		{"address_first_seen_timestamp_seconds", web, 1_790_000_000.123},
+		{"address_first_seen_timestamp_seconds", with("address", "192.0.2.7"), 1_790_000_000.123},
+		{"learned_addresses", with("family", "ipv4"), 1},
+		{"learned_addresses", with("family", "ipv6"), 2},
 		{"sent_frames_total", web, 1 << 40},
 		{"sent_bytes_total", web, 1<<53 - 1},
 		{"arrived_frames_total", web, 5},
@@ -155,7 +170,7 @@ func TestWrite(t *testing.T) {
 // TestNothingGuessed shows that what nobody knows has no figure, rather than 0.
 func TestNothingGuessed(t *testing.T) {
 	families := parse(t, text(t, status.Status{Interfaces: []status.Interface{{Device: "macvtap0"}}}))
-	for _, name := range []string{"sent_frames_total", "arrived_bytes_total", "dropped_frames_total", "dropped_bytes_total", "interface_state_change_timestamp_seconds", "watch_start_time_seconds", "guard_dropped_frames_total"} {
+	for _, name := range []string{"sent_frames_total", "arrived_bytes_total", "dropped_frames_total", "dropped_bytes_total", "interface_state_change_timestamp_seconds", "watch_start_time_seconds", "guard_dropped_frames_total", "learned_addresses"} {
 		if got := families["macvtap_filter_"+name].GetMetric(); len(got) > 0 {
 			t.Errorf("%s: %v", name, got)
 		}

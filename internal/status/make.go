@@ -271,10 +271,7 @@ func (m *maker) flows(i *Interface, d host.Carrier, t kernel.Tally, stands bool)
 	i.FromVM.Drops, i.ToVM.Drops = []Drop{}, []Drop{}
 	if stands {
 		i.FromVM.Drops, i.ToVM.Drops = drops(t, fromVM), drops(t, toVM)
-		known, _, _ := filter.Addresses(t.Table)
-		for _, a := range known {
-			i.Addresses = append(i.Addresses, Address{a.Addr, a.Source})
-		}
+		i.Addresses = m.addresses(i.Index, t.Table)
 	}
 	if check, ok := m.Checks[d.Index]; ok && check.Drops != nil {
 		i.FromVM.Drops = append(i.FromVM.Drops, Drop{OffloadReason, *check.Drops, nil})
@@ -288,6 +285,20 @@ func (m *maker) flows(i *Interface, d host.Carrier, t kernel.Tally, stands bool)
 	if came := i.ToVM.Arrived; dropped.Packets <= came.Packets && dropped.Bytes <= came.Bytes {
 		i.ToVM.Passed = &Count{came.Packets - dropped.Packets, came.Bytes - dropped.Bytes}
 	}
+}
+
+// addresses tells which addresses rules take for a VM's own.
+func (m *maker) addresses(index int, t ruleset.Table) []Address {
+	var out []Address
+	known, _, _ := filter.Addresses(t)
+	for _, a := range known {
+		its := Address{Address: a.Addr, Source: a.Source, Since: m.Watch.KnownSince(index, a.Addr)}
+		if a.Used != nil {
+			its.Used = new(m.Time.Add(-*a.Used))
+		}
+		out = append(out, its)
+	}
+	return out
 }
 
 // leftovers tells of the tables of devices that are gone.

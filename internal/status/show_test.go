@@ -3,6 +3,7 @@ package status
 import (
 	"flag"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -11,6 +12,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"macvtap-filter/internal/filter"
 )
 
 var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
@@ -26,7 +29,12 @@ func sample() Status {
 		Guard: &Guard{FromVM: []Drop{{"no-rules", 12, new(uint64(900))}}},
 		Interfaces: []Interface{
 			{VM: "web-1", Number: 1, Device: "macvtap0", Index: 7, Parent: "enp88s0", Policy: "default", State: Protected, Since: at(90 * time.Minute),
-				FromVM: flow(1234567, 987654321, Drop{"denied-ipv4", 31, new(uint64(3100))}, Drop{"spoofed-mac", 2, new(uint64(120))}), ToVM: flow(2345678, 3456789012, Drop{"denied-ipv4", 4, new(uint64(400))})},
+				FromVM: flow(1234567, 987654321, Drop{"denied-ipv4", 31, new(uint64(3100))}, Drop{"spoofed-mac", 2, new(uint64(120))}), ToVM: flow(2345678, 3456789012, Drop{"denied-ipv4", 4, new(uint64(400))}),
+				Addresses: []Address{
+					{Address: netip.MustParseAddr("192.168.2.100"), Source: filter.DHCP, Since: at(80 * time.Minute), Used: at(5 * time.Minute)},
+					{Address: netip.MustParseAddr("203.0.113.7"), Source: filter.Configured},
+					{Address: netip.MustParseAddr("2001:db8:2:aaaa:bbbb:cccc:dddd:eeee"), Source: filter.Probe, Used: at(26 * time.Hour)},
+				}},
 			{VM: "数据库-主", Device: "macvtap1", Index: 8, Parent: "enp88s0", Policy: "dmz", State: Drifted, Problem: "other rules stand than should", Since: at(49 * time.Hour), FromVM: flow(10, 1000), ToVM: flow(20, 2000)},
 			{VM: "خادم الويب", Device: "macvtap2", Index: 9, Parent: "enp88s0", State: Unprotected, Problem: "no rules stand, the local network and the VM are open to each other: \"macvtap-filter verify --repair\" makes them",
 				FromVM: Flow{Passed: &Count{3, 300}, Drops: []Drop{}}, ToVM: Flow{Passed: &Count{4, 400}, Arrived: &Count{4, 400}, Drops: []Drop{}}},

@@ -79,7 +79,9 @@ type Interface struct {
 // An Address is one of a VM's own.
 type Address struct {
 	Address netip.Addr    `json:"address"`
-	Source  filter.Source `json:"source"` // how it is known
+	Source  filter.Source `json:"source"`          // how it is known
+	Since   *time.Time    `json:"since,omitempty"` // when watch first saw that it is, or began
+	Used    *time.Time    `json:"used,omitempty"`  // when the VM was given it, or last seen to use it
 }
 
 // Is reports whether the interface is that of the VM with this name or UUID.

@@ -3,6 +3,7 @@ package status
 import (
 	"fmt"
 	"strings"
+	"time"
 )
 
 // A column of the table; a narrow terminal does without those of the highest rank
@@ -88,7 +89,7 @@ func (t *table) add(i Interface) {
 	cells[colFrom], cells[colFromBytes] = amounts(i.FromVM.Passed)
 	cells[colTo], cells[colToBytes] = amounts(i.ToVM.Passed)
 	cells[colDropped], cells[colDroppedRate] = dropsOf(i), unknown
-	cells[colSince] = since(i.Since, t.status.Time)
+	cells[colSince] = Since(i.Since, t.status.Time)
 	if t.view.Rates != nil {
 		r := t.view.Rates[i.Index]
 		cells[colFrom], cells[colFromBytes] = perSecond(r.FromVM)
@@ -219,7 +220,7 @@ func (t *table) interfaceLines(n int, i Interface) []string {
 	}
 	out := append([]string{strings.Join(cells, gap)}, t.problem(i)...)
 	if len(i.Addresses) > 0 {
-		out = append(out, t.painted(faint, t.view.lines("    ", "its addresses: "+addresses(i)))...)
+		out = append(out, t.painted(faint, t.view.lines("    ", "its addresses: "+addresses(i, t.status.Time)))...)
 	}
 	if d := dropped(i.FromVM, i.ToVM); len(d) > 0 {
 		out = append(out, t.painted(faint, t.view.lines("    ", "dropped "+strings.Join(d, "; ")))...)
@@ -227,11 +228,18 @@ func (t *table) interfaceLines(n int, i Interface) []string {
 	return out
 }
 
-// addresses lists the VM's own, each with how it is known.
-func addresses(i Interface) string {
+// addresses lists the VM's own, each with how it is known, since when, and when it was used.
+func addresses(i Interface, now time.Time) string {
 	var all []string
 	for _, a := range i.Addresses {
-		all = append(all, together(fmt.Sprintf("%s (%s)", a.Address, a.Source)))
+		how := together(string(a.Source))
+		if a.Since != nil {
+			how += " " + together("since "+Since(a.Since, now))
+		}
+		if a.Used != nil {
+			how += ", " + "used " + together(Ago(now.Sub(*a.Used)))
+		}
+		all = append(all, fmt.Sprintf("%s (%s)", a.Address, how))
 	}
 	return strings.Join(all, ", ")
 }
@@ -273,7 +281,7 @@ func (t *table) block(n int, i Interface) []string {
 	}
 	out = append(out, t.view.lines("  ", where)...)
 	if len(i.Addresses) > 0 {
-		out = append(out, t.view.lines("  ", "its addresses: "+addresses(i))...)
+		out = append(out, t.view.lines("  ", "its addresses: "+addresses(i, t.status.Time))...)
 	}
 	out = append(out, t.view.lines("  ", "from VM: "+together(cell(colFrom)+" frames"+each)+", "+cell(colFromBytes)+each)...)
 	out = append(out, t.view.lines("  ", "to VM: "+together(cell(colTo)+" frames"+each)+", "+cell(colToBytes)+each)...)

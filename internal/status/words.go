@@ -7,6 +7,8 @@ import (
 	"unicode"
 
 	"github.com/rivo/uniseg"
+
+	"macvtap-filter/internal/ruleset"
 )
 
 // width is how many columns of a terminal a text takes: none for a sign that is put on
@@ -87,8 +89,8 @@ func wrap(s string, columns int) []string {
 				lines, line = append(lines, line), ""
 				continue
 			}
-			head := strings.TrimSuffix(cut(word, columns+1), "…")
-			if head == "" || head == word {
+			head := strings.TrimSuffix(cut(word+"…", columns+1), "…")
+			if head == "" {
 				line = word // one sign is wider than the terminal
 				break
 			}
@@ -124,8 +126,8 @@ func short(n float64) string {
 // bytes writes a number of bytes.
 func bytes(n float64) string { return short(n) + "B" }
 
-// since writes when something began, as seen from now.
-func since(t *time.Time, now time.Time) string {
+// Since writes for people when something began, as seen from now.
+func Since(t *time.Time, now time.Time) string {
 	if t == nil {
 		return unknown
 	}
@@ -137,6 +139,23 @@ func since(t *time.Time, now time.Time) string {
 		return at.Format("Jan _2 15:04")
 	}
 	return at.Format("2006-01-02")
+}
+
+// Ago says for people how long ago something was, in the largest unit that fits.
+func Ago(d time.Duration) string {
+	units := []struct {
+		name string
+		size time.Duration
+	}{{"day", ruleset.Day}, {"hour", time.Hour}, {"minute", time.Minute}}
+	for _, u := range units {
+		switch n := d / u.size; {
+		case n == 1:
+			return "1 " + u.name + " ago"
+		case n > 1:
+			return fmt.Sprintf("%d %ss ago", n, u.name)
+		}
+	}
+	return "just now"
 }
 
 // unknown stands where nothing is known.

@@ -3,6 +3,7 @@ package watch
 import (
 	"context"
 	"encoding/binary"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -16,8 +17,9 @@ const rememberEvery = 5 * time.Second
 
 // A memory is what rules had learned of a device's VM.
 type memory struct {
-	sets map[string][]ruleset.Element
-	at   time.Time
+	sets  map[string][]ruleset.Element
+	at    time.Time
+	since map[netip.Addr]time.Time // when each address was first read
 }
 
 // A ticker ticks only while there is something to remember: nothing else wakes watch.
@@ -82,18 +84,43 @@ func (w *watcher) readLearned(ctx context.Context) error {
 	}
 	for _, e := range learned[ruleset.Anchor] { // whose rules stand
 		if d := w.devices[indexOf(e)]; d != nil {
-			seen[d.Index] = memory{map[string][]ruleset.Element{}, time.Now()}
+			seen[d.Index] = memory{map[string][]ruleset.Element{}, time.Now(), map[netip.Addr]time.Time{}}
 		}
 	}
 	for name, elements := range learned {
 		for _, e := range elements {
 			if m, known := seen[indexOf(e)]; known && name != ruleset.Anchor {
 				m.sets[name] = append(m.sets[name], e)
+				m.meet(e, w.learned[indexOf(e)])
 			}
 		}
 	}
 	w.learned = seen
 	return nil
+}
+
+// meet notes since when an element's address is known, if it has one: nftables does not tell
+// when an element came.
+func (m memory) meet(e ruleset.Element, before memory) {
+	if len(e.From) < 2 {
+		return
+	}
+	if a, ok := netip.AddrFromSlice(e.From[1]); ok {
+		m.since[a] = m.at
+		if since, known := before.since[a]; known {
+			m.since[a] = since
+		}
+	}
+}
+
+// known gives the addresses that rules have learned, sorted.
+func (m memory) known() []Known {
+	var out []Known
+	for a, since := range m.since {
+		out = append(out, Known{a, since})
+	}
+	slices.SortFunc(out, func(a, b Known) int { return a.Address.Compare(b.Address) })
+	return out
 }
 
 func indexOf(e ruleset.Element) int { return int(binary.NativeEndian.Uint32(e.From[0])) }

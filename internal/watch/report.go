@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -41,6 +42,26 @@ type Device struct {
 	Address string    `json:"address"` // that it has another MAC address than its rules are made for, "" for no
 	Kept    string    `json:"kept"`    // why it has rules though it is on no configured parent, "" where it is on one
 	Since   time.Time `json:"since"`   // when the state began, or watch did
+	Known   []Known   `json:"known"`   // the addresses that rules have learned of its VM, as last read
+}
+
+// A Known is an address that rules take for a VM's own, since they learned it.
+type Known struct {
+	Address netip.Addr `json:"address"`
+	Since   time.Time  `json:"since"` // when watch first read it: within rememberEvery of its coming, or as it began
+}
+
+// KnownSince says since when an address is known to be a device's VM's own, nil where nobody
+// can tell.
+func (r Report) KnownSince(index int, address netip.Addr) *time.Time {
+	for _, d := range r.Devices {
+		for _, k := range d.Known {
+			if d.Index == index && k.Address == address {
+				return &k.Since
+			}
+		}
+	}
+	return nil
 }
 
 // A State is how a device's rules are.
@@ -68,7 +89,7 @@ func (w *watcher) state() Report {
 	for _, d := range w.devices {
 		r.Devices = append(r.Devices, Device{
 			Index: d.Index, Name: d.Name, UUID: d.uuid, VM: d.vm, Number: d.number, Policy: d.policy, Check: d.check,
-			State: d.state, Problem: d.problem, Kept: d.kept, Address: d.address, Since: d.since,
+			State: d.state, Problem: d.problem, Kept: d.kept, Address: d.address, Since: d.since, Known: w.learned[d.Index].known(),
 		})
 	}
 	slices.SortFunc(r.Devices, func(a, b Device) int { return a.Index - b.Index })
