@@ -153,7 +153,7 @@ func (h *hookCall) protect(ctx context.Context, running bool) error {
 	}
 	d, err := h.readDomain()
 	if err != nil {
-		return badInput(err)
+		return err
 	}
 	if err := adopt(ctx, d); err != nil {
 		return err
@@ -348,10 +348,10 @@ func keeping(made plan.Plan, goes former) former {
 func (h *hookCall) release(ctx context.Context) error {
 	d, err := h.readDomain()
 	if err != nil {
-		return badInput(err)
+		return err
 	}
 	if d.UUID == "" {
-		return badInput(fmt.Errorf("VM %q: the domain XML has no <uuid>, by which its rules would be found", d.Name))
+		return &domain.Error{VM: d.Name, Err: errors.New("there is no <uuid>, by which its rules would be found")}
 	}
 	_ = unexpect(d) // it did not come
 	removed, err := kernel.Remove(ctx, ownedBy(d))

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"macvtap-filter/internal/config"
+	"macvtap-filter/internal/domain"
 	"macvtap-filter/internal/hook"
 	"macvtap-filter/internal/journal"
 )
@@ -100,10 +101,11 @@ var errTold = errors.New("failed")
 // exitCode prints an error and gives its exit code.
 func exitCode(err error, std streams) int {
 	var input errInput
+	var xml *domain.Error
 	switch {
 	case err == nil, errors.Is(err, flag.ErrHelp):
 		return exitDone
-	case errors.As(err, &input):
+	case errors.As(err, &input), errors.As(err, &xml):
 		fail(std, err)
 		return exitInput
 	case !errors.Is(err, errTold):

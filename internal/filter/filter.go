@@ -92,7 +92,7 @@ func newBuilder(d *domain.Domain, i domain.Interface, p policy.Policy) (*builder
 		return nil, err
 	}
 	if len(i.MAC) != 6 {
-		return nil, errors.New("the domain XML has no <mac address='…'/>")
+		return nil, &domain.Error{Err: errors.New("there is no <mac address='…'/>")}
 	}
 	b := &builder{vm: d.Name, device: i.Target, mac: i.MAC, policy: p, table: interfaceTable(d, i)}
 	b.table.Policy, b.table.Parent = p.Name, i.Parent
@@ -104,7 +104,7 @@ func newBuilder(d *domain.Domain, i domain.Interface, p policy.Policy) (*builder
 // others.
 func identified(d *domain.Domain, i domain.Interface) error {
 	if d.UUID == "" {
-		return errors.New("the domain XML has no <uuid>")
+		return &domain.Error{Err: errors.New("there is no <uuid>")}
 	}
 	if !ruleset.ValidDevice(i.Target) {
 		return fmt.Errorf("nft cannot write the device name %q; give the interface a <target dev='…'> of at most 15 letters and digits", i.Target)

@@ -330,9 +330,13 @@ func Configured(d *domain.Domain, c *config.Config) (config.Policy, error) {
 		return configured, nil
 	}
 	if err := d.Choice.Err; err != nil {
-		return configured, err
+		return configured, &domain.Error{Err: err}
 	}
-	return c.Choose(configured, d.Choice.Policy, d.Choice.Allow)
+	chosen, err := c.Choose(configured, d.Choice.Policy, d.Choice.Allow)
+	if err != nil {
+		return configured, &domain.Error{Err: err}
+	}
+	return chosen, nil
 }
 
 // policy resolves the domain's policy on the interface's parent.
