@@ -3,10 +3,14 @@ package config
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"go4.org/netipx"
+
+	"macvtap-filter/internal/near"
 )
 
 // A Word stands for addresses that are read off the host when the rules are
@@ -21,6 +25,8 @@ const (
 	OnLink    Word = "onlink"
 	Private   Word = "private"
 )
+
+var words = []string{string(Gateway), string(DNS), string(Broadcast), string(OnLink), string(Private)}
 
 // PrivatePrefixes are what the word Private stands for, on any host: the addresses of
 // private networks (RFC 1918, RFC 4193), of a provider's NAT (RFC 6598), and link-local
@@ -70,14 +76,11 @@ func ParseEntry(s string) (Entry, error) {
 		return Entry{}, fmt.Errorf("%q: want an address, a prefix, a range or a word", s)
 	}
 	e := Entry{text: strings.Join(fields, " ")}
-	switch w := Word(fields[0]); w {
-	case Gateway, DNS, Broadcast, OnLink, Private:
-		e.Word = w
-	default:
-		r, err := parseRange(fields[0])
-		if err != nil {
-			return Entry{}, err
-		}
+	if slices.Contains(words, fields[0]) {
+		e.Word = Word(fields[0])
+	} else if r, err := parseRange(fields[0]); err != nil {
+		return Entry{}, err
+	} else {
 		e.Range = r
 	}
 	for _, f := range fields[1:] {
@@ -90,6 +93,26 @@ func ParseEntry(s string) (Entry, error) {
 	return e, nil
 }
 
+// wordlike reports whether an entry is letters and hyphens alone, as no range is.
+func wordlike(s string) bool {
+	return strings.ContainsFunc(s, unicode.IsLetter) && !strings.ContainsAny(s, ".:")
+}
+
+// likely gives the word that was most likely meant, "" for none: a word misspelt, or with
+// something before or behind it. A host's full name is none.
+func likely(s string) string {
+	word := near.Name(s, words)
+	if word != "" || strings.Contains(s, ".") {
+		return word
+	}
+	for _, part := range strings.FieldsFunc(s, func(r rune) bool { return !unicode.IsLetter(r) }) {
+		if word == "" {
+			word = near.Name(part, words)
+		}
+	}
+	return word
+}
+
 func parseRange(s string) (netipx.IPRange, error) {
 	if strings.Contains(s, "/") {
 		return parsePrefix(s)
@@ -98,8 +121,8 @@ func parseRange(s string) (netipx.IPRange, error) {
 	if !isRange {
 		last = first
 	}
-	if _, err := netip.ParseAddr(s); err != nil && !isRange {
-		return netipx.IPRange{}, fmt.Errorf("%q is no address, and no word (%s, %s, %s, %s, %s)", s, Gateway, DNS, Broadcast, OnLink, Private)
+	if _, err := netip.ParseAddr(s); err != nil && !isRange || wordlike(s) {
+		return netipx.IPRange{}, fmt.Errorf("%q is no address, and no word (%s)%s", s, strings.Join(words, ", "), meant(likely(s)))
 	}
 	from, err := parseAddr(first)
 	if err != nil {

@@ -14,6 +14,7 @@ func TestParseErrors(t *testing.T) {
 		about, text string
 		line        int // 0: the last; -1: none, the file as a whole
 		want        string
+		not         string // what it does not say
 	}{
 		// No TOML.
 		{about: "no TOML", text: parents + "\n# …\nhello", want: "expected"},
@@ -100,6 +101,14 @@ func TestParseErrors(t *testing.T) {
 		{about: "policy's long name", text: parents + "[policy." + strings.Repeat("a", 33) + "]", want: "at most 32"},
 		{about: "policy's name with a dot", text: parents + "[policy.\"a.b\"]\n", want: `policy "a.b": want a name`},
 		{about: "no address", text: parents + "[policy.x]\nallow = [\"gateway\",\n\"gatway\"]", want: `"gatway" is no address, and no word`},
+		{about: "misspelt word", text: parents + "[policy.x]\nallow = [\"gatway udp/53\"]", want: `"gatway" is no address, and no word (gateway, dns, broadcast, onlink, private): did you mean "gateway"?`},
+		{about: "short word misspelt", text: parents + "[policy.x]\nallow = [\"dnss\"]", want: `did you mean "dns"?`},
+		{about: "word in capitals", text: parents + "[policy.x]\nallow = [\"BRODCAST\"]", want: `did you mean "broadcast"?`},
+		{about: "word with a hyphen", text: parents + "[policy.x]\ndeny = [\"on-link\"]", want: `"on-link" is no address, and no word (gateway, dns, broadcast, onlink, private): did you mean "onlink"?`},
+		{about: "word and more", text: parents + "[policy.x]\nallow = [\"dns-sever\"]", want: `did you mean "dns"?`},
+		{about: "word of several", text: parents + "[policy.x]\nallow = [\"default-gateway\"]", want: `did you mean "gateway"?`},
+		{about: "host's name", text: parents + "[policy.x]\nallow = [\"db.example.net\"]", want: `"db.example.net" is no address, and no word (gateway, dns, broadcast, onlink, private)`, not: "did you mean"},
+		{about: "range of a host's name", text: parents + "[policy.x]\nallow = [\"10.0.0.1-host\"]", want: `"10.0.0.1-host": "host" is no address`},
 		{about: "empty entry", text: parents + "[policy.x]\ndeny = [\" \"]", want: `" ": want an address`},
 		{about: "host bits", text: parents + "[policy.x]\ndeny = [\"192.168.2.5/16\"]", want: `"192.168.2.5/16" has host bits: write 192.168.0.0/16, or 192.168.2.5 for the one address`},
 		{about: "bad prefix", text: parents + "[policy.x]\ndeny = [\"192.168.0.0/33\"]", want: `"192.168.0.0/33" is no prefix`},
@@ -153,7 +162,7 @@ func TestParseErrors(t *testing.T) {
 				begin = "config.toml: "
 			}
 			message, ok := strings.CutPrefix(err.Error(), begin)
-			if !ok || !strings.Contains(message, test.want) {
+			if !ok || !strings.Contains(message, test.want) || test.not != "" && strings.Contains(message, test.not) {
 				t.Errorf("error %q\nwant  %q and then %q", err, begin, test.want)
 			}
 			for _, ours := range []string{"config.file", "struct", "\n"} {

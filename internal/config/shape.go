@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"macvtap-filter/internal/near"
 )
 
 // shape holds a decoded TOML value against the Go type that it is read into, and
@@ -132,39 +134,15 @@ func describe(t reflect.Type, key string) string {
 	}
 }
 
-// suggestion names the known key that differs least from a wrong one, unless
-// they differ in more than two letters.
+// suggestion names the known key that a wrong one most likely is.
 func suggestion(wrong string, known map[string]reflect.Type) string {
-	best, least := "", 3
-	for _, k := range slices.Sorted(maps.Keys(known)) {
-		if d := distance(strings.ToLower(wrong), k); d < least {
-			best, least = k, d
-		}
-	}
-	if best == "" {
-		return ""
-	}
-	return ": did you mean " + strconv.Quote(best) + "?"
+	return meant(near.Name(wrong, slices.Sorted(maps.Keys(known))))
 }
 
-// distance is the number of bytes to insert, remove or change that make one word
-// of another (Levenshtein's).
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
+// meant asks whether a name was meant, "" for none.
+func meant(name string) string {
+	if name == "" {
+		return ""
 	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			change := diagonal
-			if a[i] != b[j] {
-				change++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(change, row[j+1]+1, row[j]+1)
-		}
-	}
-	return row[len(b)]
+	return ": did you mean " + strconv.Quote(name) + "?"
 }

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"macvtap-filter/internal/near"
 )
 
 // warn gives what a file that is right says and hardly means: what opens more than it
@@ -34,7 +36,7 @@ func (c *Config) warnUnused(check checker, raw *file) {
 			continue
 		}
 		meant := fmt.Sprintf("a [[vm]] section with policy = %q gives it to some", name)
-		if distance(strings.ToLower(name), DefaultPolicy) <= 2 {
+		if near.Name(name, []string{DefaultPolicy}) != "" {
 			meant = fmt.Sprintf("did you mean [policy.%s]?", DefaultPolicy)
 		}
 		check.add("policy."+name, "policy %q: no VM has it: %s", name, meant)
