@@ -168,6 +168,12 @@ func TestBinding(t *testing.T) {
 	}
 	claims = append(claims, sends("from the sixteenth", datagramFrom(t, host6(0x20f))), mayNotSend("a further probe", probes(t, out, host6(0x210), host6(0x210))),
 		mayNotSend("from the seventeenth", datagramFrom(t, host6(0x210))), sends("the first probe again", probes(t, out, host6(0x200), host6(0x200))))
+	heard := []step{doesNotHear("another host", advertises(t, in, host6(0x77)))}
+	for range 16 {
+		heard = append(heard, sends("a probe for its address", probes(t, out, host6(0x77), host6(0x77))))
+	}
+	heard = append(heard, mayNotSend("a seventeenth", probes(t, out, host6(0x77), host6(0x77))), mayNotSend("from its address", datagramFrom(t, host6(0x77))),
+		mayNotSend("a probe for one that is free", probes(t, out, host6(0x200), host6(0x200))))
 	nonce := layers.ICMPv6Option{Type: 14, Data: []byte{1, 2, 3, 4, 5, 6}}
 	for _, story := range []struct {
 		name, learn string
@@ -278,6 +284,7 @@ func TestBinding(t *testing.T) {
 			hears("the other's probe", probes(t, in, host6(0x100), host6(0x100))), sends("from it", datagramFrom(t, host6(0x100))), sends("the answer", advertises(t, out, host6(0x100))),
 		}, 0},
 		{"many IPv6 addresses", "first", claims, 0},
+		{"many probes for a host's IPv6 address", "first", heard, 0},
 	} {
 		t.Run(story.name, func(t *testing.T) {
 			for {
