@@ -43,7 +43,8 @@ Says what happens to a frame, which rule decides, and why. Nothing is sent.
   --in             the frame goes to the VM
 
 whose rules; without any, those of a VM that no [[vm]] section names:
-  --vm VM          a running VM's (asks libvirt)
+  --vm VM          a running VM's (asks libvirt, and the kernel for the addresses that
+                   they have learned, which only root can read)
   --xml FILE       a domain XML's
   --interface DEV  which of the VM's interfaces, by its device
   --facts FILE     what "macvtap-filter facts PARENT" printed on the host
@@ -140,7 +141,7 @@ func explain(ctx context.Context, std streams, o options, args []string) error {
 		return badInput(err)
 	}
 	e := endsOf(c, d, i, network)
-	if table, e, err = q.bindings(ctx, table, i, e); err != nil {
+	if table, e, err = q.bindings(ctx, std, table, i, e); err != nil {
 		return err
 	}
 	frames, err := q.frames(e)

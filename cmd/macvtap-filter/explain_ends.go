@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"net"
 	"net/netip"
 	"slices"
@@ -87,12 +89,18 @@ func (e ends) peerMAC(a netip.Addr) net.HardwareAddr {
 
 // bindings gives rules that learn the VM's addresses with those that they have learned: of a
 // running VM, from the kernel. Where nothing was, and the question names no address of the
-// VM's, it has the one that the frame will be from.
-func (q question) bindings(ctx context.Context, t ruleset.Table, i domain.Interface, e ends) (ruleset.Table, ends, error) {
+// VM's, it has the one that the frame will be from. Who may not read the kernel is told so.
+func (q question) bindings(ctx context.Context, std streams, t ruleset.Table, i domain.Interface, e ends) (ruleset.Table, ends, error) {
 	var known []netip.Addr
+	inWords := q.hex+q.pcap == "" && (q.out && q.from == "" || q.in && q.to == "")
 	if learns := filter.LearnsFamily(t, anyIPv4) || filter.LearnsFamily(t, anyIPv6); q.vm != "" && learns { // who asks may not be root
 		held, err := kernel.Read(ctx, ruleset.TableName(i.Target))
-		if err != nil {
+		switch {
+		case errors.Is(err, fs.ErrPermission) && inWords:
+			notef(std, "VM %q: only root can read the addresses that its rules have learned: the one that the frame has is taken for its own", q.vm)
+		case errors.Is(err, fs.ErrPermission):
+			notef(std, "VM %q: only root can read the addresses that its rules have learned: none is taken for its own", q.vm)
+		case err != nil:
 			return t, e, err
 		}
 		for _, h := range held {
@@ -102,7 +110,6 @@ func (q question) bindings(ctx context.Context, t ruleset.Table, i domain.Interf
 			}
 		}
 	}
-	inWords := q.hex+q.pcap == "" && (q.out && q.from == "" || q.in && q.to == "")
 	for _, is6 := range []bool{false, true} {
 		learned := slices.DeleteFunc(slices.Clone(known), func(a netip.Addr) bool { return a.Is6() != is6 })
 		if inWords && len(learned) == 0 {

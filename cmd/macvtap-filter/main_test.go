@@ -57,6 +57,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits":    exits,
 			"hanging":  hangLibvirt,
+			"libvirt":  runLibvirt,
 			"hook":     callHook,
 			"macvtap":  addMacvtap,
 			"tables":   wantTables,

@@ -23,6 +23,7 @@ import (
 	"macvtap-filter/internal/filter"
 	"macvtap-filter/internal/kernel"
 	"macvtap-filter/internal/lab"
+	"macvtap-filter/internal/libvirt/daemon"
 	"macvtap-filter/internal/offload"
 	"macvtap-filter/internal/watch"
 )
@@ -158,6 +159,46 @@ func hangLibvirt(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) > 0 {
 		ts.Fatalf("usage: hanging")
 	}
+	listenAsLibvirt(ts)
+}
+
+// runLibvirt has the script see a libvirt with one VM, that of a file, which runs:
+// libvirt FILE
+func runLibvirt(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: libvirt FILE")
+	}
+	xml := ts.ReadFile(args[0])
+	results := map[uint32][]byte{daemon.AuthList: daemon.Words(1, 0), daemon.LookupByName: daemon.VM("web-1", [16]byte{}), daemon.GetXML: daemon.Text(xml)}
+	listener := listenAsLibvirt(ts)
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer conn.Close()
+				for {
+					call, err := daemon.Read(conn)
+					if err != nil {
+						return
+					}
+					result, known := results[call.Procedure]
+					if !known {
+						result = daemon.Words(1)
+					}
+					if _, err := conn.Write(call.Answer(result, false)); err != nil {
+						return
+					}
+				}
+			}()
+		}
+	}()
+}
+
+// listenAsLibvirt listens where libvirt does, until the script ends.
+func listenAsLibvirt(ts *testscript.TestScript) net.Listener {
 	const folder = "/run/libvirt"
 	if _, err := os.Stat(folder); errors.Is(err, fs.ErrNotExist) {
 		// Nothing was there to be covered; the machine gets none.
@@ -167,6 +208,7 @@ func hangLibvirt(ts *testscript.TestScript, neg bool, args []string) {
 	listener, err := net.Listen("unix", folder+"/libvirt-sock")
 	ts.Check(err)
 	ts.Defer(func() { _ = listener.Close() })
+	return listener
 }
 
 // awaitWatch waits for a watch to run, or, with a part of a problem, to tell of it:

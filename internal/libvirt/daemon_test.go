@@ -1,24 +1,14 @@
 package libvirt
 
 import (
-	"encoding/binary"
-	"io"
 	"net"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
-)
 
-// Procedures of libvirt's src/remote/remote_protocol.x.
-const (
-	getXML       = 14
-	lookupByName = 23
-	lookupByUUID = 24
-	authList     = 66
-	isActive     = 150
-	listAll      = 273
-	lifecycle    = 318
+	"macvtap-filter/internal/libvirt/daemon"
 )
 
 // A fakeDaemon answers for VMs whose names are letters, and whose UUIDs begin with their
@@ -66,87 +56,67 @@ func (d *fakeDaemon) serve() {
 	const atOnce = 5                  // max_client_requests
 	owed := make(chan bool, atOnce-1) // it waits with the last one in hand
 	for {
-		header := make([]byte, 28)
-		if _, err := io.ReadFull(d.conn, header); err != nil {
+		call, err := daemon.Read(d.conn)
+		if err != nil {
 			return
 		}
-		arguments := make([]byte, binary.BigEndian.Uint32(header)-28)
-		if _, err := io.ReadFull(d.conn, arguments); err != nil {
-			return
-		}
-		binary.BigEndian.PutUint32(header[16:], 1) // an answer
-		procedure := binary.BigEndian.Uint32(header[12:])
-		if procedure == getXML && string(arguments[4:5]) == d.hanging {
+		if call.Procedure == daemon.GetXML && string(call.Arguments[4:5]) == d.hanging {
 			owed <- true
 			go func() {
 				<-d.let
 				<-owed
-				d.send(header, d.result(header, procedure, arguments))
+				d.send(call.Answer(d.result(call)))
 			}()
 			continue
 		}
-		d.send(header, d.result(header, procedure, arguments))
+		d.send(call.Answer(d.result(call)))
 	}
 }
 
-// result is what a call gives; a failure is marked in the header.
-func (d *fakeDaemon) result(header []byte, procedure uint32, arguments []byte) []byte {
-	switch procedure {
-	case authList:
-		return words(1, 0)
-	case lookupByUUID, lookupByName:
-		name := string(arguments[:1])
-		if procedure == lookupByName {
-			name = string(arguments[4:5])
+// result is what a call gives, or how it fails.
+func (d *fakeDaemon) result(call daemon.Call) (result []byte, failed bool) {
+	switch call.Procedure {
+	case daemon.AuthList:
+		return daemon.Words(1, 0), false
+	case daemon.LookupByUUID, daemon.LookupByName:
+		name := string(call.Arguments[:1])
+		if call.Procedure == daemon.LookupByName {
+			name = string(call.Arguments[4:5])
 		}
 		if name == "x" {
-			binary.BigEndian.PutUint32(header[24:], 1)
-			return append(words(42, 10, 1), text("Domain not found")...)
+			return append(daemon.Words(42, 10, 1), daemon.Text("Domain not found")...), true
 		}
-		return vm(name)
-	case isActive:
-		if string(arguments[4:5]) == "o" { // off
-			return words(0)
+		return vm(name), false
+	case daemon.IsActive:
+		if string(call.Arguments[4:5]) == "o" { // off
+			return daemon.Words(0), false
 		}
-		return words(1)
-	case getXML:
-		return text("<domain>" + string(arguments[4:5]) + "</domain>")
-	case listAll:
-		return append(append(append(words(2), vm("b")...), vm("a")...), words(2)...)
+	case daemon.GetXML:
+		return daemon.Text("<domain>" + string(call.Arguments[4:5]) + "</domain>"), false
+	case daemon.ListAll:
+		return slices.Concat(daemon.Words(2), vm("b"), vm("a"), daemon.Words(2)), false
 	}
-	return words(1)
+	return daemon.Words(1), false
 }
 
-func (d *fakeDaemon) send(header, payload []byte) {
+func (d *fakeDaemon) send(message []byte) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	binary.BigEndian.PutUint32(header, uint32(28+len(payload)))
 	_ = d.conn.SetWriteDeadline(time.Now().Add(bound))
-	if _, err := d.conn.Write(append(header, payload...)); err != nil {
+	if _, err := d.conn.Write(message); err != nil {
 		d.conn.Close() // who goes early goes early
 	}
 }
 
 // start tells that a VM started.
 func (d *fakeDaemon) start(name string) {
-	d.send(words(0, 0x20008086, 1, lifecycle, 2, 0, 0), append(append(words(1), vm(name)...), words(2, 0)...))
-}
-
-func words(of ...uint32) (out []byte) {
-	for _, n := range of {
-		out = binary.BigEndian.AppendUint32(out, n)
-	}
-	return out
-}
-
-func text(s string) []byte {
-	return append(append(words(uint32(len(s))), s...), make([]byte, -len(s)&3)...)
+	d.send(daemon.Message(daemon.Words(0, 0x20008086, 1, daemon.Lifecycle, 2, 0, 0), slices.Concat(daemon.Words(1), vm(name), daemon.Words(2, 0))))
 }
 
 func vm(name string) []byte {
-	uuid := make([]byte, 16)
-	copy(uuid, name)
-	return append(append(text(name), uuid...), words(7)...)
+	var uuid [16]byte
+	copy(uuid[:], name)
+	return daemon.VM(name, uuid)
 }
 
 // uuidOf is the UUID of the VM of a name.
