@@ -25,6 +25,11 @@ func checkInterfaces(ctx context.Context, r *report, o options) status.Status {
 		c.Message = shown(fmt.Sprintf("%sdevice %q is %s: %s", prefixOf(i), i.Device, word, i.Problem))
 		r.add(c)
 	}
+	for _, i := range s.Interfaces {
+		if told := i.ToldOfRefused(); told != "" {
+			r.warn("%sdevice %q: %s", prefixOf(i), i.Device, told)
+		}
+	}
 	if len(bad) == 0 {
 		r.ok("interfaces: %s, none without the rules that should stand", count(len(s.Interfaces), "macvtap interface"))
 	}

@@ -55,6 +55,27 @@ func Addresses(t ruleset.Table) (own []Address, anyIPv4, anyIPv6 bool) {
 	return own, unknown(family4), unknown(family6)
 }
 
+// Refused gives the addresses that the VM used, beside the first one, when its rules came: frames
+// from them are dropped.
+func Refused(t ruleset.Table) []netip.Addr {
+	var out []netip.Addr
+	for _, s := range t.Sets {
+		if s.Name != refusedSet {
+			continue
+		}
+		for _, e := range s.Elements {
+			if a, ok := netip.AddrFromSlice(e.From[1]); ok {
+				out = append(out, a)
+			}
+		}
+	}
+	slices.SortFunc(out, netip.Addr.Compare)
+	own, _, _ := Addresses(t)
+	return slices.DeleteFunc(out, func(a netip.Addr) bool {
+		return slices.ContainsFunc(own, func(known Address) bool { return known.Addr == a })
+	})
+}
+
 // known says how an address is known: what is configured or bound by hand has a comment.
 func (f family) known(a netip.Addr, e ruleset.Element) Address {
 	out := Address{Addr: a, Left: e.Left}

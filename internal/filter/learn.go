@@ -24,6 +24,7 @@ import (
 //	nic-leases-ipv4             how many leases a NIC may still be given
 //	nic-claims-ipv6             how many addresses a NIC may still claim
 //	nic-probed-ipv6             what it probed for in prefixes that are not known
+//	nic-refused-ipv4            further addresses of a VM that ran before these rules did
 //	nic-groups-ipv6             the group that the probe just judged goes to
 //	nic-probes                  how many probes for IPv6 addresses a NIC may still send
 //	nic-probes-ipv4             how many ARP probes a NIC may still send
@@ -37,6 +38,7 @@ const (
 	leasesSet    = ruleset.OwnPrefix + "leases-ipv4"
 	claimsSet    = ruleset.OwnPrefix + "claims-ipv6"
 	probedSet    = ruleset.OwnPrefix + "probed-ipv6"
+	refusedSet   = ruleset.OwnPrefix + "refused-ipv4"
 	groupsSet    = ruleset.OwnPrefix + "groups-ipv6"
 	askedSet     = ruleset.OwnPrefix + "asked-ipv4"
 	probesSet    = ruleset.OwnPrefix + "probes"
@@ -66,6 +68,9 @@ const (
 
 	// releasedFor is how long an address stays the VM's own that it released.
 	releasedFor = time.Hour
+
+	// refusedFor is how long it is told that a VM has further addresses.
+	refusedFor = 7 * ruleset.Day
 
 	// probedFor is the time that rules have to get to know the prefix of a probe.
 	probedFor = 10 * time.Minute
@@ -115,7 +120,7 @@ func (b *builder) learnSets() []ruleset.Set {
 	bound, running := learned(boundSet), learned(runningSet)
 	bound.Lasts = true
 	running.Dynamic, running.Grace = 0, runningFor // no rule fills it
-	out := []ruleset.Set{running, bound, learned(leasesSet), learned(claimsSet), learned(probedSet, directTarget), learned(groupsSet, frameGroup, datagramGroup), learned(askedSet, arpSender), learned(probesSet), learned(arpProbesSet)}
+	out := []ruleset.Set{running, bound, learned(leasesSet), learned(claimsSet), learned(probedSet, directTarget), learned(refusedSet, arpSender), learned(groupsSet, frameGroup, datagramGroup), learned(askedSet, arpSender), learned(probesSet), learned(arpProbesSet)}
 	for _, f := range []family{family4, family6} {
 		out = append(out, learned(f.tentative(), f.sourceBytes()), learned(f.heard(), f.sourceBytes()))
 	}
@@ -203,7 +208,9 @@ func (c *chain) learnUsed(f family, field ruleset.Field, when ...ruleset.Match) 
 		when = all(when, c.mayClaim(f, field))
 		c.updates(all([]ruleset.Match{c.isOwn(probedSet, field), c.isNotOwn(f.ownAddresses(), field)}, when), updates...)
 	case c.learnsFirst():
-		when, updates = all(one(c.unbound()), when, c.mayBind(f, field)), c.first(field)
+		c.updates(all(running, one(c.unbound()), when, c.mayBind(f, field)), c.first(field)...)
+		// What is not its own then, is a further one, and dropped: who administrates it is told.
+		when, updates = all(when, c.mayBind(f, field)), []ruleset.Update{c.share(leasesSet, leaseShare), c.in(refusedSet, refusedFor, field)}
 	default:
 		when, updates = all(when, c.mayBind(f, field)), []ruleset.Update{c.share(leasesSet, leaseShare), c.in(f.ownAddresses(), leaseFor, field)}
 	}

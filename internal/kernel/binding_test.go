@@ -14,6 +14,7 @@ import (
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
 
+	"macvtap-filter/internal/filter"
 	"macvtap-filter/internal/kernel"
 	"macvtap-filter/internal/lab"
 	"macvtap-filter/internal/ruleset"
@@ -501,6 +502,9 @@ func TestBindingOfARunningVM(t *testing.T) {
 		sends("from an IPv6 address", datagramFrom(t, "2001:db8:2::100")), sends("from another", datagramFrom(t, "2001:db8:2::101")),
 		mayNotSend("from the gateway's", datagramFrom(t, "fe80::1")), mayNotSend("from one of another network", datagramFrom(t, "2001:db8:9::1")),
 	})
+	if refused := fmt.Sprint(filter.Refused(read(t, n.Hypervisor)[0].Table)); refused != "[192.168.2.101]" {
+		t.Errorf("told of as further addresses: %s", refused)
+	}
 	settle()
 	nft(t, n.Hypervisor, "flush set netdev macvtap-filter nic-running", "-f", "-") // the time is over
 	settle()

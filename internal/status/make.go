@@ -271,7 +271,7 @@ func (m *maker) flows(i *Interface, d host.Carrier, t kernel.Tally, stands bool)
 	i.FromVM.Drops, i.ToVM.Drops = []Drop{}, []Drop{}
 	if stands {
 		i.FromVM.Drops, i.ToVM.Drops = drops(t, fromVM), drops(t, toVM)
-		i.Addresses = m.addresses(i.Index, t.Table)
+		i.Addresses, i.Refused = m.addresses(i.Index, t.Table), filter.Refused(t.Table)
 	}
 	if check, ok := m.Checks[d.Index]; ok && check.Drops != nil {
 		i.FromVM.Drops = append(i.FromVM.Drops, Drop{OffloadReason, *check.Drops, nil})

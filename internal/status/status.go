@@ -71,6 +71,9 @@ type Interface struct {
 	// Addresses are those that the rules take for the VM's own, as far as they know any.
 	Addresses []Address `json:"addresses,omitempty"`
 
+	// Refused are further addresses that the VM used when its rules came, and that are not its own.
+	Refused []netip.Addr `json:"refused_addresses,omitempty"`
+
 	// Rules is the kernel's own identity of the table that stands, 0 for none: drops
 	// counted by another begin anew.
 	Rules uint64 `json:"-"`
@@ -87,6 +90,19 @@ type Address struct {
 // Is reports whether the interface is that of the VM with this name or UUID.
 func (i Interface) Is(vm string) bool {
 	return i.VM != "" && i.VM == vm || i.UUID != "" && i.UUID == strings.ToLower(vm)
+}
+
+// ToldOfRefused says what to do about addresses of the VM's from which its frames are dropped, ""
+// where there are none.
+func (i Interface) ToldOfRefused() string {
+	if len(i.Refused) == 0 {
+		return ""
+	}
+	all := make([]string, len(i.Refused))
+	for n, a := range i.Refused {
+		all[n] = a.String()
+	}
+	return "it also used " + strings.Join(all, ", ") + " when its rules came, which is dropped: rules learn one IPv4 address; if it has several, name all in addresses of a [[vm]] section"
 }
 
 // A State says how an interface's rules are.

@@ -222,6 +222,9 @@ func (t *table) interfaceLines(n int, i Interface) []string {
 	if len(i.Addresses) > 0 {
 		out = append(out, t.painted(faint, t.view.lines("    ", "its addresses: "+addresses(i, t.status.Time)))...)
 	}
+	if told := i.ToldOfRefused(); told != "" {
+		out = append(out, t.painted(faint, t.view.lines("    ", told))...)
+	}
 	if d := dropped(i.FromVM, i.ToVM); len(d) > 0 {
 		out = append(out, t.painted(faint, t.view.lines("    ", "dropped "+strings.Join(d, "; ")))...)
 	}
@@ -282,6 +285,9 @@ func (t *table) block(n int, i Interface) []string {
 	out = append(out, t.view.lines("  ", where)...)
 	if len(i.Addresses) > 0 {
 		out = append(out, t.view.lines("  ", "its addresses: "+addresses(i, t.status.Time))...)
+	}
+	if told := i.ToldOfRefused(); told != "" {
+		out = append(out, t.view.lines("  ", told)...)
 	}
 	out = append(out, t.view.lines("  ", "from VM: "+together(cell(colFrom)+" frames"+each)+", "+cell(colFromBytes)+each)...)
 	out = append(out, t.view.lines("  ", "to VM: "+together(cell(colTo)+" frames"+each)+", "+cell(colToBytes)+each)...)
