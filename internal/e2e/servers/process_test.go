@@ -1,0 +1,81 @@
+//go:build e2e
+
+package servers
+
+import (
+	"bytes"
+	"os/exec"
+	"sync"
+	"testing"
+	"time"
+
+	"macvtap-filter/internal/lab"
+)
+
+// bound ends what hangs, and decides nothing else.
+const bound = 5 * time.Minute
+
+// await waits until something holds.
+func await(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for end := time.Now().Add(bound); !holds(); time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%s: not within %v", what, bound)
+		}
+	}
+}
+
+// A daemon is a program that runs until it is stopped, or the test ends.
+type daemon struct {
+	cmd  *exec.Cmd
+	gone chan struct{}
+
+	mu   sync.Mutex
+	said bytes.Buffer
+}
+
+// Write takes what the program says.
+func (d *daemon) Write(text []byte) (int, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.said.Write(text)
+}
+
+// start runs a program in a namespace. What it said is shown if the test fails.
+func start(t *testing.T, ns *lab.Namespace, cmd *exec.Cmd) *daemon {
+	t.Helper()
+	d := &daemon{cmd: cmd, gone: make(chan struct{})}
+	cmd.Stdout, cmd.Stderr = d, d
+	if err := ns.Start(cmd); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		_ = cmd.Wait() // most are killed
+		close(d.gone)
+	}()
+	t.Cleanup(func() {
+		d.stop()
+		if t.Failed() {
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			t.Logf("%s said:\n%s", cmd, d.said.Bytes())
+		}
+	})
+	return d
+}
+
+func (d *daemon) stop() {
+	_ = d.cmd.Process.Kill() // it may have ended
+	<-d.gone
+}
+
+// run runs a program in a namespace and gives what it printed.
+func run(t *testing.T, ns *lab.Namespace, cmd *exec.Cmd) string {
+	t.Helper()
+	var out, said bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &said
+	if err := ns.Run(cmd); err != nil {
+		t.Fatalf("%s: %v: %s%s", cmd, err, out.Bytes(), said.Bytes())
+	}
+	return out.String()
+}
