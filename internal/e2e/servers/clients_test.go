@@ -91,7 +91,7 @@ func networkd(config string) client {
 			if err := g.Overlay("/etc/systemd/network/guest.network", []byte(text)); err != nil {
 				t.Fatal(err)
 			}
-			run(t, g.Namespace, exec.Command("install", "-d", "-o", "systemd-network", "/run/systemd/netif", "/run/systemd/netif/links", "/run/systemd/netif/leases"))
+			run(t, g.Namespace, exec.Command("install", "-d", "-o", "systemd-network", "-g", "systemd-network", "/run/systemd/netif", "/run/systemd/netif/links", "/run/systemd/netif/leases"))
 			return g.start(t, "/lib/systemd/systemd-networkd")
 		},
 		release: func(t *testing.T, _ *guest, d *daemon) { ends(t, d, syscall.SIGTERM) },

@@ -12,7 +12,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -40,7 +39,7 @@ type guest struct {
 	dir  string          // for its clients' files
 }
 
-// newGuest plugs a guest in whose rules stand, as libvirt does. Its NIC is down.
+// newGuest plugs a guest in whose rules stand, as libvirt does. Its NIC is up, and the hidden host was heard of.
 func newGuest(t *testing.T, s *site) *guest {
 	t.Helper()
 	tap, err := s.AddMacvtap(vmDevice, guestMAC)
@@ -56,6 +55,12 @@ func newGuest(t *testing.T, s *site) *guest {
 		t.Fatal(err)
 	}
 	g.addNIC(t)
+	if err := g.Links().LinkSetUp(g.nic); err != nil {
+		t.Fatal(err)
+	}
+	if s.learn == "first" {
+		g.hears(t)
+	}
 	return g
 }
 
@@ -88,13 +93,14 @@ func (g *guest) addNIC(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		file = os.NewFile(uintptr(fd), guestNIC)
 		request, err := unix.NewIfreq(guestNIC)
 		if err != nil {
 			return err
 		}
 		request.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI)
-		return errors.Join(unix.IoctlIfreq(fd, unix.TUNSETIFF, request), g.speakIPv6())
+		err = errors.Join(unix.IoctlIfreq(fd, unix.TUNSETIFF, request), g.speakIPv6())
+		file = os.NewFile(uintptr(fd), guestNIC) // not before: who polls it before it has a device is told of an error
+		return err
 	})
 	if err == nil {
 		g.nic, err = g.Links().LinkByName(guestNIC)
@@ -130,12 +136,10 @@ func (g *guest) carry(t *testing.T, file *os.File) {
 		frame := make([]byte, 1<<16)
 		for {
 			n, err := file.Read(frame)
-			if errors.Is(err, os.ErrClosed) {
+			if err != nil {
 				return
 			}
-			if err == nil {
-				_ = g.tap.Send(frame[:n]) // what rules drop is no error
-			}
+			_ = g.tap.Send(frame[:n]) // what rules drop is no error
 		}
 	}()
 	t.Cleanup(func() {
@@ -163,11 +167,18 @@ func (g *guest) sysctl(settings ...string) error {
 	return errors.Join(errs...)
 }
 
-func (g *guest) up(t *testing.T) {
+// hears waits until the rules have heard the hidden host ask for somebody. Linux defends no address of its own against
+// who takes it without a probe: learn = "first" lets the first who comes have one that nobody was heard to use.
+func (g *guest) hears(t *testing.T) {
 	t.Helper()
-	if err := g.Links().LinkSetUp(g.nic); err != nil {
-		t.Fatal(err)
-	}
+	await(t, "that the hidden host was heard", func() bool {
+		if conn, err := g.site.hidden.Dial("udp4", netip.MustParseAddrPort("192.168.2.250:9"), time.Second); err == nil {
+			_, _ = conn.Write([]byte("?")) // nobody is there
+			_ = conn.Close()
+		}
+		heard := run(t, g.site.Hypervisor, exec.Command("nft", "list", "set", "netdev", "macvtap-filter", "nic-heard-ipv4"))
+		return strings.Contains(heard, fmt.Sprintf("0x%x", hidden4.Addr().AsSlice()))
+	})
 }
 
 // addresses gives those of a prefix that the guest uses: it has them, and they are not tentative.
@@ -249,14 +260,4 @@ func (g *guest) expectInternet(t *testing.T, from netip.Addr) {
 		n, _ := conn.Read(answer)
 		return err == nil && string(answer[:n]) == text
 	})
-}
-
-// sorted lists addresses for messages.
-func sorted(all map[string]string) []string {
-	var out []string
-	for a := range all {
-		out = append(out, a)
-	}
-	slices.Sort(out)
-	return out
 }

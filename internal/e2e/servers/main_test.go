@@ -4,6 +4,7 @@ package servers
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -40,5 +41,6 @@ func withProgram(run func() int) int {
 		fmt.Fprintf(os.Stderr, "build the program: %v: %s\n", err, out)
 		return 1
 	}
+	_ = flag.Set("test.parallel", "16") // the rows of a table wait most of the time
 	return run()
 }

@@ -13,7 +13,7 @@ import (
 )
 
 // bound ends what hangs, and decides nothing else.
-const bound = 5 * time.Minute
+const bound = 40 * time.Second
 
 // await waits until something holds.
 func await(t *testing.T, what string, holds func() bool) {

@@ -4,7 +4,6 @@ package servers
 
 import (
 	"bytes"
-	"net/netip"
 	"testing"
 
 	"macvtap-filter/internal/e2e/frames"
@@ -38,8 +37,6 @@ func TestLeases(t *testing.T) {
 				g := newGuest(t, s)
 				g.expectPoses(t, "before there is a lease", false)
 				sv.start(t, s)
-				g.up(t)
-
 				running := c.start(t, g)
 				g.expectLeased(t)
 				g.expectRenewal(t, c, running)
@@ -108,8 +105,6 @@ func TestLeases6(t *testing.T) {
 				g := newGuest(t, s)
 				g.expectPoses(t, "before there is a lease", false)
 				sv.start(t, s)
-				g.up(t)
-
 				running := c.start(t, g)
 				g.expectLeased6(t)
 				replies := g.replies6()
@@ -126,15 +121,7 @@ func TestLeases6(t *testing.T) {
 
 func (g *guest) expectLeased6(t *testing.T) {
 	t.Helper()
-	var a netip.Addr
-	await(t, "an address of the server's that the guest uses", func() bool {
-		all := g.addresses(t, pool6)
-		if len(all) == 0 {
-			return false
-		}
-		a = all[0]
-		return true
-	})
+	a := g.awaitAddress(t, pool6)
 	g.expectKnown(t, a, "probe")
 	g.expectInternet(t, a)
 	g.expectPoses(t, "with a lease", false)

@@ -41,7 +41,9 @@ const echoPort = 7
 // A site is a hypervisor on a LAN whose gateway is a namespace, and will have servers.
 type site struct {
 	*lab.Network
+	learn   string
 	gateway *lab.Host
+	hidden  *lab.Host
 	wire    *frames.Capture // the LAN's end of the hypervisor's cable
 }
 
@@ -60,7 +62,7 @@ func newSite(t *testing.T, learn string) *site {
 			t.Error(err)
 		}
 	})
-	s := &site{Network: n}
+	s := &site{Network: n, learn: learn}
 	s.gateway, err = n.AddHost("gateway", gatewayMAC, gateway4, router6, gateway6)
 	if err != nil {
 		t.Fatal(err)
@@ -69,7 +71,7 @@ func newSite(t *testing.T, learn string) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = n.AddHost("hidden", net.HardwareAddr{0x52, 0x54, 0, 0, 0, 0x77}, hidden4, hidden6)
+	s.hidden, err = n.AddHost("hidden", net.HardwareAddr{0x52, 0x54, 0, 0, 0, 0x77}, hidden4, hidden6)
 	config := fmt.Sprintf("parents = [%q]\n\n[policy.default]\nlearn = %q\n", n.Parent, learn)
 	err = errors.Join(err, internet.EchoUDP(echoPort),
 		n.Hypervisor.SetNeighbour(n.Parent, gateway4.Addr(), gatewayMAC), n.Hypervisor.SetNeighbour(n.Parent, router6.Addr(), gatewayMAC),
