@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"os/exec"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -46,6 +47,8 @@ func start(t *testing.T, ns *lab.Namespace, cmd *exec.Cmd) *daemon {
 	t.Helper()
 	d := &daemon{cmd: cmd, gone: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = d, d
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.WaitDelay = time.Second // what it started may hold on to its output
 	if err := ns.Start(cmd); err != nil {
 		t.Fatal(err)
 	}
@@ -65,7 +68,7 @@ func start(t *testing.T, ns *lab.Namespace, cmd *exec.Cmd) *daemon {
 }
 
 func (d *daemon) stop() {
-	_ = d.cmd.Process.Kill() // it may have ended
+	_ = syscall.Kill(-d.cmd.Process.Pid, syscall.SIGKILL) // with what it started; it may have ended
 	<-d.gone
 }
 
