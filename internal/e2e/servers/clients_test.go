@@ -5,6 +5,7 @@ package servers
 import (
 	_ "embed"
 	"fmt"
+	"net/netip"
 	"os/exec"
 	"syscall"
 	"testing"
@@ -52,6 +53,7 @@ func dhclient(family string) client {
 	return client{
 		name: "dhclient",
 		start: func(t *testing.T, g *guest) *daemon {
+			g.awaitAddress(t, netip.MustParsePrefix("fe80::/10")) // without one it ends
 			return g.start(t, "/sbin/dhclient", append(args(t, g), "-d", guestNIC)...)
 		},
 		release: func(t *testing.T, g *guest, d *daemon) {
@@ -87,7 +89,7 @@ func networkd(config string) client {
 					t.Fatal(err)
 				}
 			}
-			text := fmt.Sprintf("[Match]\nName=%s\n[Network]\nLinkLocalAddressing=ipv6\n%s[DHCPv4]\nSendRelease=yes\n", guestNIC, config)
+			text := fmt.Sprintf("[Match]\nName=%s\n[Network]\nLinkLocalAddressing=ipv6\n%s[DHCPv4]\nSendRelease=yes\n[DHCPv6]\nUseDelegatedPrefix=no\n", guestNIC, config)
 			if err := g.Overlay("/etc/systemd/network/guest.network", []byte(text)); err != nil {
 				t.Fatal(err)
 			}

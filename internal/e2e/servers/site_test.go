@@ -26,8 +26,6 @@ var (
 	pool4 = netip.MustParsePrefix("192.168.2.128/25")
 	pool6 = netip.MustParsePrefix("2001:db8:2::1:0/112")
 	lan6  = netip.MustParsePrefix("2001:db8:2::/64")
-	// link is the addresses that IPv4 hosts without a server give themselves.
-	link = netip.MustParsePrefix("169.254.0.0/16")
 )
 
 var (
