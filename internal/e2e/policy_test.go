@@ -40,6 +40,7 @@ func TestAddressesFromTheNetwork(t *testing.T) {
 	s.expectLease(t, vm, vm.NICs[0])
 	s.expectNames(t, vm, vm.NICs[0])
 	s.expectShielded(t, vm)
+	s.expectKnown(t, vm, map[netip.Addr]string{nics[0].Addr4.Addr(): "dhcp", nics[0].Addr6.Addr(): "probe", linkLocal(nics[0].MAC): "probe"})
 
 	s.run(t, "macvtap-filter", "remove", vm.Name)
 	s.expectRogueAddress(t, vm, vm.NICs[0])

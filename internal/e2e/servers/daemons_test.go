@@ -55,7 +55,8 @@ var servers6 = []server{
 	}},
 	{"isc", func(t *testing.T, s *site) *daemon {
 		s.radvd(t, "AdvManagedFlag on;", "AdvAutonomous off;")
-		return s.dhcpd(t, "-6", "option dhcp-renewal-time 10;\nsubnet6 2001:db8:2::/64 { range6 2001:db8:2::1:0/112; }\n")
+		// Of the first without the second networkd takes no address: T2 is 0 then.
+		return s.dhcpd(t, "-6", "option dhcp-renewal-time 10;\noption dhcp-rebinding-time 20;\nsubnet6 2001:db8:2::/64 { range6 2001:db8:2::1:0/112; }\n")
 	}},
 }
 
