@@ -28,7 +28,9 @@ func TestTemporaryAddresses(t *testing.T) {
 				g := newGuest(t, s)
 				g.expectPoses(t, "before there is an address", false)
 				// The kernel makes the next one some seconds before the one before is deprecated. Not sooner: a NIC may claim 16 addresses at once.
-				if err := g.Do(func() error { return g.sysctl("use_tempaddr=2", "temp_prefered_lft=30", "temp_valid_lft=45", "max_desync_factor=0") }); err != nil {
+				if err := g.Do(func() error {
+					return g.sysctl("use_tempaddr=2", "temp_prefered_lft=30", "temp_valid_lft=45", "max_desync_factor=0")
+				}); err != nil {
 					t.Fatal(err)
 				}
 				daemon.start(t, s)
