@@ -58,7 +58,7 @@ func dhclient(family string) client {
 		},
 		release: func(t *testing.T, g *guest, d *daemon) {
 			run(t, g.Namespace, exec.Command("/sbin/dhclient", append(args(t, g), "-r", guestNIC)...))
-			<-d.gone
+			d.awaitEnd(t)
 		},
 	}
 }
@@ -69,10 +69,8 @@ func dhcpcd(config string) client {
 		start: func(t *testing.T, g *guest) *daemon {
 			return g.start(t, "/usr/sbin/dhcpcd", "-B", "-f", write(t, g.dir, "conf", "duid\nnohook *\n"+config+"\n"), "-c", "/bin/true", guestNIC)
 		},
-		release: func(t *testing.T, g *guest, d *daemon) {
-			run(t, g.Namespace, exec.Command("/usr/sbin/dhcpcd", "-f", g.dir+"/conf", "-k", guestNIC))
-			<-d.gone
-		},
+		// What "dhcpcd -k" does, which gives up after ten seconds.
+		release: func(t *testing.T, _ *guest, d *daemon) { ends(t, d, syscall.SIGALRM) },
 		renew: func(t *testing.T, g *guest, _ *daemon) {
 			run(t, g.Namespace, exec.Command("/usr/sbin/dhcpcd", "-f", g.dir+"/conf", "-N", guestNIC))
 		},
@@ -114,5 +112,5 @@ func ends(t *testing.T, d *daemon, signal syscall.Signal) {
 	if err := d.cmd.Process.Signal(signal); err != nil {
 		t.Fatal(err)
 	}
-	<-d.gone
+	d.awaitEnd(t)
 }

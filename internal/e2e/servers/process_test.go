@@ -72,6 +72,16 @@ func (d *daemon) stop() {
 	<-d.gone
 }
 
+// awaitEnd waits until the program has ended by itself.
+func (d *daemon) awaitEnd(t *testing.T) {
+	t.Helper()
+	select {
+	case <-d.gone:
+	case <-time.After(bound):
+		t.Fatalf("%s has not ended within %v", d.cmd, bound)
+	}
+}
+
 // run runs a program in a namespace and gives what it printed.
 func run(t *testing.T, ns *lab.Namespace, cmd *exec.Cmd) string {
 	t.Helper()
