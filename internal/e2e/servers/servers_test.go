@@ -112,7 +112,9 @@ func TestLeases6(t *testing.T) {
 				g.expectLeased6(t)
 
 				c.release(t, g, running)
+				replies = g.replies6()
 				c.start(t, g)
+				await(t, "another lease", func() bool { return g.replies6() > replies })
 				g.expectLeased6(t)
 			})
 		}
