@@ -18,8 +18,9 @@ type fakeDaemon struct {
 	hanging string
 	let     chan struct{}
 
-	mu   sync.Mutex
-	conn net.Conn
+	mu       sync.Mutex
+	conn     net.Conn
+	metadata string // what was set last, as it came
 }
 
 // startDaemon has a daemon listen where daemons do, for one client.
@@ -60,7 +61,7 @@ func (d *fakeDaemon) serve() {
 		if err != nil {
 			return
 		}
-		if call.Procedure == daemon.GetXML && string(call.Arguments[4:5]) == d.hanging {
+		if (call.Procedure == daemon.GetXML || call.Procedure == daemon.SetMetadata) && string(call.Arguments[4:5]) == d.hanging {
 			owed <- true
 			go func() {
 				<-d.let
@@ -93,6 +94,14 @@ func (d *fakeDaemon) result(call daemon.Call) (result []byte, failed bool) {
 		}
 	case daemon.GetXML:
 		return daemon.Text("<domain>" + string(call.Arguments[4:5]) + "</domain>"), false
+	case daemon.SetMetadata:
+		if string(call.Arguments[4:5]) == "o" {
+			return append(daemon.Words(55, 10, 1), daemon.Text("domain is not running")...), true
+		}
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.metadata = string(call.Arguments[8+16+4:])
+		return nil, false
 	case daemon.ListAll:
 		return slices.Concat(daemon.Words(2), vm("b"), vm("a"), daemon.Words(2)), false
 	}

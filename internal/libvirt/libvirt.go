@@ -155,6 +155,33 @@ func (c *Client) liveXML(ctx context.Context, name string) (string, error) {
 	return c.rpc.XML(ctx, d)
 }
 
+// SetMetadata sets the element of a namespace in the <metadata> of a VM that runs, "" for none,
+// until it stops or another is set: its definition has none. The element is written without a
+// namespace, and gets the prefix key. The error is ErrGone when the VM does not run. It has a
+// connection of its own: a VM that something keeps busy keeps nobody else's question waiting.
+func SetMetadata(ctx context.Context, uuid, key, namespace, element string) error {
+	id, err := parseUUID(uuid)
+	if err != nil {
+		return err
+	}
+	c, err := Dial(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	d, err := c.rpc.LookupByUUID(ctx, id)
+	if err == nil {
+		err = c.rpc.SetMetadata(ctx, d, key, namespace, element)
+	}
+	if errors.Is(err, rpc.ErrState) {
+		err = ErrGone
+	}
+	if err = gone(err); err != nil {
+		return fmt.Errorf("VM %s: libvirt: %w", uuid, err)
+	}
+	return nil
+}
+
 // suggest asks whether a VM of a like name is meant, if there is one.
 func (c *Client) suggest(ctx context.Context, name string) string {
 	domains, err := c.rpc.Domains(ctx, rpc.All)

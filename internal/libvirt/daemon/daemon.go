@@ -14,6 +14,7 @@ const (
 	LookupByUUID = 24
 	AuthList     = 66
 	IsActive     = 150
+	SetMetadata  = 264
 	ListAll      = 273
 	Lifecycle    = 318
 )

@@ -8,8 +8,14 @@ import (
 // ErrNoDomain says that the daemon knows no such domain.
 var ErrNoDomain = errors.New("no such domain")
 
-// noDomain is VIR_ERR_NO_DOMAIN of libvirt's virterror.h.
-const noDomain = 42
+// ErrState says that the domain is in no state for that: it is shut off.
+var ErrState = errors.New("not in this state")
+
+// VIR_ERR_NO_DOMAIN and VIR_ERR_OPERATION_INVALID of libvirt's virterror.h.
+const (
+	noDomain         = 42
+	operationInvalid = 55
+)
 
 // An Error is what the daemon says of a call that failed: the beginning of struct
 // virNetMessageError in virnetprotocol.x.
@@ -26,8 +32,10 @@ func (e *Error) Error() string {
 	return e.Message
 }
 
-// Is has a domain that is not there be ErrNoDomain.
-func (e *Error) Is(target error) bool { return target == ErrNoDomain && e.Code == noDomain }
+// Is has a domain that is not there be ErrNoDomain, and what it is in no state for ErrState.
+func (e *Error) Is(target error) bool {
+	return target == ErrNoDomain && e.Code == noDomain || target == ErrState && e.Code == operationInvalid
+}
 
 func readError(h header, r results) error {
 	e := &Error{Code: int32(r.number()), Domain: int32(r.number()), Message: r.textOrNull()}

@@ -28,6 +28,7 @@ const (
 	authPolkit            procedure = 70
 	domainIsActive        procedure = 150
 	connectGetLibVersion  procedure = 157
+	domainSetMetadata     procedure = 264
 	connectListAllDomains procedure = 273
 	eventRegisterAny      procedure = 316 // …CONNECT_DOMAIN_EVENT_CALLBACK_REGISTER_ANY
 	eventLifecycle        procedure = 318 // …DOMAIN_EVENT_CALLBACK_LIFECYCLE, and so on
@@ -55,6 +56,13 @@ const (
 const (
 	All    uint32 = 0
 	Active uint32 = 1
+)
+
+// What of a domain is set, and where: VIR_DOMAIN_METADATA_ELEMENT of virDomainMetadataType, and
+// VIR_DOMAIN_AFFECT_LIVE of virDomainModificationImpact.
+const (
+	metadataElement uint32 = 2
+	affectLive      uint32 = 1
 )
 
 // An Event is what happens to domains: virDomainEventID of libvirt-domain.h.
@@ -166,6 +174,15 @@ func (c *Conn) IsActive(ctx context.Context, d Domain) (bool, error) {
 func (c *Conn) XML(ctx context.Context, d Domain) (string, error) {
 	const flags = 0
 	return ask(ctx, c, domainGetXMLDesc, arguments{}.domain(d).number(flags), (*results).text)
+}
+
+// SetMetadata sets the element of a namespace in the <metadata> of a domain that runs, for as
+// long as it does: its definition stays. The element is given without namespace, and gets this
+// one with the prefix key; of "", the one that is there goes.
+func (c *Conn) SetMetadata(ctx context.Context, d Domain, key, uri, element string) error {
+	a := arguments{}.domain(d).number(metadataElement).textOrNull(element).textOrNull(key).textOrNull(uri).number(affectLive)
+	_, err := c.call(ctx, domainSetMetadata, a)
+	return err
 }
 
 // Subscribe has the daemon tell of an event, of whichever domain.

@@ -37,6 +37,8 @@ func TestCallsAsAnotherHandWritesThem(t *testing.T) {
 		d.check(err)
 		_, err = c.XML(t.Context(), guest)
 		d.check(err)
+		d.check(c.SetMetadata(t.Context(), guest, "mva", "urn:a", "<addresses/>"))
+		d.check(c.SetMetadata(t.Context(), guest, "", "urn:a", ""))
 		for _, e := range []Event{Lifecycle, DeviceAdded, DeviceRemoved, MetadataChange} {
 			d.check(c.Subscribe(t.Context(), e))
 		}
@@ -64,6 +66,9 @@ func TestCallsAsAnotherHandWritesThem(t *testing.T) {
 		d.check(err)
 		_, err = c.DomainGetXMLDesc(other, 0)
 		d.check(err)
+		d.check(c.DomainSetMetadata(other, int32(libvirt.DomainMetadataElement),
+			libvirt.OptString{"<addresses/>"}, libvirt.OptString{"mva"}, libvirt.OptString{"urn:a"}, libvirt.DomainAffectLive))
+		d.check(c.DomainSetMetadata(other, int32(libvirt.DomainMetadataElement), nil, nil, libvirt.OptString{"urn:a"}, libvirt.DomainAffectLive))
 		for _, e := range []libvirt.DomainEventID{
 			libvirt.DomainEventIDLifecycle, libvirt.DomainEventIDDeviceAdded,
 			libvirt.DomainEventIDDeviceRemoved, libvirt.DomainEventIDMetadataChange,
@@ -75,7 +80,7 @@ func TestCallsAsAnotherHandWritesThem(t *testing.T) {
 		d.check(err)
 		d.check(c.ConnectClose())
 	})
-	if got := slices.Sorted(maps.Keys(ours)); len(got) != 11 {
+	if got := slices.Sorted(maps.Keys(ours)); len(got) != 12 {
 		t.Fatalf("%d procedures were called: %v", len(got), got)
 	}
 	if diff := cmp.Diff(theirs, ours); diff != "" {

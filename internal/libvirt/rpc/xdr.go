@@ -16,6 +16,14 @@ func (a arguments) text(s string) arguments {
 	return append(a, make([]byte, -len(s)&3)...)
 }
 
+// textOrNull writes a string that may be missing, as which "" is.
+func (a arguments) textOrNull(s string) arguments {
+	if s == "" {
+		return a.number(0)
+	}
+	return a.number(1).text(s)
+}
+
 func (a arguments) domain(d Domain) arguments {
 	return append(a.text(d.Name), d.UUID[:]...).number(uint32(d.ID))
 }
