@@ -36,6 +36,10 @@ type Domain struct {
 	// nothing. Whether it gets that is the configuration's to say.
 	Choice *Choice
 
+	// Addresses are those that rules had learned of the VM, which watch keeps in its
+	// <metadata>; nil for none. Whether any is taken is the rules' to say.
+	Addresses *Addresses
+
 	notes []string // what of the XML counts for nothing, as Complete tells
 }
 
@@ -140,6 +144,7 @@ func Parse(r io.Reader) (*Domain, error) {
 		return nil, &Error{VM: d.Name, Err: err}
 	}
 	d.Choice = parseChoice(root)
+	d.Addresses = parseAddresses(root)
 	return d, nil
 }
 
