@@ -120,8 +120,7 @@ func BoundByHand(index int, a netip.Addr) (set string, e ruleset.Element) {
 func Forgotten(index int, a netip.Addr, last bool) map[string][]ruleset.Element {
 	out := map[string][]ruleset.Element{familyOf(a).ownAddresses(): {ownElement(index, a)}}
 	if last && a.Is4() {
-		key := [][]byte{ruleset.Number(ruleset.OutputIndex, ruleset.Equal, uint32(index)).Value}
-		out[boundSet] = []ruleset.Element{{From: key, To: key}}
+		out[boundSet] = []ruleset.Element{nicElement(uint32(index))}
 	}
 	return out
 }
@@ -151,5 +150,11 @@ func familyOf(a netip.Addr) family {
 
 func ownElement(index int, a netip.Addr) ruleset.Element {
 	key := [][]byte{ruleset.Number(ruleset.OutputIndex, ruleset.Equal, uint32(index)).Value, a.AsSlice()}
+	return ruleset.Element{From: key, To: key}
+}
+
+// nicElement is the element of a set that holds interfaces alone.
+func nicElement(index uint32) ruleset.Element {
+	key := [][]byte{ruleset.Number(ruleset.OutputIndex, ruleset.Equal, index).Value}
 	return ruleset.Element{From: key, To: key}
 }

@@ -1,6 +1,7 @@
 package filter
 
 import (
+	"net/netip"
 	"slices"
 	"time"
 
@@ -162,8 +163,14 @@ func (v view) unbound() ruleset.Match {
 // another's for certain is never bound, nor one that another host was heard to use.
 func (c *chain) mayBind(f family, field ruleset.Field) []ruleset.Match {
 	out := []ruleset.Match{c.isNotOwn(f.heard(), field)}
-	if taken := f.merged(ofAddrs(c.policy.Claimed), ofAddrs(c.policy.Host)); len(taken) > 0 {
-		out = append(out, ruleset.Among(field, true, elements(taken)...))
+	taken := f.only(slices.Concat(c.policy.Claimed, c.policy.Host))
+	slices.SortFunc(taken, netip.Addr.Compare)
+	var each []ruleset.Element // each alone: a single range has no negation
+	for _, a := range slices.Compact(taken) {
+		each = append(each, single(a))
+	}
+	if len(each) > 0 {
+		out = append(out, ruleset.Among(field, true, each...))
 	}
 	return append(out, outside(field, f.special)...)
 }
@@ -224,8 +231,9 @@ func Running(t ruleset.Table) ruleset.Table {
 	t.Sets = slices.Clone(t.Sets)
 	for i, s := range t.Sets {
 		if s.Grace > 0 {
-			key := [][]byte{ruleset.Number(ruleset.OutputIndex, ruleset.Equal, index).Value}
-			t.Sets[i].Elements = []ruleset.Element{{From: key, To: key, Left: s.Grace}}
+			e := nicElement(index)
+			e.Left = s.Grace
+			t.Sets[i].Elements = []ruleset.Element{e}
 		}
 	}
 	return t
