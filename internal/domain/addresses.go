@@ -56,6 +56,9 @@ type Bound struct {
 	Until time.Time // in whole seconds; zero for as long as the VM runs
 }
 
+// Lapsed reports whether nobody bound the address any longer, at a time.
+func (b Bound) Lapsed(now time.Time) bool { return !b.Until.IsZero() && !b.Until.After(now) }
+
 // Of gives the addresses of the NIC of a MAC address.
 func (a *Addresses) Of(mac net.HardwareAddr) []Bound {
 	if a == nil {

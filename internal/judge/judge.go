@@ -4,7 +4,6 @@
 package judge
 
 import (
-	"bytes"
 	"encoding/binary"
 	"fmt"
 	"slices"
@@ -202,21 +201,10 @@ func (j *Judge) match(p *packet, m ruleset.Match) bool {
 		}
 		values = append(values, v)
 	}
-	switch m := m.(type) {
-	case ruleset.Compare:
-		return compare(values[0], m.Op, m.Value)
-	case ruleset.InPrefix:
-		return inPrefix(values[0], m.Prefix) != m.Not
-	case ruleset.Masked:
-		return compare(and(values[0], m.Mask), m.Op, m.Value)
-	case ruleset.Between:
-		return bytes.Compare(values[0], m.From) >= 0 && bytes.Compare(values[0], m.To) <= 0
-	case ruleset.OneOf:
-		return newSet(m.Elements).has(values, j.now) != m.Not
-	case ruleset.Lookup:
+	if m, ok := m.(ruleset.Lookup); ok {
 		return j.lookup(m, values)
 	}
-	return false
+	return ruleset.Holds(m, values[0])
 }
 
 // lookup looks for values in a set. What an element does, as it counts on its share, it does when
@@ -225,27 +213,4 @@ func (j *Judge) match(p *packet, m ruleset.Match) bool {
 func (j *Judge) lookup(m ruleset.Lookup, values [][]byte) bool {
 	found := j.sets[m.Set].has(values, j.now)
 	return found != m.Not && (m.Not || j.spend(m.Set, bytes.Join(values, nil)))
-}
-
-func compare(value []byte, op ruleset.Op, with []byte) bool {
-	c := bytes.Compare(value, with)
-	switch op {
-	case ruleset.Equal:
-		return c == 0
-	case ruleset.NotEqual:
-		return c != 0
-	case ruleset.Less:
-		return c < 0
-	case ruleset.GreaterEqual:
-		return c >= 0
-	}
-	return false
-}
-
-func and(value, mask []byte) []byte {
-	out := make([]byte, len(value))
-	for i := range value {
-		out[i] = value[i] & mask[i]
-	}
-	return out
 }

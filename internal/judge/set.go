@@ -2,7 +2,6 @@ package judge
 
 import (
 	"bytes"
-	"net/netip"
 	"slices"
 	"time"
 
@@ -60,18 +59,6 @@ func (s set) stands(value []byte, now time.Duration) bool {
 func within(e ruleset.Element, values [][]byte) bool {
 	for i, v := range values {
 		if bytes.Compare(v, e.From[i]) < 0 || bytes.Compare(v, e.To[i]) > 0 {
-			return false
-		}
-	}
-	return true
-}
-
-// inPrefix compares the bytes of an address that were loaded.
-func inPrefix(value []byte, p netip.Prefix) bool {
-	network := p.Masked().Addr().AsSlice()
-	for bit := range p.Bits() {
-		mask := byte(0x80 >> (bit % 8))
-		if value[bit/8]&mask != network[bit/8]&mask {
 			return false
 		}
 	}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"slices"
 	"testing"
+
+	"macvtap-filter/internal/libvirt/daemon"
 )
 
 // What is set in a VM's metadata is set in what runs alone, and one that something keeps busy is
@@ -30,7 +32,7 @@ func TestSetMetadata(t *testing.T) {
 			d.mu.Lock()
 			defer d.mu.Unlock()
 			// An element, with its prefix and namespace, of what runs.
-			call := string(slices.Concat(words(2, 1), text("<a/>"), words(1), text("k"), words(1), text("urn:x"), words(1)))
+			call := string(slices.Concat(daemon.Words(2, 1), daemon.Text("<a/>"), daemon.Words(1), daemon.Text("k"), daemon.Words(1), daemon.Text("urn:x"), daemon.Words(1)))
 			if d.metadata != call {
 				t.Errorf("set: %q, want %q", d.metadata, call)
 			}
