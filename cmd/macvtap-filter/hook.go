@@ -184,7 +184,9 @@ func (h *hookCall) protect(ctx context.Context, running bool) error {
 	if running {
 		err = kernel.Settle(ctx, made.Tables, keeping(made, ownedBy(d)))
 	} else {
-		err = kernel.Create(ctx, arrived(d, made.Tables))
+		tables, warnings := arrived(d, made.Tables)
+		made.Warnings = append(made.Warnings, warnings...)
+		err = kernel.Create(ctx, tables)
 	}
 	var leftovers error
 	if err == nil {

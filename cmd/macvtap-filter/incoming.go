@@ -2,15 +2,17 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
-	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"macvtap-filter/internal/domain"
 	"macvtap-filter/internal/filter"
+	"macvtap-filter/internal/plan"
 	"macvtap-filter/internal/ruleset"
 )
 
@@ -32,14 +34,42 @@ func (h *hookCall) expect() error {
 }
 
 // arrived gives the rules of a VM that starts: those for one that runs already, if it was
-// expected.
-func arrived(d *domain.Domain, tables []ruleset.Table) []ruleset.Table {
-	if unexpect(d) != nil {
-		return tables
+// expected, with the addresses that it had, as its metadata say. Metadata that have some where
+// nobody was expected are those of a snapshot, which may be old: then that it runs already is all
+// that is taken of them.
+func arrived(d *domain.Domain, tables []ruleset.Table) (out []ruleset.Table, warnings []plan.Warning) {
+	expected := unexpect(d) == nil
+	if d.Addresses != nil && d.Addresses.Err != nil {
+		warnings = append(warnings, plan.Warning{Text: fmt.Sprintf("VM %q: what the domain's metadata say of its addresses is not taken: %v", d.Name, d.Addresses.Err)})
 	}
-	out := slices.Clone(tables)
-	for i, t := range out {
-		out[i] = filter.Running(t)
+	now := time.Now()
+	for _, t := range tables {
+		device, _ := ruleset.TableDevice(t.Name)
+		bound := boundTo(d, device, now)
+		var refused []domain.Bound
+		switch {
+		case expected:
+			t, refused = filter.Arriving(t, bound, now)
+		case len(bound) > 0:
+			t = filter.Running(t)
+		}
+		for _, b := range refused {
+			warnings = append(warnings, plan.Warning{Device: device, Text: fmt.Sprintf("VM %q: interface %q: the domain's metadata say that %s is its own (%s), an address that its rules never learn: it is not taken", d.Name, device, b.Addr, b.Known)})
+		}
+		out = append(out, t)
+	}
+	return out, warnings
+}
+
+// boundTo gives the addresses that a device's metadata have, and that are bound still.
+func boundTo(d *domain.Domain, device string, now time.Time) []domain.Bound {
+	var out []domain.Bound
+	for _, i := range d.Direct {
+		for _, b := range d.Addresses.Of(i.MAC) {
+			if i.Target == device && !b.Lapsed(now) {
+				out = append(out, b)
+			}
+		}
 	}
 	return out
 }
