@@ -11,6 +11,7 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 
 	"macvtap-filter/internal/config"
+	"macvtap-filter/internal/domain"
 	"macvtap-filter/internal/libvirt"
 	"macvtap-filter/internal/watch"
 )
@@ -39,12 +40,18 @@ func watchHost(ctx context.Context, std streams, o options, args []string) error
 		ConfigFile: o.config,
 		Reload:     hangups(ctx),
 		Connect:    func(patience time.Duration) (watch.Libvirt, error) { return libvirt.Listen(patience) },
+		Keep:       keepAddresses,
 		Log:        log,
 		Configured: e.follow,
 		Ready:      func() { notify(daemon.SdNotifyReady) },
 		Alive:      func() { notify(daemon.SdNotifyWatchdog) },
 		Heartbeat:  interval / 2,
 	})
+}
+
+// keepAddresses has a running VM's metadata say what rules have learned of it.
+func keepAddresses(ctx context.Context, uuid, element string) error {
+	return libvirt.SetMetadata(ctx, uuid, domain.AddressesPrefix, domain.AddressesNamespace, element)
 }
 
 // notify tells systemd, where that is who started us (sd_notify(3)).

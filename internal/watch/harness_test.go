@@ -51,7 +51,7 @@ type running struct {
 func start(t *testing.T, n *lab.Network, text string, xml ...string) *running {
 	t.Helper()
 	l := newFakeLibvirt(xml)
-	w := begin(t, n, text, l.connect)
+	w := begin(t, n, text, l.connect, l.keep)
 	w.libvirt = l
 	select {
 	case <-w.ready:
@@ -65,13 +65,13 @@ func start(t *testing.T, n *lab.Network, text string, xml ...string) *running {
 }
 
 // begin runs a watch.
-func begin(t *testing.T, n *lab.Network, text string, connect func(time.Duration) (watch.Libvirt, error)) *running {
+func begin(t *testing.T, n *lab.Network, text string, connect func(time.Duration) (watch.Libvirt, error), keep func(context.Context, string, string) error) *running {
 	t.Helper()
 	w := &running{t: t, n: n, file: configFile(t, text), ready: make(chan struct{}), ended: make(chan struct{})}
 	ctx, cancel := context.WithCancel(context.Background())
 	w.cancel = cancel
 	o := w.options()
-	o.Connect = connect
+	o.Connect, o.Keep = connect, keep
 	o.Ready = func() { close(w.ready) }
 	go func() {
 		defer close(w.ended)
@@ -297,6 +297,11 @@ type fakeLibvirt struct {
 	away    bool
 	slow    bool // about its VMs
 	current *connection
+
+	asked   int           // how often somebody was about to write metadata
+	kept    int           // how often they were written
+	refuses error         // why they are not
+	holds   chan struct{} // until it is closed they wait; nil for no wait
 }
 
 type connection struct {
@@ -364,6 +369,54 @@ func (l *fakeLibvirt) come() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.away = false
+}
+
+// keep has the VM's XML hold an element, as libvirt does.
+func (l *fakeLibvirt) keep(ctx context.Context, uuid, element string) error {
+	l.mu.Lock()
+	l.asked++
+	holds := l.holds
+	l.mu.Unlock()
+	if holds != nil {
+		select {
+		case <-holds:
+		case <-ctx.Done():
+			return libvirt.ErrSlow
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.kept++
+	if l.refuses != nil {
+		return l.refuses
+	}
+	head, rest, _ := strings.Cut(l.vms[uuid], "<metadata>")
+	if _, after, there := strings.Cut(rest, "</metadata>"); there {
+		rest = after
+	} else {
+		head, rest, _ = strings.Cut(head, "<devices>")
+		rest = "<devices>" + rest
+	}
+	element = strings.Replace(element, "<addresses>", "<addresses xmlns='"+domain.AddressesNamespace+"'>", 1)
+	l.vms[uuid] = head + "<metadata>" + element + "</metadata>" + rest
+	l.current.changed <- uuid
+	return nil
+}
+
+// says gives the addresses in the VM's metadata, and how often they were written.
+func (l *fakeLibvirt) says(t *testing.T) (addresses string, written int) {
+	t.Helper()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	d, err := domain.Parse(strings.NewReader(l.vms[webUUID]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []string
+	for _, b := range d.Addresses.Of(webMAC) {
+		out = append(out, fmt.Sprint(b.Addr, " ", b.Known))
+	}
+	return strings.Join(out, ", "), l.kept
 }
 
 func (c *connection) Running(time.Duration) (uuids []string, err error) {

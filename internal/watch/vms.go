@@ -117,6 +117,8 @@ func follow(l Libvirt, uuid string, tell func(event)) error {
 
 // noteVM takes what libvirt says of a VM, nil when it is gone.
 func (w *watcher) noteVM(uuid string, d *domain.Domain) {
+	before := w.vms[uuid]
+	delete(w.kept, uuid)
 	if d == nil {
 		delete(w.vms, uuid)
 	} else {
@@ -124,6 +126,9 @@ func (w *watcher) noteVM(uuid string, d *domain.Domain) {
 			w.say(slog.LevelError, uuid, err.Error(), w.about(uuid))
 		}
 		w.vms[uuid] = d
+	}
+	if onlyBound(before, d) {
+		return
 	}
 	w.replan(func(d *device) bool { return d.uuid == uuid || d.uuid == "" })
 }

@@ -37,6 +37,11 @@ type Options struct {
 	// Connect opens a connection to libvirt.
 	Connect func(patience time.Duration) (Libvirt, error)
 
+	// Keep has a VM's live metadata hold an element of the addresses' namespace, "" for none;
+	// nil for nowhere to keep what rules learned. The error is libvirt.ErrGone when it does not
+	// run.
+	Keep func(ctx context.Context, uuid, element string) error
+
 	// Log takes what happened, what is wrong and what to do about it.
 	Log func(level slog.Level, message string, fields journal.Fields)
 
@@ -75,7 +80,7 @@ func Run(ctx context.Context, o Options) error {
 	defer h.Close()
 	w := &watcher{
 		Options: o, config: c, host: h, began: time.Now(),
-		devices: map[int]*device{}, vms: map[string]*domain.Domain{}, facts: map[string]facts.Facts{}, wrong: map[string]string{},
+		devices: map[int]*device{}, vms: map[string]*domain.Domain{}, facts: map[string]facts.Facts{}, wrong: map[string]string{}, kept: map[string]time.Time{},
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -108,7 +113,9 @@ type watcher struct {
 	seenAll bool                      // all devices were looked at once
 	asked   bool                      // libvirt has told of all VMs, or did not answer
 
-	learned map[int]memory // by interface index
+	learned map[int]memory       // by interface index
+	kept    map[string]time.Time // by UUID: when what was learned was written last, until it is known to be
+	keeping bool                 // it is being written
 
 	guard     *kernel.OwnedGuard // nil: none of ours stands
 	guardless bool               // this kernel cannot have one
@@ -180,11 +187,13 @@ func (w *watcher) loop(ctx context.Context, told <-chan event, ended <-chan erro
 		if w.busy {
 			idle, light = time.After(idleTime), nil
 		}
-		remember.run(w.learns())
+		remember.run(w.minds())
 		if !w.look.any() {
 			select {
 			case <-remember.ticks:
-				w.mind("learned", w.readLearned(ctx))
+				if w.mind("learned", w.readLearned(ctx)) {
+					w.keep(ctx)
+				}
 				continue
 			case <-ctx.Done():
 				return nil

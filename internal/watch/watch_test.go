@@ -134,7 +134,7 @@ func TestPutsBackWithoutLibvirt(t *testing.T) {
 	tap := plug(t, n, "macvtap0", webMAC)
 	away := func(time.Duration) (watch.Libvirt, error) { return nil, libvirt.ErrSlow }
 	hook(t, n)
-	w := begin(t, n, dmz, away)
+	w := begin(t, n, dmz, away, nil)
 	w.until("ready", w.isReady)
 	for range 3 {
 		w.nft("flush ruleset")
@@ -629,7 +629,7 @@ func TestReadyBeforeLibvirt(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			n := network(t)
 			plugged(n)
-			w := begin(t, n, `parents = ["other*"]`, silent(t.Context().Done()))
+			w := begin(t, n, `parents = ["other*"]`, silent(t.Context().Done()), nil)
 			w.until("ready", w.isReady)
 		})
 	}
@@ -637,7 +637,7 @@ func TestReadyBeforeLibvirt(t *testing.T) {
 		n := network(t)
 		plug(t, n, "macvtap0", webMAC)
 		answer := make(chan struct{})
-		w := begin(t, n, dmz, silent(answer))
+		w := begin(t, n, dmz, silent(answer), nil)
 		w.until("the default policy holds", func() bool { return w.healed("macvtap-filter-macvtap0") })
 		if w.isReady() {
 			t.Error("ready, and libvirt has not said whose the interface is")
