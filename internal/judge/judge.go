@@ -4,6 +4,7 @@
 package judge
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"slices"
