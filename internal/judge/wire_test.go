@@ -115,8 +115,8 @@ func TestJudgeAgreesWithTheKernel(t *testing.T) {
 			create(t, n, made)
 			maker := newMaker(rand.New(rand.NewPCG(seed, 1)))
 			j := judge.New(made)
-			begun := time.Now()
 			begins(t, j, func(hook ruleset.HookType, frame []byte) { send(t, n, tap, hook, [][]byte{frame}) })
+			begun := time.Now()
 			total := frames(t)
 			if strings.Contains(policy, "addresses") || strings.Contains(policy, "learn") {
 				total *= 3 // few random frames are from the VM's own
