@@ -65,11 +65,15 @@ func runOn(t *testing.T, kernel *guest.KernelImage) {
 	for _, s := range transcript.suites {
 		ran[s.dir] = s
 	}
+	var failed []string
 	for _, dir := range suites {
-		t.Run(dir, func(t *testing.T) { reportSuite(t, ran[dir], dir) })
+		t.Run(dir, func(t *testing.T) { failed = append(failed, reportSuite(t, ran[dir], dir)...) })
 	}
 	if !transcript.done {
 		t.Error("the guest stopped before its last suite ended")
+	}
+	if len(failed) > 0 { // once more, where one looks first: at the end
+		t.Logf("what failed in the guest:\n%s", strings.Join(failed, "\n"))
 	}
 	if len(faults) > 0 || !transcript.done {
 		t.Logf("the kernel's console:\n%s", tail(console, 80))

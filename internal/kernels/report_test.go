@@ -9,8 +9,9 @@ import (
 	"testing"
 )
 
-// reportSuite reports the tests of one suite as subtests of t.
-func reportSuite(t *testing.T, s suite, dir string) {
+// reportSuite reports the tests of one suite as subtests of t, and gives what those said that
+// failed in the guest.
+func reportSuite(t *testing.T, s suite, dir string) (failed []string) {
 	if s.dir == "" {
 		t.Fatal("never began")
 	}
@@ -27,7 +28,7 @@ func reportSuite(t *testing.T, s suite, dir string) {
 		t.Error("ran no test")
 	}
 	for _, r := range results {
-		reportResult(t, r, path.Join(dir, r.name))
+		failed = append(failed, reportResult(t, r, path.Join(dir, r.name))...)
 	}
 	switch {
 	case !s.ended:
@@ -37,14 +38,15 @@ func reportSuite(t *testing.T, s suite, dir string) {
 	case s.code != 0:
 		t.Errorf("exit code %d; the end of its output:\n%s", s.code, tail(s.output, 60))
 	}
+	return failed
 }
 
 // reportResult reports one test, and those within it, as a subtest of t. Its
 // full name is what the list of permitted skips goes by.
-func reportResult(t *testing.T, r *result, name string) {
+func reportResult(t *testing.T, r *result, name string) (failed []string) {
 	t.Run(r.name, func(t *testing.T) {
 		for _, sub := range r.sub {
-			reportResult(t, sub, path.Join(name, sub.name))
+			failed = append(failed, reportResult(t, sub, path.Join(name, sub.name))...)
 		}
 		if r.output != "" {
 			t.Logf("in the guest, after %v:\n%s", r.elapsed, r.output)
@@ -60,6 +62,8 @@ func reportResult(t *testing.T, r *result, name string) {
 			t.Error("never ended")
 		case !t.Failed(): // a subtest's failure is this test's too
 			t.Error("failed in the guest")
+			failed = append(failed, name+":\n"+r.output)
 		}
 	})
+	return failed
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -38,9 +39,9 @@ func TestSharedRules(t *testing.T) {
 		all.Go(func() { e.work(w) })
 	}
 	all.Wait()
-	t.Logf("%d events, %d of %d hook calls killed", events, e.killed.Load(), e.calls.Load())
-	if e.killed.Load() == 0 || e.killed.Load() == e.calls.Load() {
-		t.Error("no hook call was killed, or each was: this shows nothing")
+	t.Logf("%d events; of %d hook calls, %d killed and %d gave up", events, e.calls.Load(), e.killed.Load(), e.gaveUp.Load())
+	if e.killed.Load() == 0 || e.killed.Load()+e.gaveUp.Load() == e.calls.Load() {
+		t.Error("no hook call was killed, or none came through: this shows nothing")
 	}
 	for _, g := range guests {
 		s.must(g.sent(calm))
@@ -90,7 +91,7 @@ type eventful struct {
 	configs []string
 	senders []vm
 
-	left, calls, killed atomic.Int32
+	left, calls, killed, gaveUp atomic.Int32
 }
 
 // work makes events until there were enough: now a life of a VM on a device of the worker's
@@ -131,7 +132,8 @@ func (e *eventful) life(v vm) {
 }
 
 // hook calls a hook with one of the configurations and reports whether it succeeded. One in
-// four is killed at some point.
+// four is killed at some point. On a slow machine some give up after half a minute: such a VM
+// does not start, and what runs keeps its rules.
 func (e *eventful) hook(v vm, operation, sub string) bool {
 	cmd, said := e.site.hookCommand(v, operation, sub)
 	cmd.Env = append(cmd.Env, "MACVTAP_FILTER_CONFIG="+e.configs[rand.IntN(len(e.configs))])
@@ -145,10 +147,14 @@ func (e *eventful) hook(v vm, operation, sub string) bool {
 		defer timer.Stop()
 	}
 	err := cmd.Wait()
-	if err != nil && cmd.ProcessState.Exited() {
-		e.site.t.Errorf("hook %s %s %s: %v: %s", v.name, operation, sub, err, said)
-	} else if err != nil {
+	switch {
+	case err == nil:
+	case !cmd.ProcessState.Exited():
 		e.killed.Add(1)
+	case strings.Contains(said.String(), "context deadline exceeded") || strings.Contains(said.String(), "did not answer in time"):
+		e.gaveUp.Add(1)
+	default:
+		e.site.t.Errorf("hook %s %s %s: %v: %s", v.name, operation, sub, err, said)
 	}
 	return err == nil
 }
