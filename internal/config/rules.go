@@ -29,10 +29,10 @@ func checkRules(check checker, at string, raw filePolicy) Rules {
 		PassOffload:    choice(check, at, "offload", raw.Offload, "check", "pass"),
 		DropIPv6:       choice(check, at, "ipv6", raw.IPv6, "filter", "drop"),
 		AnyNextHop:     choice(check, at, "next_hop", raw.NextHop, "router", "any"),
-		Learn:          checkLearn(check, at, raw.Learn),
 		Log:            raw.Log != nil && *raw.Log,
 		Isolate:        raw.Isolate != nil && *raw.Isolate,
 	}
+	r.Learn = checkLearn(check, at, raw.Learn, r.PassSpoofing)
 	for i, text := range raw.Serve {
 		service, err := parseService(text)
 		if err != nil {
@@ -63,10 +63,14 @@ func checkRules(check checker, at string, raw filePolicy) Rules {
 	return r
 }
 
-func checkLearn(check checker, at string, written *string) Learn {
+// checkLearn reads how addresses are learned; where any pass, only what is written is meant.
+func checkLearn(check checker, at string, written *string, passSpoofing bool) Learn {
 	words := map[string]Learn{"off": LearnOff, "dhcp": LearnDHCP, "first": LearnFirst}
-	if written == nil {
+	switch {
+	case written == nil && passSpoofing:
 		return LearnOff
+	case written == nil:
+		return LearnFirst
 	}
 	how, ok := words[*written]
 	if !ok {

@@ -255,7 +255,7 @@ func (g *guest) expectInternet(t *testing.T, from netip.Addr) {
 		}
 		defer conn.Close()
 		answer := make([]byte, len(text))
-		_ = conn.SetDeadline(time.Now().Add(time.Second)) // decides nothing: it is asked again
+		_ = conn.SetDeadline(time.Now().Add(time.Second)) // decides nothing
 		_, err = conn.Write([]byte(text))
 		n, _ := conn.Read(answer)
 		return err == nil && string(answer[:n]) == text
