@@ -108,7 +108,12 @@ func plug(t testing.TB, n *lab.Network, name string, mac net.HardwareAddr) *lab.
 // hook programs a VM's rules as its hook does.
 func hook(t testing.TB, n *lab.Network, xml string) {
 	t.Helper()
-	c, err := config.Parse("config.toml", []byte(dmz))
+	hookWith(t, n, dmz, xml)
+}
+
+func hookWith(t testing.TB, n *lab.Network, toml, xml string) {
+	t.Helper()
+	c, err := config.Parse("config.toml", []byte(toml))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -240,14 +245,15 @@ func tagged(frame []byte) []byte {
 // is counted against what was sent: what passed, what each reason dropped, and the
 // check of checksum offload, which is behind the rules.
 func TestCounts(t *testing.T) {
+	const toml = dmz + "addresses = [\"192.168.2.200\"]\n"
 	n := network(t)
 	tap := plug(t, n, "macvtap0", webMAC)
-	hook(t, n, web)
+	hookWith(t, n, toml, web)
 	wire, err := n.Wire()
 	if err != nil {
 		t.Fatal(err)
 	}
-	before := look(t, n, dmz, &fakeLibvirt{vms: []string{web}})
+	before := look(t, n, toml, &fakeLibvirt{vms: []string{web}})
 
 	var number uint32
 	sent := map[string]*status.Count{}
@@ -306,7 +312,7 @@ func TestCounts(t *testing.T) {
 	put("in passed", in("192.0.2.1", 900))
 	arrives(t, tap, "the last frame comes", number)
 
-	after := look(t, n, dmz, &fakeLibvirt{vms: []string{web}})
+	after := look(t, n, toml, &fakeLibvirt{vms: []string{web}})
 	counted := changes(only(t, before), only(t, after))
 	want := map[string]status.Count{}
 	for what, count := range sent {
