@@ -326,7 +326,7 @@ func TestDroppedLog(t *testing.T) {
 // learned: the kernel's log says so, with both MAC addresses.
 func TestConflictLog(t *testing.T) {
 	kmsg := kernelLog(t)
-	s := newLogSite(t, "parents = [\"enp88s0\"]\n[policy.default]\ndeny = [\"192.168.0.0/16\"]\nlearn = \"first\"\n")
+	s := newLogSite(t, "parents = [\"enp88s0\"]\n[policy.default]\ndeny = [\"192.168.0.0/16\"]\n")
 	s.check(errors.Join(s.tap.Up(), s.tap.Open()))
 	other := net.HardwareAddr{2, 0, 0, 0, 2, 0x4d}
 	if said, err := s.hook("web-1", "reconnect", "begin"); err != nil || said != "" {

@@ -22,7 +22,7 @@ import (
 	"macvtap-filter/internal/metrics"
 )
 
-const closedToLAN = "parents = [\"enp88s0\"]\n[policy.default]\ngateway_macs = [\"02:00:00:00:00:77\"]\ndeny = [\"192.168.0.0/16\"]\nallow = []\nipv6 = \"drop\"\n"
+const closedToLAN = "parents = [\"enp88s0\"]\n[policy.default]\ngateway_macs = [\"02:00:00:00:00:77\"]\ndeny = [\"192.168.0.0/16\"]\nallow = []\nipv6 = \"drop\"\nlearn = \"off\"\n"
 
 // program gives a call of the program in the site's namespace.
 func (s *logSite) command(args ...string) *exec.Cmd {

@@ -70,8 +70,8 @@ func (c *chain) hearARP() {
 // learnARPSource learns from the VM's ARP, and keeps what it uses.
 func (c *chain) learnARPSource() {
 	if c.learns(family4) {
+		c.learnUsed(family4, arpSender, arpOfIPv4) // before the LAN is asked: see learnFirst
 		c.learnFirst()
-		c.learnUsed(family4, arpSender, arpOfIPv4)
 		c.updates([]ruleset.Match{c.isOwn(family4.ownAddresses(), arpSender)}, c.in(family4.ownAddresses(), leaseFor, arpSender), c.in(boundSet, leaseFor))
 	}
 }
