@@ -13,6 +13,7 @@ import (
 
 	"macvtap-filter/internal/config"
 	"macvtap-filter/internal/domain"
+	"macvtap-filter/internal/filter"
 	"macvtap-filter/internal/frame"
 	"macvtap-filter/internal/host"
 	"macvtap-filter/internal/judge"
@@ -149,11 +150,21 @@ func explain(ctx context.Context, std streams, o options, args []string) error {
 		return badInput(err)
 	}
 	j := judge.New(table)
+	unlearned := false
 	for n, f := range frames {
 		if len(frames) > 1 {
 			fmt.Fprintf(std.out, "frame %d: ", n+1)
 		}
-		fmt.Fprintln(std.out, verdict(table, j, q.hook(), f))
+		d, err := j.Frame(q.hook(), f)
+		if err != nil {
+			fmt.Fprintf(std.out, "not judged: %v\n", err)
+			continue
+		}
+		fmt.Fprintln(std.out, verdict(table, d))
+		unlearned = unlearned || !d.Passes && filter.Unlearned(table, d.Rule)
+	}
+	if unlearned && q.vm == "" {
+		notef(std, "no address is known as the VM's own, as of one that has just started: --vm NAME takes those that a running VM has; \"addresses\" in its [[vm]] section names them")
 	}
 	return nil
 }
@@ -185,11 +196,7 @@ func (q question) hook() ruleset.HookType {
 }
 
 // verdict says in words what becomes of a frame.
-func verdict(t ruleset.Table, j *judge.Judge, hook ruleset.HookType, f []byte) string {
-	d, err := j.Frame(hook, f)
-	if err != nil {
-		return fmt.Sprintf("not judged: %v", err)
-	}
+func verdict(t ruleset.Table, d judge.Decision) string {
 	what, why := "dropped", "by a rule without a name"
 	if d.Passes {
 		what, why = "passes", "accepted"

@@ -141,6 +141,22 @@ func WithAddress(t ruleset.Table, a netip.Addr) ruleset.Table {
 // family.
 func LearnsFamily(t ruleset.Table, a netip.Addr) bool { return t.Filled()[familyOf(a).ownAddresses()] }
 
+// Unlearned reports whether a rule drops what is not from an address of the VM's own, where rules
+// learn these and know none yet.
+func Unlearned(t ruleset.Table, r ruleset.Rule) bool {
+	for _, f := range []family{family4, family6} {
+		known := slices.ContainsFunc(t.Sets, func(s ruleset.Set) bool { return s.Name == f.ownAddresses() && len(s.Elements) > 0 })
+		asks := slices.ContainsFunc(r.Matches, func(m ruleset.Match) bool {
+			lookup, is := m.(ruleset.Lookup)
+			return is && lookup.Set == f.ownAddresses() && lookup.Not
+		})
+		if asks && !known && t.Filled()[f.ownAddresses()] {
+			return true
+		}
+	}
+	return false
+}
+
 func familyOf(a netip.Addr) family {
 	if a.Is4() {
 		return family4
