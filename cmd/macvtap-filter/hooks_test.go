@@ -7,10 +7,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"macvtap-filter/internal/lab"
 )
@@ -141,6 +143,7 @@ func (s *site) run() {
 // and wants what has rules to be open to the one alone, and all else closed.
 func (s *site) states(hasRules func(vm int) bool) {
 	s.Helper()
+	s.claim()
 	var frames [2][][]byte
 	for _, tap := range s.taps {
 		frames[0] = append(frames[0], udpFrom(tap.MAC, net.IPv4(192, 0, 2, 1)))
@@ -169,12 +172,37 @@ func (s *site) states(hasRules func(vm int) bool) {
 	}
 }
 
+// claim has each VM that has no address yet take its own, as a guest with a static one does: by its second request by
+// ARP, a while after the first.
+func (s *site) claim() {
+	s.Helper()
+	for again := range 2 {
+		if again > 0 {
+			time.Sleep(600 * time.Millisecond)
+		}
+		for _, tap := range s.taps {
+			if err := tap.Send(announcement(tap.MAC, sourceOf(tap.MAC))); err != nil {
+				s.Fatal(err)
+			}
+		}
+	}
+}
+
+// announcement is a request by ARP, to all, from an address for itself.
+func announcement(mac net.HardwareAddr, address net.IP) []byte {
+	frame := slices.Concat([]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, mac, []byte{8, 6, 0, 1, 8, 0, 6, 4, 0, 1}, mac, []byte(address.To4()))
+	return append(slices.Concat(frame, make([]byte, 6), []byte(address.To4())), make([]byte, 18)...)
+}
+
+// sourceOf is the address from which a VM's datagrams are.
+func sourceOf(mac net.HardwareAddr) net.IP { return net.IPv4(203, 0, 113, mac[5]) }
+
 // udpFrom is an empty datagram from a VM.
 func udpFrom(mac net.HardwareAddr, to net.IP) []byte {
 	frame := append([]byte{2, 0, 0, 0, 0, 0x77}, mac...)
 	frame = append(frame, 8, 0)
-	frame = append(frame, 0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0, 203, 0, 113, mac[5])
-	frame = append(frame, to.To4()...)
+	frame = append(frame, 0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0)
+	frame = slices.Concat(frame, []byte(sourceOf(mac).To4()), []byte(to.To4()))
 	frame = append(frame, 0x9c, 0x40, 0, 53, 0, 8, 0, 0)
 	return append(frame, make([]byte, 60-len(frame))...)
 }

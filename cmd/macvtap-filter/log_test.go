@@ -329,7 +329,7 @@ func TestConflictLog(t *testing.T) {
 	s := newLogSite(t, "parents = [\"enp88s0\"]\n[policy.default]\ndeny = [\"192.168.0.0/16\"]\n")
 	s.check(errors.Join(s.tap.Up(), s.tap.Open()))
 	other := net.HardwareAddr{2, 0, 0, 0, 2, 0x4d}
-	if said, err := s.hook("web-1", "reconnect", "begin"); err != nil || said != "" {
+	if said, err := s.hook("web-1", "start", "begin"); err != nil || said != "" {
 		t.Fatalf("%v: %s", err, said)
 	}
 	its := []byte{192, 168, 214, 1} // of no other test, whose lines are in the log, too
