@@ -16,7 +16,7 @@ func (v *vm) reply(packet gopacket.Packet) ([]byte, error) {
 		if arp.Operation != layers.ARPRequest || !bytes.Equal(arp.DstProtAddress, v.addr4.AsSlice()) {
 			return nil, nil
 		}
-		return v.arp(layers.ARPReply, arp.SourceHwAddress, arp.SourceProtAddress)
+		return v.arp(layers.ARPReply, v.addr4, arp.SourceHwAddress, arp.SourceProtAddress)
 	}
 	ethernet, ok := packet.Layer(layers.LayerTypeEthernet).(*layers.Ethernet)
 	if !ok {
@@ -37,9 +37,9 @@ func (v *vm) reply(packet gopacket.Packet) ([]byte, error) {
 	return echo(v.mac, ethernet.SrcMAC, to, sourceOf(packet), true, id, seq, data)
 }
 
-// arp gives an ARP frame about the VM's IPv4 address; with no MAC to send it to,
+// arp gives an ARP frame of the VM's from an IPv4 address; with no MAC to send it to,
 // it goes to everyone.
-func (v *vm) arp(operation uint16, mac, address []byte) ([]byte, error) {
+func (v *vm) arp(operation uint16, from netip.Addr, mac, address []byte) ([]byte, error) {
 	target := mac
 	if mac == nil {
 		mac, target = layers.EthernetBroadcast, make([]byte, 6)
@@ -49,7 +49,7 @@ func (v *vm) arp(operation uint16, mac, address []byte) ([]byte, error) {
 		&layers.ARP{
 			AddrType: layers.LinkTypeEthernet, Protocol: layers.EthernetTypeIPv4,
 			HwAddressSize: 6, ProtAddressSize: 4, Operation: operation,
-			SourceHwAddress: v.mac, SourceProtAddress: v.addr4.AsSlice(),
+			SourceHwAddress: v.mac, SourceProtAddress: from.AsSlice(),
 			DstHwAddress: target, DstProtAddress: address,
 		},
 	)

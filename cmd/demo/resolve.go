@@ -60,19 +60,26 @@ func (v *vm) resolve(ctx context.Context, to netip.Addr, patient bool) (net.Hard
 
 // whoHas gives the frame that asks for an address's MAC.
 func (v *vm) whoHas(address netip.Addr) ([]byte, error) {
+	return v.whoHasFor(v.source(address), address)
+}
+
+// whoHasFor gives the same frame from an address; the unspecified one asks whether the
+// other is free (RFC 5227, 2.1.1; RFC 4862, 5.4.2).
+func (v *vm) whoHasFor(source, address netip.Addr) ([]byte, error) {
 	if address.Is4() {
-		return v.arp(layers.ARPRequest, nil, address.AsSlice())
+		return v.arp(layers.ARPRequest, source, nil, address.AsSlice())
 	}
 	group, mac := solicitedNode(address)
-	ethernet, ip := overIP(v.mac, mac, v.source(address), group, layers.IPProtocolICMPv6)
+	ethernet, ip := overIP(v.mac, mac, source, group, layers.IPProtocolICMPv6)
 	icmp := &layers.ICMPv6{TypeCode: layers.CreateICMPv6TypeCode(layers.ICMPv6TypeNeighborSolicitation, 0)}
 	if err := icmp.SetNetworkLayerForChecksum(ip); err != nil {
 		return nil, err
 	}
-	return serialize(ethernet, ip, icmp, &layers.ICMPv6NeighborSolicitation{
-		TargetAddress: address.AsSlice(),
-		Options:       layers.ICMPv6Options{{Type: layers.ICMPv6OptSourceAddress, Data: v.mac}},
-	})
+	ask := &layers.ICMPv6NeighborSolicitation{TargetAddress: address.AsSlice()}
+	if !source.IsUnspecified() {
+		ask.Options = layers.ICMPv6Options{{Type: layers.ICMPv6OptSourceAddress, Data: v.mac}}
+	}
+	return serialize(ethernet, ip, icmp, ask)
 }
 
 // solicitedNode gives the group that an address's owner listens to, and the

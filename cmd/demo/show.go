@@ -56,6 +56,9 @@ func show(ctx context.Context, what showing, out *printer) (err error) {
 			return err
 		}
 	}
+	if err := s.claimAddresses(ctx); err != nil {
+		return err
+	}
 
 	start = time.Now()
 	with, err := s.askAll(ctx, questions, asMeant)

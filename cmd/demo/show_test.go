@@ -29,7 +29,7 @@ func TestShow(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%v\n%s", err, said)
 			}
-			for _, part := range []string{"should be closed", "denied-ipv4", "No table is left in the kernel"} {
+			for _, part := range []string{"should be closed", "denied-ipv4", "its addresses: 192.168.2.101 (first)", "No table is left in the kernel"} {
 				if !strings.Contains(said, part) {
 					t.Errorf("says nothing of %q:\n%s", part, said)
 				}
