@@ -115,6 +115,14 @@ func (s *site) expectIn(t *testing.T, vm *hypervisor.VM, nic hypervisor.NIC, p p
 // fence returns when frames that were under way between the guest and the wire have arrived and been recorded, if they
 // ever do: one sent after them has, and its answer come back. Both carry the token that is returned.
 func (s *site) fence(t *testing.T, vm *hypervisor.VM, nic hypervisor.NIC) string {
+	text := s.reachGateway(t, vm, nic)
+	s.expectOnWire(t, text)
+	return text
+}
+
+// reachGateway has the guest ask the gateway until it answers, and returns what both said. A guest that was given a static
+// IPv4 address has its network a second later: rules learn the address from what it asks by ARP.
+func (s *site) reachGateway(t *testing.T, vm *hypervisor.VM, nic hypervisor.NIC) string {
 	gateway := s.peers[0]
 	probe := guestrpc.Probe{NIC: nic.Name, Kind: "udp", To: netip.AddrPortFrom(gateway.addr, gateway.port),
 		Token: token(), Wait: answerTime}
@@ -123,7 +131,6 @@ func (s *site) fence(t *testing.T, vm *hypervisor.VM, nic hypervisor.NIC) string
 		t.Errorf("%s %s: the gateway, asked for order's sake, does not answer: %s %v", vm.Name, nic.Name,
 			answer.Reason, err)
 	}
-	s.expectOnWire(t, probe.Token)
 	return probe.Token
 }
 

@@ -90,6 +90,9 @@ func (s *site) stream(t *testing.T, vm *hypervisor.VM, nic hypervisor.NIC, denie
 		ask.Frames = append(ask.Frames, frame, passed[i%len(passed)])
 	}
 	ask.Plugged = !slices.ContainsFunc(vm.NICs, func(n hypervisor.NIC) bool { return n.Name == nic.Name })
+	if !ask.Plugged {
+		s.reachGateway(t, vm, nic)
+	}
 	if err := vm.Call(t.Context(), "Stream", ask, &guestrpc.Nothing{}); err != nil {
 		t.Fatal(err)
 	}

@@ -150,6 +150,7 @@ func (s *site) crossedIn(t *testing.T, vm *hypervisor.VM, nic hypervisor.NIC, al
 // all of the ordinary ones in any case.
 func (s *site) expectSuite(t *testing.T, vm *hypervisor.VM, nic hypervisor.NIC, attacksArrive bool) {
 	t.Helper()
+	s.reachGateway(t, vm, nic)
 	attacks, err := attack.Attacks(s.cast(t, nic))
 	if err != nil {
 		t.Fatal(err)

@@ -95,6 +95,9 @@ func (m *machine) tables(t *testing.T) []string {
 func (s *site) whileSending(t *testing.T, vm *hypervisor.VM, do func(context.Context) (string, error)) {
 	t.Helper()
 	const rest = 10 // batches after it is done
+	for _, nic := range vm.NICs {
+		s.reachGateway(t, vm, nic)
+	}
 	type result struct {
 		said string
 		err  error

@@ -6,31 +6,29 @@ mount -t sysfs sysfs /sys
 mount -t devtmpfs dev /dev
 while read -r module; do insmod "$module"; done </modules.list
 
-# Two NICs are on one network: each speaks for its own addresses only, and they are usable at once.
+# Two NICs are on one network: each speaks for its own addresses only.
 echo 1 >/proc/sys/net/ipv4/conf/all/arp_ignore
 echo 2 >/proc/sys/net/ipv4/conf/all/arp_announce
-echo 0 >/proc/sys/net/ipv6/conf/default/accept_dad
 echo 0 >/proc/sys/net/ipv6/conf/default/accept_ra
 for nic in /sys/class/net/eth*; do
-    echo 0 >"/proc/sys/net/ipv6/conf/${nic##*/}/accept_dad"
     echo 0 >"/proc/sys/net/ipv6/conf/${nic##*/}/accept_ra"
 done
 ip link set lo up
 
-# These NICs ask the network for their addresses: the kernel by router advertisements, the agent by DHCP. As desktops do,
-# the kernel first asks whether an address is taken, and talks from a temporary one (RFC 4862, 5.4; RFC 8981).
+# These NICs ask the network for their addresses: the kernel by router advertisements, the agent by DHCP. As on
+# desktops, the kernel talks from a temporary one (RFC 8981).
 for word in $(cat /proc/cmdline); do
     case $word in auto=*) ;; *) continue ;; esac
     conf=/proc/sys/net/ipv6/conf/${word#auto=}
     echo 1 >"$conf/accept_ra"
-    echo 1 >"$conf/accept_dad"
     echo 2 >"$conf/use_tempaddr"
     ip link set "${word#auto=}" up
 done
 
 for word in $(cat /proc/cmdline); do
-    case $word in nic=*) /nic.sh "${word#nic=}" ;; esac
+    case $word in nic=*) /nic.sh "${word#nic=}" & ;; esac
 done
+wait
 
 # The power button, which `virsh reboot` and `virsh shutdown` press.
 mkdir -p /etc/acpi/PWRF

@@ -19,3 +19,8 @@ for where in "table $table" "metric $table"; do
 done
 ip rule add from "${v4%/*}" lookup "$table"
 ip -6 rule add from "${v6%/*}" lookup "$table"
+
+# As any system does, the kernel first asks whether an IPv6 address is taken (RFC 4862, 5.4): until then it is of no use.
+while ip -6 addr show dev "$nic" | grep -v dadfailed | grep -q tentative; do
+    usleep 100000
+done
