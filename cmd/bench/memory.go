@@ -67,7 +67,7 @@ func (s *site) holdings(o options, vms []vm) ([]holding, error) {
 			if err != nil {
 				return nil, err
 			}
-			tables, err := s.tables(v, link.Attrs().Index, s.configuration(hosts(n), false))
+			tables, err := s.tables(v, link.Attrs().Index, s.configuration(hosts(n), false, "first"))
 			if err != nil {
 				return nil, err
 			}

@@ -63,7 +63,7 @@ func (s *site) allRules(lengths []int, v vm, tap *lab.Tap) ([]rules, error) {
 		if n > 0 {
 			allowed = hosts(n)[n/2]
 		}
-		plain, err := s.tables(v, tap.Index, s.configuration(hosts(n), false))
+		plain, err := s.tables(v, tap.Index, s.configuration(hosts(n), false, "off"))
 		if err != nil {
 			return nil, err
 		}
@@ -72,7 +72,7 @@ func (s *site) allRules(lengths []int, v vm, tap *lab.Tap) ([]rules, error) {
 			all = append(all, rules{Rules: bench.Rules{Kind: bench.OursWatch, Hosts: n}, tables: plain, watch: true, allowed: allowed})
 		}
 		if n == 0 {
-			learned, err := s.tables(v, tap.Index, s.configuration(hosts(n), false)+"learn = \"first\"\n")
+			learned, err := s.tables(v, tap.Index, s.configuration(hosts(n), false, "first"))
 			if err != nil {
 				return nil, err
 			}
@@ -84,7 +84,7 @@ func (s *site) allRules(lengths []int, v vm, tap *lab.Tap) ([]rules, error) {
 		if !guard {
 			continue
 		}
-		behind, err := s.tables(v, tap.Index, s.configuration(hosts(n), true))
+		behind, err := s.tables(v, tap.Index, s.configuration(hosts(n), true, "off"))
 		if err != nil {
 			return nil, err
 		}
@@ -143,13 +143,13 @@ func (s *site) tables(v vm, index int, configuration string) ([]ruleset.Table, e
 	return made.Tables, err
 }
 
-// configuration is the default policy with more hosts allowed.
-func (s *site) configuration(more []netip.Addr, guard bool) string {
+// configuration is the default policy with more hosts allowed, which learns the VM's addresses as it is said.
+func (s *site) configuration(more []netip.Addr, guard bool, learn string) string {
 	allow := []string{"gateway", "dns", "broadcast"}
 	for _, h := range more {
 		allow = append(allow, h.String())
 	}
-	return fmt.Sprintf("parents = [%q]\nguard = %t\n[policy.default]\nallow = [\"%s\"]\n", s.network.Parent, guard, strings.Join(allow, `", "`))
+	return fmt.Sprintf("parents = [%q]\nguard = %t\n[policy.default]\nallow = [\"%s\"]\nlearn = %q\n", s.network.Parent, guard, strings.Join(allow, `", "`), learn)
 }
 
 // textTable is the name of the table of rules that are nft text.

@@ -72,6 +72,7 @@ func TestExplain(t *testing.T) {
 		return s.run(t, "macvtap-filter", append([]string{"explain", "--vm", vm.Name, "--interface", index[nic.MAC.String()]}, words...)...)
 	}
 	for _, nic := range vm.NICs {
+		s.reachGateway(t, vm, nic) // its addresses are known then
 		for _, c := range []struct {
 			words, want string
 		}{
