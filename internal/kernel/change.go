@@ -13,6 +13,8 @@ import (
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
+	"macvtap-filter/internal/domain"
+	"macvtap-filter/internal/filter"
 	"macvtap-filter/internal/ruleset"
 )
 
@@ -110,7 +112,7 @@ func (t *transaction) want(should ruleset.Table, anew bool) {
 	}
 	if stands {
 		was, _ := t.standing[i].Table.Index()
-		keep = was == index && t.standing[i].Comment == should.Comment
+		keep = was == index && sameVM(t.standing[i].Comment, should.Comment)
 		if was != index {
 			t.leave(was)
 		}
@@ -124,6 +126,12 @@ func (t *transaction) want(should ruleset.Table, anew bool) {
 	if !t.starts {
 		t.grace(should, index, stands && keep, i)
 	}
+}
+
+// sameVM tells by their comments whether rules of one device are of one VM: those of a device
+// that libvirt did not name yet, when watch saw it, are of the VM that it names.
+func sameVM(stands, should string) bool {
+	return stands == should || filter.ParseOwner(stands).UUID == domain.UnknownUUID
 }
 
 // samePart compares the parts of what should stand and stands, those of many interfaces once.

@@ -9,6 +9,8 @@ import (
 
 	"github.com/gopacket/gopacket/layers"
 
+	"macvtap-filter/internal/domain"
+	"macvtap-filter/internal/filter"
 	"macvtap-filter/internal/kernel"
 	"macvtap-filter/internal/lab"
 	"macvtap-filter/internal/ruleset"
@@ -151,6 +153,12 @@ func TestLearnedIsKept(t *testing.T) {
 	learn(lanMAC)
 	put(learning(tap, "vm=other", 64, seedMAC))
 	known(t, n, tap, "another VM's", seedMAC)
+
+	remove(t, ns, all)
+	create(t, ns, []ruleset.Table{learning(tap, filter.Owner{UUID: domain.UnknownUUID, Name: "?"}.Comment(), 64, seedMAC)})
+	crosses(t, n, tap, in, sample{"a reply", reply(t, lanMAC), true})
+	put(learning(tap, web, 64, seedMAC))
+	known(t, n, tap, "of a VM that was not known yet", seedMAC, lanMAC)
 
 	learn(lanMAC)
 	if err := tap.Delete(); err != nil {
