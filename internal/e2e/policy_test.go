@@ -4,7 +4,6 @@ package e2e
 
 import (
 	"net/netip"
-	"strings"
 	"testing"
 )
 
@@ -33,7 +32,6 @@ func TestLargeTransfers(t *testing.T) {
 // else. With them it asks the name server, and reaches whom it may.
 func TestAddressesFromTheNetwork(t *testing.T) {
 	s := shieldedSite(t, "")
-	s.writeConfig(t, strings.Replace(s.readConfig(t), `#learn = "off"`, `learn = "first"`, 1))
 	nics := s.nics(1)
 	nics[0].Auto = true
 	nics[0].Addr6 = netip.PrefixFrom(slaac(nics[0].MAC), 64)

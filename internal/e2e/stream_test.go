@@ -39,12 +39,8 @@ const hostilePace = time.Millisecond
 // attacks are the attack suite's frames that a guest sends.
 func (s *site) attacks(t *testing.T, nic hypervisor.NIC) [][]byte {
 	t.Helper()
-	cases, err := attack.Attacks(s.cast(t, nic))
-	if err != nil {
-		t.Fatal(err)
-	}
 	var all [][]byte
-	for _, c := range cases {
+	for _, c := range s.suite(t, nic) {
 		if c.Way == attack.FromVM {
 			all = append(all, c.Frames...)
 		}
