@@ -50,6 +50,8 @@ func runHook(call hook.Call, std streams) int {
 			return h.release(ctx)
 		case hook.Expect:
 			return h.expect()
+		case hook.Resume:
+			return h.resume(ctx)
 		}
 		return h.protect(ctx, action == hook.Reprotect)
 	})

@@ -1,17 +1,21 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"macvtap-filter/internal/config"
 	"macvtap-filter/internal/domain"
 	"macvtap-filter/internal/filter"
+	"macvtap-filter/internal/kernel"
 	"macvtap-filter/internal/plan"
 	"macvtap-filter/internal/ruleset"
 )
@@ -34,9 +38,8 @@ func (h *hookCall) expect() error {
 }
 
 // arrived gives the rules of a VM that starts: those for one that runs already, if it was
-// expected, with the addresses that it had, as its metadata say. Metadata that have some where
-// nobody was expected are those of a snapshot, which may be old: then that it runs already is all
-// that is taken of them.
+// expected, with the addresses that it had, as its metadata say. Where it was not, they are those
+// of a snapshot, or in a definition, and may be old.
 func arrived(d *domain.Domain, tables []ruleset.Table) (out []ruleset.Table, warnings []plan.Warning) {
 	expected := unexpect(d) == nil
 	if d.Addresses != nil && d.Addresses.Err != nil {
@@ -47,11 +50,8 @@ func arrived(d *domain.Domain, tables []ruleset.Table) (out []ruleset.Table, war
 		device, _ := ruleset.TableDevice(t.Name)
 		bound := boundTo(d, device, now)
 		var refused []domain.Bound
-		switch {
-		case expected:
+		if expected {
 			t, refused = filter.Arriving(t, bound, now)
-		case len(bound) > 0:
-			t = filter.Running(t)
 		}
 		for _, b := range refused {
 			warnings = append(warnings, plan.Warning{Device: device, Text: fmt.Sprintf("VM %q: interface %q: the domain's metadata say that %s is its own (%s), an address that its rules never learn: it is not taken", d.Name, device, b.Addr, b.Known)})
@@ -81,4 +81,48 @@ func unexpect(d *domain.Domain) error {
 		return fs.ErrNotExist
 	}
 	return err
+}
+
+// resume looks whether a VM that has started was reverted to a snapshot: no operation says
+// so. Then it runs already, as one that was saved.
+func (h *hookCall) resume(ctx context.Context) error {
+	if !fromSnapshot(h.Domain) {
+		return nil
+	}
+	d, err := h.readDomain()
+	if err != nil {
+		return err
+	}
+	if err := adopt(ctx, d); err != nil || len(d.Direct) == 0 {
+		return err
+	}
+	c, err := config.Load(configFile())
+	if err != nil {
+		return badInput(fmt.Errorf("VM %q: %w", d.Name, err))
+	}
+	unlock, err := kernel.Lock(ctx)
+	if err != nil {
+		return fmt.Errorf("VM %q: %w", d.Name, err)
+	}
+	defer unlock()
+	made, err := planLive(ctx, d, c, true)
+	if err != nil {
+		return err
+	}
+	none := func(kernel.Standing) bool { return false }
+	for i, t := range made.Tables {
+		made.Tables[i] = filter.Running(t)
+	}
+	return errors.Join(kernel.Replace(ctx, made.Tables, none), made.Err())
+}
+
+// fromSnapshot reports whether a VM's QEMU was told to begin with a snapshot (qemu(1), -loadvm).
+// Where nobody can say, it was not.
+func fromSnapshot(vm string) bool {
+	pid, err := os.ReadFile("/run/libvirt/qemu/" + vm + ".pid")
+	if err != nil {
+		return false
+	}
+	line, err := os.ReadFile("/proc/" + strings.TrimSpace(string(pid)) + "/cmdline")
+	return err == nil && slices.Contains(strings.Split(string(line), "\x00"), "-loadvm")
 }

@@ -15,6 +15,7 @@ const (
 	Reprotect
 	Release
 	Expect // the VM that will start comes from another host, or was saved
+	Resume // the VM has started, it may be from a snapshot
 )
 
 // A Call is a call by libvirt: NAME OPERATION SUBOPERATION EXTRA.
@@ -55,6 +56,8 @@ func (c Call) Action() Action {
 		return Release
 	case "migrate begin", "restore begin":
 		return Expect
+	case "started begin":
+		return Resume
 	}
 	return None
 }

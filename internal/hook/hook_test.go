@@ -17,6 +17,7 @@ func TestActions(t *testing.T) {
 	acts := map[string]Action{
 		"start begin": Protect, "reconnect begin": Reprotect,
 		"stopped end": Release, "release end": Release, "migrate begin": Expect, "restore begin": Expect,
+		"started begin": Resume,
 	}
 	for _, operation := range append(qemuOperations, "thaw", "", "Start", "begin") {
 		for _, sub := range []string{"begin", "end"} {
