@@ -162,17 +162,23 @@ func (v view) unbound() ruleset.Match {
 // mayBind matches addresses, read as bytes, that can be a VM's own. An address that is
 // another's for certain is never bound, nor one that another host was heard to use.
 func (c *chain) mayBind(f family, field ruleset.Field) []ruleset.Match {
-	out := []ruleset.Match{c.isNotOwn(f.heard(), field)}
+	out := append([]ruleset.Match{c.isNotOwn(f.heard(), field)}, c.nobodysForCertain(f, field)...)
+	return append(out, outside(field, f.special)...)
+}
+
+// nobodysForCertain matches addresses, read as bytes, that the configuration and the host do
+// not name as another's.
+func (c *chain) nobodysForCertain(f family, field ruleset.Field) []ruleset.Match {
 	taken := f.only(slices.Concat(c.policy.Claimed, c.policy.Host))
 	slices.SortFunc(taken, netip.Addr.Compare)
 	var each []ruleset.Element // each alone: a single range has no negation
 	for _, a := range slices.Compact(taken) {
 		each = append(each, single(a))
 	}
-	if len(each) > 0 {
-		out = append(out, ruleset.Among(field, true, each...))
+	if len(each) == 0 {
+		return nil
 	}
-	return append(out, outside(field, f.special)...)
+	return one(ruleset.Among(field, true, each...))
 }
 
 // mayClaim matches those of them that a VM can take by itself: addresses of the link, as far as

@@ -46,11 +46,12 @@ func (c *chain) learnProbe(probe []ruleset.Match) {
 }
 
 // probesOthers lets the VM probe for an address of a prefix that rules do not know, and for one
-// that another host was heard to use: so it finds out that it is taken.
+// that another host was heard to use: so it finds out that it is taken. Who is about to take an
+// address gives it up for another's probe (RFC 4862, 5.4.3): a gateway must not.
 func (c *chain) probesOthers(probe []ruleset.Match) {
 	if c.learns(family6) {
 		c.accept("probe for an address of a prefix that is not known yet", all(one(c.isOwn(probedSet, directTarget)), probe)...)
-		c.acceptWithin("probe for an address that another host was heard to use", []ruleset.Update{c.share(claimsSet, claimShare)}, all(one(c.isOwn(family6.heard(), directTarget)), probe)...)
+		c.acceptWithin("probe for an address that another host was heard to use", []ruleset.Update{c.share(claimsSet, claimShare)}, all(one(c.isOwn(family6.heard(), directTarget)), probe, c.nobodysForCertain(family6, directTarget))...)
 	}
 }
 

@@ -73,6 +73,10 @@ func TestAttacksLearned(t *testing.T) {
 	n, tap := network(t)
 	create(t, n.Hypervisor, tables(t, vm(vmUUID, tap.Name), "[policy.default]\nlearn = \"first\""))
 	owns(t, n, tap, false)
+	// The gateway is heard of, and its address is none that the VM could ask for.
+	gateway := in
+	gateway.src = site().Gateway.MAC
+	plays(t, n, tap, []step{hears("the gateway's advertisement", advertises(t, gateway, "fe80::1"))})
 	for _, c := range attacks(t) {
 		if arrived := arrivals(t, n, tap, c); (arrived > 0) != passLearned[c.Name] {
 			t.Errorf("%s, %s: %d of %d frames arrived", c.Name, c.Way, arrived, len(c.Frames))
