@@ -118,10 +118,9 @@ func (b *builder) learnSets() []ruleset.Set {
 		}
 		return s
 	}
-	bound, running := learned(boundSet), learned(runningSet)
-	bound.Lasts = true
-	running.Dynamic, running.Grace = 0, runningFor // no rule fills it
-	out := []ruleset.Set{running, bound, learned(leasesSet), learned(claimsSet), learned(probedSet, directTarget), learned(refusedSet, arpSender), learned(groupsSet, frameGroup, datagramGroup), learned(askedSet, arpSender), learned(probesSet), learned(arpProbesSet)}
+	running := learned(runningSet)
+	running.Dynamic = 0 // no rule fills it
+	out := []ruleset.Set{running, learned(boundSet), learned(leasesSet), learned(claimsSet), learned(probedSet, directTarget), learned(refusedSet, arpSender), learned(groupsSet, frameGroup, datagramGroup), learned(askedSet, arpSender), learned(probesSet), learned(arpProbesSet)}
 	for _, f := range []family{family4, family6} {
 		out = append(out, learned(f.tentative(), f.sourceBytes()), learned(f.heard(), f.sourceBytes()))
 	}
@@ -228,6 +227,26 @@ func (c *chain) learnUsed(f family, field ruleset.Field, when ...ruleset.Match) 
 		when, updates = all(when, c.mayBind(f, field)), []ruleset.Update{c.share(leasesSet, leaseShare), c.in(f.ownAddresses(), leaseFor, field)}
 	}
 	c.updates(all(running, when), updates...)
+}
+
+// lasting says of sets which of them last, and how long a VM has that runs already.
+func lasting(sets []ruleset.Set) []ruleset.Set {
+	for i, s := range sets {
+		switch s.Name {
+		case boundSet, family4.ownAddresses(), family6.ownAddresses():
+			sets[i].Lasts = true
+		case runningSet:
+			sets[i].Grace = runningFor
+		}
+	}
+	return sets
+}
+
+// Lasting gives rules that were read from the kernel with what it does not keep of their sets:
+// where they are lost and put back, so is what they had learned.
+func Lasting(t ruleset.Table) ruleset.Table {
+	t.Sets = lasting(slices.Clone(t.Sets))
+	return t
 }
 
 // Running gives rules for a VM that runs already, though libvirt starts it here: it comes from

@@ -36,13 +36,13 @@ func (b *builder) ownSets() []ruleset.Set {
 			key := [][]byte{unknownIndex, a.AsSlice()}
 			s.Elements = append(s.Elements, ruleset.Element{From: key, To: key, Comment: a.String()}) // nft lists bytes
 		}
-		s.Dynamic, s.Expires, s.Lasts = maxLearned, true, true
+		s.Dynamic, s.Expires = maxLearned, true
 		out = append(out, s)
 	}
 	if b.learns(family4) || b.learns(family6) {
 		out = append(out, b.learnSets()...)
 	}
-	return out
+	return lasting(out)
 }
 
 // ownSet gives a set of the NIC's values of a field.

@@ -13,7 +13,7 @@ import (
 // or on a macvtap device in mode private: nobody objects to its address. Another host's, for
 // the same address, is an objection.
 func TestLoopedClaim(t *testing.T) {
-	j := judge.New(table(t, "[policy.default]\nlearn = \"first\"\n"))
+	j := judge.New(table(t, ""))
 	its := firstFrame(t)
 	others := slices.Clone(its)
 	others[6+5]++ // its MAC address, in the Ethernet header and inside

@@ -45,7 +45,7 @@ func door6() []byte {
 // is not denied, of a family of which the host knows no prefix of the link: its addresses
 // of the other family stay closed.
 func TestOneFamilyMakesNoRouterOfTheOther(t *testing.T) {
-	const policy = "[policy.default]\ndeny = [\"192.168.0.0/16\", \"fe80::/10\", \"2001:db8:2::/64\"]\n"
+	const policy = notLearned + "deny = [\"192.168.0.0/16\", \"fe80::/10\", \"2001:db8:2::/64\"]\n"
 	for _, test := range []struct {
 		about        string
 		knows        func(netip.Addr) bool // the family of which the host knows the link
@@ -78,7 +78,7 @@ func TestOneFamilyMakesNoRouterOfTheOther(t *testing.T) {
 // other door: of whom the policy allows some services, or the other family, no MAC
 // address becomes a router's.
 func TestDeniedHostIsNoRouter(t *testing.T) {
-	const lan = "[policy.default]\ndeny = [\"192.168.0.0/16\", \"fe80::/10\", \"2001:db8:2::/64\"]\n"
+	const lan = notLearned + "deny = [\"192.168.0.0/16\", \"fe80::/10\", \"2001:db8:2::/64\"]\n"
 	for _, test := range []struct {
 		about, policy string
 		says          []byte
@@ -90,8 +90,8 @@ func TestDeniedHostIsNoRouter(t *testing.T) {
 		{"a service of all, and a probe", lan + "allow = [\"gateway\", \"0.0.0.0/0 tcp/443\"]\n", arpOf(1, "0.0.0.0")},
 		{"a service of a range of IPv6 that holds the link", lan + "allow = [\"gateway\", \"2001:db8::/32 tcp/443\"]\n", discoveryOf("2001:db8:2::77", "fe80::5054:ff:fe00:1", 136, "2001:db8:2::77")},
 		{"a service of all IPv6, and a probe", lan + "allow = [\"gateway\", \"::/0 tcp/443\"]\n", discoveryOf("::", "ff02::1:ff00:1", 135, "fe80::5054:ff:fe00:1")},
-		{"a link-local address, where IPv6 is open", "[policy.default]\ndeny = [\"192.168.0.0/16\"]\n", discoveryOf("fe80::77", "fe80::5054:ff:fe00:1", 136, "fe80::77")},
-		{"an allowed link-local range, where IPv6 is open", "[policy.default]\ndeny = [\"192.168.0.0/16\"]\nallow = [\"gateway\", \"fe80::/64\"]\n", discoveryOf("fe80::77", "fe80::5054:ff:fe00:1", 136, "fe80::77")},
+		{"a link-local address, where IPv6 is open", notLearned + "deny = [\"192.168.0.0/16\"]\n", discoveryOf("fe80::77", "fe80::5054:ff:fe00:1", 136, "fe80::77")},
+		{"an allowed link-local range, where IPv6 is open", notLearned + "deny = [\"192.168.0.0/16\"]\nallow = [\"gateway\", \"fe80::/64\"]\n", discoveryOf("fe80::77", "fe80::5054:ff:fe00:1", 136, "fe80::77")},
 	} {
 		t.Run(test.about, func(t *testing.T) {
 			made := table(t, test.policy)

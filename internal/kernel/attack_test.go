@@ -1,12 +1,16 @@
 package kernel_test
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/nftables"
+	"github.com/gopacket/gopacket/layers"
 
 	"macvtap-filter/internal/attack"
 	"macvtap-filter/internal/lab"
@@ -147,35 +151,47 @@ func dropped(t *testing.T, n *lab.Network, tap *lab.Tap, c attack.Case) int {
 	return arrived
 }
 
-// TestAttacks sends every attack with no rules, when all of it arrives, and under
-// the default policy, when none does.
+// TestAttacks sends every attack with no rules, when all of it arrives, where addresses are not
+// learned, when none does, and under the default policy to a VM that has taken its addresses,
+// when none does but what passLearned names.
 func TestAttacks(t *testing.T) {
 	n, tap := network(t)
 	var rows []row
 	for _, c := range attacks(t) {
-		arrived := arrivals(t, n, tap, c)
-		if arrived != len(c.Frames) {
-			t.Errorf("%s, %s, with no rules: %d of %d frames arrived", c.Name, c.Way, arrived, len(c.Frames))
-		}
-		rows = append(rows, row{Case: c, without: arrived})
+		rows = append(rows, row{Case: c})
 	}
-	takes(t, n, tap, lanMAC)
 	others := len(rows)
 	for _, c := range misdelivered(t) {
-		arrived := arrivals(t, n, tap, c)
-		if arrived != len(c.Frames) {
-			t.Errorf("%s, %s, with no rules: %d of %d frames arrived", c.Name, c.Way, arrived, len(c.Frames))
-		}
-		rows = append(rows, row{Case: c, without: arrived})
+		rows = append(rows, row{Case: c})
 	}
-	takes(t, n, tap, vmMAC)
+	each := func(send func(*row)) {
+		for i := range rows {
+			if i == others {
+				takes(t, n, tap, lanMAC)
+			}
+			send(&rows[i])
+		}
+		takes(t, n, tap, vmMAC)
+	}
+	each(func(r *row) {
+		if r.without = arrivals(t, n, tap, r.Case); r.without != len(r.Frames) {
+			t.Errorf("%s, %s, with no rules: %d of %d frames arrived", r.Name, r.Way, r.without, len(r.Frames))
+		}
+	})
+	create(t, n.Hypervisor, tables(t, vm(vmUUID, tap.Name), notLearned))
+	each(func(r *row) { dropped(t, n, tap, r.Case) })
+	remove(t, n.Hypervisor, owned(vmUUID))
 	create(t, n.Hypervisor, tables(t, vm(vmUUID, tap.Name), ""))
-	for i, r := range rows {
-		if i == others {
-			takes(t, n, tap, lanMAC)
+	owns(t, n, tap, false)
+	// The gateway is heard of, and its address is none that the VM could ask for.
+	gateway := in
+	gateway.src = site().Gateway.MAC
+	plays(t, n, tap, []step{hears("the gateway's advertisement", advertises(t, gateway, "fe80::1"))})
+	each(func(r *row) {
+		if r.with = arrivals(t, n, tap, r.Case); (r.with > 0) != passLearned[r.Name] {
+			t.Errorf("%s, %s, to a VM that has taken its addresses: %d of %d frames arrived", r.Name, r.Way, r.with, len(r.Frames))
 		}
-		rows[i].with = dropped(t, n, tap, r.Case)
-	}
+	})
 	onPages(t, rows)
 }
 
@@ -192,14 +208,36 @@ func takes(t *testing.T, n *lab.Network, tap *lab.Tap, mac net.HardwareAddr) {
 	}
 }
 
-// TestOrdinary sends what an ordinary VM sends and receives under the default
-// policy: all of it arrives.
+// TestOrdinary sends what an ordinary VM sends and receives, where its addresses are not learned,
+// and where rules have learned them from what it sent before, as by default: all of it arrives.
 func TestOrdinary(t *testing.T) {
-	n, tap := network(t)
-	create(t, n.Hypervisor, tables(t, vm(vmUUID, tap.Name), ""))
+	for _, learn := range []string{"off", "dhcp", "first"} {
+		t.Run(learn, func(t *testing.T) {
+			n, tap := network(t)
+			create(t, n.Hypervisor, tables(t, vm(vmUUID, tap.Name), fmt.Sprintf("[policy.default]\nlearn = %q", learn)))
+			if learn != "off" {
+				owns(t, n, tap, learn == "dhcp")
+			}
+			passesOrdinary(t, n, tap, learn)
+		})
+	}
+}
+
+// passesOrdinary sends what is ordinary as a VM whose addresses are learned so.
+func passesOrdinary(t *testing.T, n *lab.Network, tap *lab.Tap, learn string) {
+	t.Helper()
 	for _, c := range ordinary(t) {
+		if strings.HasPrefix(c.Name, "DHCP release") && learn == "dhcp" {
+			c.Frames = c.Frames[:2] // it has no address to speak from then
+		}
 		if arrived := arrivals(t, n, tap, c); arrived != len(c.Frames) {
 			t.Errorf("%s, %s: %d of %d frames arrived", c.Name, c.Way, arrived, len(c.Frames))
+		}
+		if c.Way == attack.FromVM && strings.HasPrefix(c.Name, "probe for its own address with") && learn != "off" {
+			time.Sleep(1500 * time.Millisecond) // another host that has the address comes too late
+		}
+		if learn == "dhcp" {
+			plays(t, n, tap, []step{hears("the lease", leases(t, layers.DHCPMsgTypeAck, "192.168.2.1", site().VM.IPv4.String(), vmMAC))})
 		}
 	}
 }
@@ -235,15 +273,23 @@ func TestLoadedByNft(t *testing.T) {
 					t.Errorf("%s, %s, with no rules: %d of %d frames arrived", c.Name, c.Way, arrived, len(c.Frames))
 				}
 			}
-			load(t, n.Hypervisor, tables(t, vm(vmUUID, tap.Name), ""))
+			load(t, n.Hypervisor, tables(t, vm(vmUUID, tap.Name), notLearned))
 			for _, c := range judged {
 				dropped(t, n, tap, c)
 			}
-			for _, c := range ordinary(t) {
-				if arrived := arrivals(t, n, tap, c); arrived != len(c.Frames) {
-					t.Errorf("%s, %s: %d of %d frames arrived", c.Name, c.Way, arrived, len(c.Frames))
+			passesOrdinary(t, n, tap, "off")
+			if name == "JSON" {
+				return // it has no words for sets of raw bytes: its rules learn nothing
+			}
+			nft(t, n.Hypervisor, "", "flush", "ruleset")
+			load(t, n.Hypervisor, tables(t, vm(vmUUID, tap.Name), ""))
+			owns(t, n, tap, false)
+			for _, c := range judged {
+				if arrived := arrivals(t, n, tap, c); (arrived > 0) != passLearned[c.Name] {
+					t.Errorf("%s, %s, to a VM that has taken its addresses: %d of %d frames arrived", c.Name, c.Way, arrived, len(c.Frames))
 				}
 			}
+			passesOrdinary(t, n, tap, "first")
 		})
 	}
 }

@@ -314,7 +314,7 @@ func TestOwnerAnswers(t *testing.T) {
 	if _, err := n.AddHost("silent", otherMAC, netip.MustParsePrefix("192.168.2.77/24")); err != nil {
 		t.Fatal(err)
 	}
-	create(t, n.Hypervisor, tables(t, vm(vmUUID, tap.Name), "[policy.default]\nlearn = \"first\""))
+	create(t, n.Hypervisor, tables(t, vm(vmUUID, tap.Name), ""))
 	plays(t, n, tap, slices.Concat([]step{
 		asks(t, "192.168.2.77", "192.168.2.1"), waits(600 * time.Millisecond), mayNotSend("ARP again", arpOf(t, out, layers.ARPRequest, "192.168.2.77", "192.168.2.1")),
 		mayNotSend("in the host's name", datagramFrom(t, "192.168.2.77")),
@@ -339,15 +339,15 @@ func TestBindingOutlivesRules(t *testing.T) {
 		}
 	}
 	from := func(host int) []byte { return datagramFrom(t, fmt.Sprintf("192.168.2.%d", host)) }
-	create(t, n.Hypervisor, of("[policy.default]\nlearn = \"first\""))
+	create(t, n.Hypervisor, of(""))
 	plays(t, n, tap, append(becomesOwn(t, "192.168.2.100", "192.168.2.1"), sends("from it", from(100)), mayNotSend("from another", from(101))))
-	settles("[policy.default]\nlearn = \"first\"\nserve = [\"tcp/443\"]")
+	settles("[policy.default]\nserve = [\"tcp/443\"]")
 	plays(t, n, tap, []step{mayNotSend("from another", from(101)), sends("from the first", from(100))})
-	settles("[policy.default]\nlearn = \"first\"\n[[vm]]\nname = \"*\"\naddresses = [\"192.168.2.7\", \"192.168.2.8\"]")
+	settles("[[vm]]\nname = \"*\"\naddresses = [\"192.168.2.7\", \"192.168.2.8\"]")
 	plays(t, n, tap, []step{mayNotSend("from what was learned", from(100)), sends("from a named one", from(7)), sends("from the other", from(8))})
-	settles("[policy.default]\nlearn = \"first\"\n[[vm]]\nname = \"*\"\naddresses = [\"192.168.2.7\"]")
+	settles("[[vm]]\nname = \"*\"\naddresses = [\"192.168.2.7\"]")
 	plays(t, n, tap, []step{sends("from the named one", from(7)), mayNotSend("from what is named no more", from(8))})
-	settles("[policy.default]\nlearn = \"first\"")
+	settles("")
 	plays(t, n, tap, append(becomesOwn(t, "192.168.2.9", "192.168.2.1"), sends("from it", from(9)), mayNotSend("from another", from(10))))
 }
 
@@ -429,7 +429,7 @@ func TestNamedAddresses(t *testing.T) {
 			mayNotSend("ARP as the gateway", arp("192.168.2.1")), mayNotSend("an advertisement as the gateway", advertises(t, out, "fe80::1")),
 		}},
 		{`"192.168.2.32/30", "192.168.2.40/32"`, []step{
-			sends("from the prefix", from("192.168.2.33")), sends("from the address", from("192.168.2.40")), mayNotSend("from another", from("192.168.2.41")), sends("IPv6, of which nothing is named", from("2001:db8:2::5")),
+			sends("from the prefix", from("192.168.2.33")), sends("from the address", from("192.168.2.40")), mayNotSend("from another", from("192.168.2.41")), mayNotSend("IPv6, of which nothing is named", from("2001:db8:2::100")), sends("a probe", probe), sends("after it", from("2001:db8:2::100")),
 		}},
 		{`"dhcp", "2001:db8:2::5"`, []step{
 			mayNotSend("before the lease", from("192.168.2.100")), hears("the lease", lease), sends("after it", from("192.168.2.100")),
@@ -489,7 +489,7 @@ func TestBindingByPolicy(t *testing.T) {
 // uses: it does not probe for them again.
 func TestBindingOfARunningVM(t *testing.T) {
 	n, tap := network(t)
-	made := boundIn(t, n.Hypervisor, tables(t, vm(vmUUID, tap.Name), "[policy.default]\nlearn = \"first\""))
+	made := boundIn(t, n.Hypervisor, tables(t, vm(vmUUID, tap.Name), ""))
 	settle := func() {
 		t.Helper()
 		if err := within(t, n.Hypervisor, func(ctx context.Context) error { return kernel.Settle(ctx, made, owned(vmUUID)) }); err != nil {
@@ -511,7 +511,7 @@ func TestBindingOfARunningVM(t *testing.T) {
 	plays(t, n, tap, []step{sends("from the first", datagramFrom(t, "2001:db8:2::100")), mayNotSend("from a third", datagramFrom(t, "2001:db8:2::102"))})
 
 	started, tap := network(t)
-	create(t, started.Hypervisor, boundIn(t, started.Hypervisor, tables(t, vm(vmUUID, tap.Name), "[policy.default]\nlearn = \"first\"")))
+	create(t, started.Hypervisor, boundIn(t, started.Hypervisor, tables(t, vm(vmUUID, tap.Name), "")))
 	plays(t, started, tap, []step{mayNotSend("of a VM that starts", datagramFrom(t, "2001:db8:2::100"))})
 }
 

@@ -81,7 +81,7 @@ func entries(t *testing.T) []entry {
 	all := layers.EthernetBroadcast
 	gateway := site().Gateway.MAC
 	return []entry{
-		{"[policy.default]\nserve = [\"tcp/443\", \"udp/5000-5010\"]", []judged{
+		{notLearned + "serve = [\"tcp/443\", \"udp/5000-5010\"]", []judged{
 			{"connection to the service", in, asking(t, 443), ""},
 			{"connection to another port", in, asking(t, 22), "denied-ipv4"},
 			{"answer of the service", out, answering(t, 443, synAck), ""},
@@ -92,7 +92,7 @@ func entries(t *testing.T) []entry {
 			{"later fragment that reads like an answer", out, fragment(answering(t, 443, ack), 8, false), "denied-ipv4"},
 			{"first fragment that ends before the flags", out, fragment(answering(t, 443, ack)[:42], 0, true), "malformed"},
 		}},
-		{"[[vm]]\nname = \"web-1\"\naddresses = [\"192.168.2.100\", \"2001:db8:2::100\"]", []judged{
+		{notLearned + "[[vm]]\nname = \"web-1\"\naddresses = [\"192.168.2.100\", \"2001:db8:2::100\"]", []judged{
 			{"own address", out, from(t, "192.168.2.100", "192.0.2.1"), ""},
 			{"another's address, to the internet", out, from(t, "192.168.2.101", "192.0.2.1"), "spoofed-ip"},
 			{"another's address, to the gateway", out, from(t, "192.168.2.101", "192.168.2.1"), "spoofed-ip"},
@@ -102,16 +102,16 @@ func entries(t *testing.T) []entry {
 			{"another link-local address, to the gateway", out, from(t, "fe80::77", "fe80::1"), "spoofed-ip"},
 			{"the gateway's address, to itself", out, from(t, "fe80::1", "fe80::1"), "spoofed-ip"},
 		}},
-		{"[[vm]]\nname = \"web-1\"\naddresses = [\"192.168.2.100\", \"fe80::100\"]", []judged{
+		{notLearned + "[[vm]]\nname = \"web-1\"\naddresses = [\"192.168.2.100\", \"fe80::100\"]", []judged{
 			{"own link-local address", out, from(t, "fe80::100", "fe80::1"), ""},
 			{"another link-local address", out, from(t, "fe80::77", "fe80::1"), "spoofed-ip"},
 			{"a global address, of which none is its own", out, from(t, "2001:db8:2::100", "2001:db8:ffff::1"), "spoofed-ip"},
 		}},
-		{"[[vm]]\nname = \"web-1\"\naddresses = [\"2001:db8:2::100\"]", []judged{
+		{notLearned + "[[vm]]\nname = \"web-1\"\naddresses = [\"2001:db8:2::100\"]", []judged{
 			{"IPv4, of which no address is named", out, from(t, "192.168.2.100", "192.0.2.1"), ""},
 			{"ARP, of which no address is named", out, whoHas(t, "192.168.2.1"), ""},
 		}},
-		{"[policy.default]\nisolate = true\ngateway_macs = [\"" + gateway.String() + "\"]", []judged{
+		{notLearned + "isolate = true\ngateway_macs = [\"" + gateway.String() + "\"]", []judged{
 			{"the internet by the gateway", out, to(out.udp(t, "192.0.2.1", 53), gateway), ""},
 			{"the internet by another host", out, to(out.udp(t, "192.0.2.1", 53), lanMAC), "isolated"},
 			{"the name server by itself", out, to(out.udp(t, "192.168.2.53", 53), lanMAC), "isolated"},
@@ -119,12 +119,12 @@ func entries(t *testing.T) []entry {
 			{"the internet by another host, to the VM", in, in.udp(t, "192.0.2.1", 53), "isolated"},
 			{"the gateway's address by another host", in, in.udp(t, "192.168.2.1", 53), "isolated"},
 		}},
-		{"[policy.default]\nipv6 = \"drop\"", []judged{
+		{notLearned + "ipv6 = \"drop\"", []judged{
 			{"IPv6 to the internet", out, out.udp(t, "2001:db8:ffff::1", 53), "ipv6"},
 			{"IPv6 of the gateway", in, in.udp(t, "fe80::1", 53), "ipv6"},
 			{"IPv4 to the internet", out, out.udp(t, "192.0.2.1", 53), ""},
 		}},
-		{"[policy.default]\nallow = [\"gateway\", \"192.168.2.80 tcp/80\", \"fe80::80 udp/53\"]", []judged{
+		{notLearned + "allow = [\"gateway\", \"192.168.2.80 tcp/80\", \"fe80::80 udp/53\"]", []judged{
 			{"the service", out, out.tcp(t, "192.168.2.80", 80), ""},
 			{"the service's answer", in, in.tcp(t, "192.168.2.80", 80), ""},
 			{"another port", out, out.tcp(t, "192.168.2.80", 81), "denied-ipv4"},
@@ -136,7 +136,7 @@ func entries(t *testing.T) []entry {
 			{"another port, IPv6", out, out.udp(t, "fe80::80", 54), "denied-ipv6"},
 			{"the name server, no more allowed", out, out.udp(t, "192.168.2.53", 53), "denied-ipv4"},
 		}},
-		{"[policy.default]\nallow = [\"gateway\", \"broadcast udp/9\", \"224.0.0.251 udp/5353\"]", []judged{
+		{notLearned + "allow = [\"gateway\", \"broadcast udp/9\", \"224.0.0.251 udp/5353\"]", []judged{
 			{"the broadcast service", out, to(out.udp(t, "192.168.2.255", 9), all), ""},
 			{"the broadcast service, everywhere", out, to(out.udp(t, "255.255.255.255", 9), all), ""},
 			{"another port", out, to(out.udp(t, "192.168.2.255", 10), all), "broadcast"},

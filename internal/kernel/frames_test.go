@@ -13,8 +13,7 @@ type sample struct {
 	passes bool
 }
 
-const services = `
-[policy.default]
+const services = notLearned + `
 allow = ["gateway", "dns", "broadcast", "192.168.2.80 tcp/80", "192.168.9.10-192.168.9.19", "fc00::80 udp/5000-5010", "fe80::/120"]
 `
 
@@ -138,6 +137,6 @@ func TestBetweenVMs(t *testing.T) {
 		}
 	}
 	reaches(true, "no rules")
-	create(t, n.Hypervisor, tables(t, vm(vmUUID, first.Name), ""))
+	create(t, n.Hypervisor, tables(t, vm(vmUUID, first.Name), notLearned))
 	reaches(false, "the sender has rules")
 }

@@ -28,7 +28,7 @@ func guarded(t testing.TB, uuid string, tap *lab.Tap, policy ...string) []rulese
 	t.Helper()
 	d := vm(uuid, tap.Name)
 	d.Direct[0].MAC = tap.MAC
-	made := tables(t, d, strings.Join(policy, ""))
+	made := tables(t, d, strings.Join(append([]string{notLearned}, policy...), ""))
 	for i := range made {
 		made[i] = filter.Mark(made[i]).Bind(tap.Index)
 	}

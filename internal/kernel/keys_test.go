@@ -15,7 +15,7 @@ func TestKeys(t *testing.T) {
 	for _, test := range keys {
 		t.Run(test.policy, func(t *testing.T) {
 			n, tap := network(t)
-			create(t, n.Hypervisor, tables(t, vm(vmUUID, tap.Name), "[policy.default]\n"+test.policy))
+			create(t, n.Hypervisor, tables(t, vm(vmUUID, tap.Name), notLearned+test.policy))
 			for _, c := range attacks(t) {
 				arrived, opened := arrivals(t, n, tap, c), matches(test.opens, c)
 				if arrived > 0 != opened {

@@ -357,7 +357,7 @@ func testBetween(t *testing.T) {
 	n, sender := network(t)
 	receiver := addTap(t, n, "macvtap1", otherMAC)
 	raise(t, n.Hypervisor, guard)
-	const anyNextHop = "[policy.default]\nnext_hop = \"any\"\n"                   // the receiver is no router
+	const anyNextHop = "next_hop = \"any\"\n"                                     // the receiver is no router
 	frame := way{"from the VM", sender.MAC, receiver.MAC}.udp(t, "192.0.2.1", 53) // the internet's, both say
 	crosses := func(want bool, when string) {
 		t.Helper()

@@ -70,7 +70,7 @@ func TestRouterIsHeard(t *testing.T) {
 	for _, h := range hearings(t) {
 		t.Run(h.name, func(t *testing.T) {
 			n, tap := network(t)
-			create(t, n.Hypervisor, tables(t, vm(vmUUID, tap.Name), ""))
+			create(t, n.Hypervisor, tables(t, vm(vmUUID, tap.Name), notLearned))
 			byNewcomer(t, n, tap, "before", 0)
 			if _, err := n.ToVM(tap, h.frame); err != nil {
 				t.Fatal(err)

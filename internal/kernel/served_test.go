@@ -13,7 +13,7 @@ import (
 // answers (RFC 9293, 3.10.7.1).
 func TestScansFromServedPorts(t *testing.T) {
 	n, tap := network(t)
-	create(t, n.Hypervisor, tables(t, vm(vmUUID, tap.Name), "[policy.default]\nserve = [\"tcp/443\", \"sctp/5000\"]"))
+	create(t, n.Hypervisor, tables(t, vm(vmUUID, tap.Name), notLearned+"serve = [\"tcp/443\", \"sctp/5000\"]"))
 	const fin, syn, rst, psh, ack, urg, ece, cwr = 1, 2, 4, 8, 16, 32, 64, 128
 	for flags := range 256 {
 		if flags&(ack|rst) == 0 || flags&(syn|ack) == syn {

@@ -107,7 +107,7 @@ func TestSettleNewDevice(t *testing.T) {
 	n, tap := network(t)
 	ns := n.Hypervisor
 	bound := func(tap *lab.Tap) []ruleset.Table {
-		made := tables(t, vm(vmUUID, tap.Name), "")
+		made := tables(t, vm(vmUUID, tap.Name), notLearned)
 		return []ruleset.Table{made[0].Bind(tap.Index)}
 	}
 	create(t, ns, bound(tap))

@@ -41,6 +41,10 @@ func vm(uuid string, devices ...string) *domain.Domain {
 	return d
 }
 
+// notLearned is for tests whose subject is something else than how rules learn a VM's addresses:
+// frames from any meet the rules behind.
+const notLearned = "[policy.default]\nlearn = \"off\"\n"
+
 // tables plans a domain's tables under a configuration; "" is the defaults.
 func tables(t testing.TB, d *domain.Domain, policy string) []ruleset.Table {
 	t.Helper()

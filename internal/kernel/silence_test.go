@@ -62,7 +62,7 @@ func TestTheHostIsSilent(t *testing.T) {
 		crosses(t, n, tap, in, sample{"a solicitation " + when, solicits(t, target, target), true})
 		crosses(t, n, tap, in, sample{"one to another group " + when, solicits(t, target, other), false})
 		if when == "before" {
-			create(t, n.Hypervisor, tables(t, vm(vmUUID, tap.Name), ""))
+			create(t, n.Hypervisor, tables(t, vm(vmUUID, tap.Name), notLearned))
 		}
 	}
 	if got := has(); got != 0 {

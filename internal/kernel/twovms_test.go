@@ -22,11 +22,11 @@ func TestTwoVMs(t *testing.T) {
 			n, sender := network(t)
 			receiver := addTap(t, n, "macvtap1", otherMAC)
 			if test.sender {
-				create(t, n.Hypervisor, tables(t, vm(vmUUID, sender.Name), ""))
+				create(t, n.Hypervisor, tables(t, vm(vmUUID, sender.Name), notLearned))
 			}
 			if test.receiver {
 				other := &domain.Domain{Name: "web-2", UUID: otherUUID, Direct: []domain.Interface{{Number: 1, Target: receiver.Name, Parent: lan.Parent, MAC: otherMAC}}}
-				create(t, n.Hypervisor, tables(t, other, ""))
+				create(t, n.Hypervisor, tables(t, other, notLearned))
 			}
 			for _, c := range between(t) {
 				if strings.Contains(c.Name, "probe") && !test.sender && test.receiver {

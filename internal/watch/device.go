@@ -284,7 +284,8 @@ func (w *watcher) remember(ctx context.Context, d *device) bool {
 	case len(held) == 0 || !filter.Bound(held[0].Table, d.Index):
 		return false
 	case held[0].Table.Validate() == nil:
-		d.hooks = &held[0].Table
+		hooks := filter.Lasting(held[0].Table)
+		d.hooks, d.lasting = &hooks, lasting(hooks)
 	}
 	return true
 }

@@ -10,42 +10,66 @@ import (
 	"github.com/gopacket/gopacket/layers"
 
 	"macvtap-filter/internal/lab"
+	"macvtap-filter/internal/libvirt"
+	"macvtap-filter/internal/watch"
 )
+
+// vmAddress is a datagram's.
+var vmAddress = netip.MustParseAddr("192.0.2.200")
+
+const noGrace = "flush set netdev macvtap-filter nic-running"
 
 // TestPutsBackWhatWasLearned has rules learn a VM's address from its lease, and flushes them:
 // with the rules, the lease is back. Nothing tells watch when rules learn, so that one which
 // is a moment old may be lost; then the VM is given it again.
 func TestPutsBackWhatWasLearned(t *testing.T) {
 	n := network(t)
-	own := netip.MustParseAddr("192.0.2.200") // that of a datagram
 	tap := plug(t, n, "macvtap0", webMAC)
 	w := start(t, n, "parents = [\"enp88s0\"]\n[policy.default]\nlearn = \"dhcp\"\n", web)
 	// A VM that runs already has some minutes to use what it has: here, none.
-	stands := func() bool { return w.healed("macvtap-filter-macvtap0") }
-	const noGrace = "flush set netdev macvtap-filter nic-running"
-	w.until("protected", stands)
+	w.until("protected", func() bool { return w.healed("macvtap-filter-macvtap0") })
 	w.nft(noGrace)
 	if passes(t, n, tap, "192.0.2.1") {
 		t.Fatal("the VM has an address before its lease")
 	}
+	w.putsBack(tap)
+	if passes(t, n, tap, "192.168.2.77") {
+		t.Error("open to the LAN")
+	}
+}
+
+// TestPutsBackWhatWasLearnedWithoutLibvirt has a VM's hook make its rules, and nobody tell of the
+// VM.
+func TestPutsBackWhatWasLearnedWithoutLibvirt(t *testing.T) {
+	n := network(t)
+	tap := plug(t, n, "macvtap0", webMAC)
+	hook(t, n)
+	w := begin(t, n, dmz, func(time.Duration) (watch.Libvirt, error) { return nil, libvirt.ErrSlow })
+	w.until("ready", w.isReady)
+	w.putsBack(tap)
+	if passes(t, n, tap, "198.51.100.9") {
+		t.Error("open to what the VM's policy denies")
+	}
+}
+
+// putsBack has a VM lease an address and rules be flushed, until both are back.
+func (w *running) putsBack(tap *lab.Tap) {
+	w.t.Helper()
 	for end := time.Now().Add(bound); ; {
-		lease(t, n, tap, own)
-		if !passes(t, n, tap, "192.0.2.1") {
-			t.Fatal("the VM has no address after its lease")
+		lease(w.t, w.n, tap, vmAddress)
+		if !passes(w.t, w.n, tap, "192.0.2.1") {
+			w.t.Fatal("the VM has no address after its lease")
 		}
 		time.Sleep(6 * time.Second)
 		w.nft("flush ruleset")
-		w.until("put back", stands)
+		w.until("put back", func() bool { return w.healed("macvtap-filter-macvtap0") })
 		w.nft(noGrace)
-		if passes(t, n, tap, "192.0.2.1") {
-			break
+		if passes(w.t, w.n, tap, "192.0.2.1") {
+			return
 		}
 		if time.Now().After(end) {
-			t.Fatal("what was learned is never put back")
+			w.t.Fatal("what was learned is never put back")
 		}
-	}
-	if passes(t, n, tap, "192.168.2.77") {
-		t.Error("open to the LAN")
 	}
 }
 

@@ -357,6 +357,7 @@ func TestAnothersDevice(t *testing.T) {
 	n := network(t)
 	tap := plug(t, n, "macvtap0", webMAC)
 	hook(t, n)
+	lease(t, n, tap, vmAddress)
 	other := strings.NewReplacer(webUUID, "6695eb01-f6a4-8304-79aa-00000000000a", webMAC.String(), "52:54:00:00:00:0a", "web-1", "other").Replace(trusting)
 	w := start(t, n, dmz, other)
 	w.until("watch saw it", func() bool { return len(tells(t, n).Devices) == 1 })
