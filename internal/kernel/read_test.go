@@ -236,7 +236,7 @@ func TestReadNames(t *testing.T) {
 // TestCounts reads what a named counter counted.
 func TestCounts(t *testing.T) {
 	n, tap := network(t)
-	create(t, n.Hypervisor, tables(t, vm(vmUUID, tap.Name), ""))
+	create(t, n.Hypervisor, tables(t, vm(vmUUID, tap.Name), notLearned))
 	const name = "from-vm-denied-ipv4"
 	if got := read(t, n.Hypervisor)[0].Counts; got[name] != (kernel.Count{}) || len(got) < 20 {
 		t.Fatalf("before the frames: %v", got)
@@ -337,7 +337,7 @@ func TestDrift(t *testing.T) {
 					changed++
 				}
 			}
-			if most := 2 + len(d.want) + 17; changed > most {
+			if most := 2 + len(d.want) + 32; changed > most { // the longest: a chain that learns, and sets that it alone fills
 				t.Errorf("%d changed lines, want at most %d:\n%s", changed, most, diff)
 			}
 			settle(t, ns, table, other)

@@ -59,7 +59,7 @@ func TestSettle(t *testing.T) {
 			n, tap := network(t)
 			ns := n.Hypervisor
 			addTap(t, n, "macvtap1", otherMAC)
-			made := boundIn(t, ns, append(tables(t, vm(vmUUID, tap.Name), ""), tables(t, vm(vmUUID, "macvtap1"), "[policy.default]\nallow = [\"gateway\"]")...))
+			made := boundIn(t, ns, append(tables(t, vm(vmUUID, tap.Name), notLearned), tables(t, vm(vmUUID, "macvtap1"), "[policy.default]\nallow = [\"gateway\"]")...))
 			create(t, ns, made)
 			denied := out.udp(t, "192.168.2.77", 53)
 			crosses(t, n, tap, out, sample{"denied, by the rules as they were", denied, false})

@@ -147,10 +147,10 @@ func TestSpoiledPartIsNotUsed(t *testing.T) {
 			n, tap := network(t)
 			ns := n.Hypervisor
 			second := addTap(t, n, "macvtap1", otherMAC)
-			one := boundIn(t, ns, tables(t, vm(vmUUID, tap.Name), ""))[0]
+			one := boundIn(t, ns, tables(t, vm(vmUUID, tap.Name), notLearned))[0]
 			other := vm(otherUUID, second.Name)
 			other.Direct[0].MAC = otherMAC
-			two := boundIn(t, ns, tables(t, other, ""))[0]
+			two := boundIn(t, ns, tables(t, other, notLearned))[0]
 			create(t, ns, []ruleset.Table{one})
 			nft(t, ns, script+"\n", "-f", "-")
 			create(t, ns, []ruleset.Table{two})

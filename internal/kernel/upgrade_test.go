@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gopacket/gopacket/layers"
+
 	"macvtap-filter/internal/kernel"
 	"macvtap-filter/internal/lab"
 	"macvtap-filter/internal/offload"
@@ -136,6 +138,7 @@ func TestChangesLoseNothing(t *testing.T) {
 	}
 	ways := [][]ruleset.Table{made(`"gateway", "dns"`), made(`"gateway", "192.168.2.0/28", "192.168.2.53 udp/53"`)}
 	create(t, ns, ways[0])
+	leased(t, n, tap) // and stays so
 	crosses(t, n, tap, in, sample{"a reply", reply(t, secondMAC), true})
 	sent := 0
 	for round := range 10 {
@@ -173,6 +176,7 @@ func losesNothing(t *testing.T, peer string) {
 	}
 	ways := [][]ruleset.Table{made(`"gateway", "192.168.2.0/28", "192.168.2.80-192.168.2.90 udp/53-60"`), made(`"gateway", "192.168.2.0/28", "192.168.2.77", "192.168.2.80-192.168.2.91 udp/53-60"`)}
 	create(t, ns, ways[0])
+	leased(t, n, tap) // and stays so
 	passed := func() uint64 {
 		link, err := ns.Links().LinkByName(tap.Name)
 		if err != nil {
@@ -212,4 +216,11 @@ func losesNothing(t *testing.T, peer string) {
 	if got < sent {
 		t.Errorf("%d of %d allowed frames were lost during %d changes", sent-got, sent, changes)
 	}
+}
+
+// leased has the VM lease the IPv4 address that its frames are from.
+func leased(t *testing.T, n *lab.Network, tap *lab.Tap) {
+	t.Helper()
+	source, _ := out.addresses("192.0.2.1")
+	plays(t, n, tap, []step{hears("a lease", leases(t, layers.DHCPMsgTypeAck, "192.168.2.1", source.String(), vmMAC))})
 }

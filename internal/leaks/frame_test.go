@@ -2,8 +2,13 @@ package leaks
 
 import (
 	"encoding/binary"
+	"errors"
 	"net"
 	"net/netip"
+	"testing"
+
+	"github.com/gopacket/gopacket"
+	"github.com/gopacket/gopacket/layers"
 )
 
 // A frame of a sender is a UDP datagram that says which one it is.
@@ -35,6 +40,7 @@ const (
 
 var (
 	lanMAC    = net.HardwareAddr{2, 0, 0, 0, 0, 1}
+	gateway   = netip.MustParseAddr("192.168.2.1")
 	vmAddress = netip.MustParseAddr("192.168.2.200")
 )
 
@@ -54,6 +60,23 @@ func template(k kind, vm net.HardwareAddr, peer netip.Addr) []byte {
 	// A checksum of 0 says that there is none (RFC 768).
 	frame = append(frame, 0x30, 0x39, 0x30, 0x39, 0, frameLength-34, 0, 0)
 	return append(frame, make([]byte, frameLength-len(frame))...)
+}
+
+// leaseFor is what the gateway's DHCP server sends a VM: vmAddress is its own by that.
+func leaseFor(t testing.TB, vm net.HardwareAddr) []byte {
+	t.Helper()
+	ip := &layers.IPv4{Version: 4, TTL: 64, Protocol: layers.IPProtocolUDP, SrcIP: gateway.AsSlice(), DstIP: vmAddress.AsSlice()}
+	udp := &layers.UDP{SrcPort: 67, DstPort: 68}
+	message := &layers.DHCPv4{
+		Operation: layers.DHCPOpReply, HardwareType: layers.LinkTypeEthernet, HardwareLen: 6, YourClientIP: vmAddress.AsSlice(), ClientHWAddr: vm,
+		Options: layers.DHCPOptions{layers.NewDHCPOption(layers.DHCPOptMessageType, []byte{byte(layers.DHCPMsgTypeAck)}), layers.NewDHCPOption(layers.DHCPOptEnd, nil)},
+	}
+	buffer := gopacket.NewSerializeBuffer()
+	ether := &layers.Ethernet{SrcMAC: lanMAC, DstMAC: vm, EthernetType: layers.EthernetTypeIPv4}
+	if err := errors.Join(udp.SetNetworkLayerForChecksum(ip), gopacket.SerializeLayers(buffer, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}, ether, ip, udp, message)); err != nil {
+		t.Fatal(err)
+	}
+	return buffer.Bytes()
 }
 
 func (id identity) put(frame []byte) {

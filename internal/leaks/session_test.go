@@ -26,6 +26,7 @@ type session struct {
 	tap  *lab.Tap
 
 	frames atomic.Pointer[[kinds][]byte]
+	lease  atomic.Pointer[[]byte]       // the VM's, which its server sends again in each slot
 	up     struct{ begun, done uint32 } // the slots in which the device came up
 	since  atomic.Uint32                // the first slot that counts
 
@@ -68,6 +69,8 @@ func (v *session) talk(p peers) {
 		}
 		frames[k] = template(k, v.tap.MAC, peer)
 	}
+	lease := leaseFor(v.site.t, v.tap.MAC)
+	v.lease.Store(&lease)
 	v.frames.Store(&frames)
 }
 
@@ -80,6 +83,9 @@ func (v *session) run() error {
 	}
 	for slot := uint32(0); !v.ending.Load(); slot++ {
 		v.at = append(v.at, time.Since(v.began))
+		if err := v.hear(*v.lease.Load()); err != nil {
+			return err
+		}
 		for k, frame := range v.frames.Load() {
 			if err := v.send(identity{v.id, kind(k), slot}, frame); err != nil {
 				return err
@@ -99,12 +105,17 @@ func (v *session) run() error {
 func (v *session) send(id identity, frame []byte) error {
 	id.put(frame)
 	if !id.kind.out() {
-		_, err := unix.Write(v.site.toVM, frame)
-		return ignore(err, unix.ENOBUFS, unix.ENETDOWN)
+		return v.hear(frame)
 	}
 	err := v.tap.Send(frame)
 	// What the kernel says of a device that is down or gone.
 	return ignore(err, unix.EIO, unix.ENETDOWN, unix.ENODEV, unix.EBADFD, unix.ENOBUFS)
+}
+
+// hear sends a frame to the VM.
+func (v *session) hear(frame []byte) error {
+	_, err := unix.Write(v.site.toVM, frame)
+	return ignore(err, unix.ENOBUFS, unix.ENETDOWN)
 }
 
 func ignore(err error, those ...error) error {

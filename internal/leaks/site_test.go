@@ -40,7 +40,7 @@ const (
 	resolver = "192.168.2.53"
 )
 
-// policies are those of the VMs: each denies what the other allows. A VM that
+// policies are those of the VMs, whose addresses are learned from their leases: each denies what the other allows. A VM that
 // nobody knows has the default policy.
 const policies = `
 [policy.ten]
@@ -70,7 +70,7 @@ func newSite(t *testing.T, d defence) *site {
 	n, err := lab.New(lab.Options{
 		Parent:    parent,
 		Addresses: []netip.Prefix{netip.MustParsePrefix("192.168.2.2/24")},
-		Gateways:  []netip.Addr{netip.MustParseAddr("192.168.2.1")},
+		Gateways:  []netip.Addr{gateway},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -82,7 +82,7 @@ func newSite(t *testing.T, d defence) *site {
 		}
 	})
 	s.must(s.isolate())
-	s.must(n.Hypervisor.SetNeighbour(n.Parent, netip.MustParseAddr("192.168.2.1"), lanMAC))
+	s.must(n.Hypervisor.SetNeighbour(n.Parent, gateway, lanMAC))
 	s.configure(policies)
 	s.counter, err = openCounter(n)
 	s.must(err)
