@@ -44,7 +44,7 @@ func TestPutsBackWhatWasLearnedWithoutLibvirt(t *testing.T) {
 	n := network(t)
 	tap := plug(t, n, "macvtap0", webMAC)
 	hook(t, n)
-	w := begin(t, n, dmz, func(time.Duration) (watch.Libvirt, error) { return nil, libvirt.ErrSlow })
+	w := begin(t, n, dmz, func(time.Duration) (watch.Libvirt, error) { return nil, libvirt.ErrSlow }, nil)
 	w.until("ready", w.isReady)
 	w.putsBack(tap)
 	if passes(t, n, tap, "198.51.100.9") {
