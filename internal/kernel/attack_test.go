@@ -45,6 +45,8 @@ func attacks(t testing.TB) []attack.Case { return cases(t, attack.Attacks) }
 
 func misdelivered(t testing.TB) []attack.Case { return cases(t, attack.Misdelivered) }
 
+func anothersName(t testing.TB) []attack.Case { return cases(t, attack.InAnothersName) }
+
 func ordinary(t testing.TB) []attack.Case { return cases(t, attack.Ordinary) }
 
 func cases(t testing.TB, list func(attack.Site) ([]attack.Case, error)) []attack.Case {
@@ -193,6 +195,32 @@ func TestAttacks(t *testing.T) {
 		}
 	})
 	onPages(t, rows)
+}
+
+// TestInAnothersName sends what poses as a denied host: with no rules, when all of it arrives,
+// where addresses are not learned, when nearly all does, and under the default policy, when none
+// does.
+func TestInAnothersName(t *testing.T) {
+	n, tap := network(t)
+	var rows []impostor
+	for _, c := range anothersName(t) {
+		arrived := arrivals(t, n, tap, c)
+		if arrived != len(c.Frames) {
+			t.Errorf("%s, with no rules: %d of %d frames arrived", c.Name, arrived, len(c.Frames))
+		}
+		rows = append(rows, impostor{row: row{Case: c, without: arrived}})
+	}
+	create(t, n.Hypervisor, tables(t, vm(vmUUID, tap.Name), notLearned))
+	for i, r := range rows {
+		rows[i].off = arrivals(t, n, tap, r.Case)
+	}
+	remove(t, n.Hypervisor, owned(vmUUID))
+	create(t, n.Hypervisor, tables(t, vm(vmUUID, tap.Name), ""))
+	owns(t, n, tap, false)
+	for i, r := range rows {
+		rows[i].with = dropped(t, n, tap, r.Case)
+	}
+	namesOnPage(t, rows)
 }
 
 // takes gives the VM's device another MAC address, as its guest can have it done (libvirt's

@@ -25,18 +25,20 @@ type row struct {
 }
 
 func (r row) String() string {
-	count := func(arrived int) string {
-		switch {
-		case arrived == 0:
-			return "dropped"
-		case arrived < len(r.Frames):
-			return fmt.Sprintf("%d of %d arrive", arrived, len(r.Frames))
-		case len(r.Frames) == 1:
-			return "arrives"
-		}
-		return fmt.Sprintf("all %d arrive", len(r.Frames))
+	return fmt.Sprintf("| %s | %s | %s | %s | %s |\n", r.Name, r.Way, r.Source, r.count(r.without), r.count(r.with))
+}
+
+// count says how many of the frames arrived.
+func (r row) count(arrived int) string {
+	switch {
+	case arrived == 0:
+		return "dropped"
+	case arrived < len(r.Frames):
+		return fmt.Sprintf("%d of %d arrive", arrived, len(r.Frames))
+	case len(r.Frames) == 1:
+		return "arrives"
 	}
-	return fmt.Sprintf("| %s | %s | %s | %s | %s |\n", r.Name, r.Way, r.Source, count(r.without), count(r.with))
+	return fmt.Sprintf("all %d arrive", len(r.Frames))
 }
 
 const (
@@ -66,6 +68,26 @@ func onPages(t *testing.T, rows []row) {
 	for page, header := range headers {
 		onPage(t, page, "attacks by reason", header+byReason(rows))
 	}
+}
+
+// An impostor is a row of what poses as another: how much of it arrives where addresses are not
+// learned, too.
+type impostor struct {
+	row
+	off int
+}
+
+func namesOnPage(t *testing.T, rows []impostor) {
+	t.Helper()
+	if _, err := os.Stat(readme); errors.Is(err, os.ErrNotExist) {
+		return // as with the others
+	}
+	var b strings.Builder
+	b.WriteString("| attack | described in | no rules | `learn = \"off\"` | macvtap-filter |\n| --- | --- | --- | --- | --- |\n")
+	for _, r := range rows {
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n", r.Name, r.Source, r.count(r.without), r.count(r.off), r.count(r.with))
+	}
+	onPage(t, attacksPage, "in another's name", b.String())
 }
 
 func onPage(t *testing.T, page, block, table string) {
