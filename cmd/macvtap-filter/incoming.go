@@ -84,14 +84,14 @@ func unexpect(d *domain.Domain) error {
 }
 
 // resume looks whether a VM that has started was reverted to a snapshot: no operation says
-// so. Then it runs already, as one that was saved.
+// so. Then it runs already, as one that was saved. XML that cannot be read was the start's to tell of.
 func (h *hookCall) resume(ctx context.Context) error {
 	if !fromSnapshot(h.Domain) {
 		return nil
 	}
 	d, err := h.readDomain()
 	if err != nil {
-		return err
+		return nil
 	}
 	if err := adopt(ctx, d); err != nil || len(d.Direct) == 0 {
 		return err
