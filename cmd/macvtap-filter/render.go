@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"macvtap-filter/internal/config"
 	"macvtap-filter/internal/domain"
 	"macvtap-filter/internal/facts"
+	"macvtap-filter/internal/filter"
 	"macvtap-filter/internal/host"
 	"macvtap-filter/internal/plan"
 	"macvtap-filter/internal/ruleset"
@@ -62,7 +64,16 @@ func render(ctx context.Context, std streams, o options, args []string) error {
 			notef(std, "VM %q: interface %q has no rules: its NIC is none of the parents", d.Name, device)
 		}
 	}
+	noteJSON(std, o.format, made.Tables)
 	return printTables(std.out, o.format, made.Tables)
+}
+
+// noteJSON tells of what nft's JSON has no words for.
+func noteJSON(std streams, format string, tables []ruleset.Table) {
+	learns := func(t ruleset.Table) bool { return filter.LearnsFamily(t, anyIPv4) || filter.LearnsFamily(t, anyIPv6) }
+	if format == "json" && slices.ContainsFunc(tables, learns) {
+		notef(std, "rules in nft's JSON learn no addresses: under them a VM has those alone that are in addresses of its [[vm]] section; the text, and the hook, have such rules")
+	}
 }
 
 // noteNetworks tells of interfaces that may turn out to be direct ones: of a VM that runs,

@@ -3,6 +3,7 @@ package filter
 import (
 	"net/netip"
 	"slices"
+	"sync"
 	"time"
 
 	"go4.org/netipx"
@@ -106,8 +107,8 @@ func (b *builder) learnsFirst() bool {
 	return b.learns(family4) && b.policy.Learn == config.LearnFirst && !b.policy.DHCP
 }
 
-// learnSets gives the sets that rules fill.
-func (b *builder) learnSets() []ruleset.Set {
+// learnSets gives the sets that rules fill, the same for each NIC.
+var learnSets = sync.OnceValue(func() []ruleset.Set {
 	learned := func(name string, fields ...ruleset.Field) ruleset.Set {
 		s := ruleset.Set{Name: name, Key: []ruleset.Type{ruleset.TypeInterface}, Dynamic: maxLearned, Expires: true}
 		if len(fields) > 0 {
@@ -125,7 +126,7 @@ func (b *builder) learnSets() []ruleset.Set {
 		out = append(out, learned(f.tentative(), f.sourceBytes()), learned(f.heard(), f.sourceBytes()))
 	}
 	return out
-}
+})
 
 // updates adds a rule that changes sets and goes on.
 func (c *chain) updates(when []ruleset.Match, updates ...ruleset.Update) {

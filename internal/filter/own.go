@@ -40,7 +40,7 @@ func (b *builder) ownSets() []ruleset.Set {
 		out = append(out, s)
 	}
 	if b.learns(family4) || b.learns(family6) {
-		out = append(out, b.learnSets()...)
+		out = append(out, learnSets()...)
 	}
 	return lasting(out)
 }

@@ -76,7 +76,7 @@ func (w *watcher) readLearned(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	seen := map[int]memory{}
+	seen, now := map[int]memory{}, time.Now()
 	for index, m := range w.learned {
 		if w.devices[index] != nil {
 			seen[index] = m
@@ -84,14 +84,13 @@ func (w *watcher) readLearned(ctx context.Context) error {
 	}
 	for _, e := range learned[ruleset.Anchor] { // whose rules stand
 		if d := w.devices[indexOf(e)]; d != nil {
-			seen[d.Index] = memory{map[string][]ruleset.Element{}, time.Now(), map[netip.Addr]time.Time{}}
+			seen[d.Index] = memory{at: now}
 		}
 	}
 	for name, elements := range learned {
 		for _, e := range elements {
 			if m, known := seen[indexOf(e)]; known && name != ruleset.Anchor {
-				m.sets[name] = append(m.sets[name], e)
-				m.meet(e, w.learned[indexOf(e)])
+				seen[indexOf(e)] = m.with(name, e, w.learned[indexOf(e)])
 			}
 		}
 	}
@@ -99,11 +98,15 @@ func (w *watcher) readLearned(ctx context.Context) error {
 	return nil
 }
 
-// meet notes since when an element's address is known, if it has one: nftables does not tell
-// when an element came.
-func (m memory) meet(e ruleset.Element, before memory) {
+// with takes in an element of a set, and since when its address is known, if it has one:
+// nftables does not tell when an element came.
+func (m memory) with(set string, e ruleset.Element, before memory) memory {
+	if m.sets == nil {
+		m.sets, m.since = map[string][]ruleset.Element{}, map[netip.Addr]time.Time{}
+	}
+	m.sets[set] = append(m.sets[set], e)
 	if len(e.From) < 2 {
-		return
+		return m
 	}
 	if a, ok := netip.AddrFromSlice(e.From[1]); ok {
 		m.since[a] = m.at
@@ -111,6 +114,7 @@ func (m memory) meet(e ruleset.Element, before memory) {
 			m.since[a] = since
 		}
 	}
+	return m
 }
 
 // known gives the addresses that rules have learned, sorted.

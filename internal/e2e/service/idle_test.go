@@ -81,7 +81,7 @@ func (m *machine) sleeps(with string, within time.Duration, most activity) {
 }
 
 // glances are what it may take to look, twice at most in the window, for what rules have learned.
-var glances = activity{wakings: 200, ticks: 10}
+var glances = activity{wakings: 1000, ticks: 20}
 
 // activity is what a process did: how often its threads went to sleep, and the processor's time that they used.
 type activity struct{ wakings, ticks int }
