@@ -16,6 +16,7 @@ import (
 // Aims of an idle service.
 const (
 	mostMemory = 20 << 10        // resident, in KiB
+	mostReads  = 32 << 10        // the same, where it reads what rules have learned
 	idleWindow = 5 * time.Second // of no activity
 
 	moved = 300 * time.Millisecond // for a check of checksum offload to be moved, one after the other, in peace
@@ -25,32 +26,32 @@ const (
 // with 500 that came at once.
 func TestIdle(t *testing.T) {
 	m := boot(t, "parents = [\"enp88s0\"]\n[policy.default]\nlearn = \"off\"\n", "WatchdogSec=1h") // whose heart would beat now and then
-	m.idle(activity{})
+	m.idle(activity{}, mostMemory)
 }
 
 // TestIdleLearning shows that it does little more where rules learn the VMs' addresses: it looks now and then for what they
 // have learned, of which the kernel tells nobody.
 func TestIdleLearning(t *testing.T) {
 	m := boot(t, "", "WatchdogSec=1h")
-	m.idle(glances)
+	m.idle(glances, mostReads)
 }
 
-// idle waits for the service to do no more than that, with one device and with 501.
-func (m *machine) idle(most activity) {
+// idle waits for the service to do and hold no more than that, with one device and with 501.
+func (m *machine) idle(most activity, memory int) {
 	m.t.Helper()
 	m.run("systemctl", "start", "libvirtd")
 	m.until("libvirt answers", func() bool { _, err := m.try("virsh", "list"); return err == nil })
 	m.run("systemctl", "start", unit)
 	tap := m.plug("macvtap0", 1)
 	m.until("the interface has rules", func() bool { return m.closed(tap) })
-	m.sleeps("one device", bound, most)
+	m.sleeps("one device", bound, most, memory)
 
 	m.write("/run/burst", macvtaps(500))
 	m.run("ip", "-batch", "/run/burst")
 	m.until("all have rules", func() bool { return len(m.tables()) == 501 })
 	m.flush()
 	m.until("all have rules again", func() bool { return len(m.tables()) == 501 })
-	m.sleeps("501 devices", bound+501*moved, most)
+	m.sleeps("501 devices", bound+501*moved, most, memory)
 }
 
 // macvtaps are ip(8)'s commands for devices that run. Their indexes are high, since /dev/tapN of a low one is anybody's.
@@ -65,7 +66,7 @@ func macvtaps(count int) string {
 
 // sleeps waits for the service to fall asleep: its threads were woken no more often than that, it used no more time, and it
 // is small.
-func (m *machine) sleeps(with string, within time.Duration, most activity) {
+func (m *machine) sleeps(with string, within time.Duration, most activity, mostMemory int) {
 	m.t.Helper()
 	pid := m.pid()
 	var was activity
