@@ -35,7 +35,7 @@ func TestKeepsWhatWasLearned(t *testing.T) {
 	says("192.0.2.200 dhcp", 1)
 	lease(t, n, tap, netip.MustParseAddr("192.0.2.201"))
 	says("192.0.2.200 dhcp, 192.0.2.201 dhcp", 2)
-	w.configure("parents = [\"enp88s0\"]\n")
+	w.configure("parents = [\"enp88s0\"]\n[policy.default]\nlearn = \"off\"\n")
 	says("", 3)
 }
 
