@@ -100,7 +100,7 @@ func (s *site) awaitKept(t *testing.T, vm *hypervisor.VM, want map[string]string
 		bound := d.Addresses.Of(vm.NICs[0].MAC)
 		missing := 0
 		for address, known := range want {
-			if !slices.ContainsFunc(bound, func(b domain.Bound) bool { return b.Addr.String() == address && b.Known == known }) {
+			if !slices.ContainsFunc(bound, func(b domain.Bound) bool { return b.String() == address && b.Known == known }) {
 				missing++
 			}
 		}

@@ -25,6 +25,7 @@ import (
 	"macvtap-filter/internal/lab"
 	"macvtap-filter/internal/libvirt"
 	"macvtap-filter/internal/plan"
+	"macvtap-filter/internal/ruleset"
 	"macvtap-filter/internal/watch"
 )
 
@@ -208,9 +209,9 @@ func (w *running) tables() []string {
 	return names
 }
 
-// healed reports whether a table stands.
-func (w *running) healed(table string) bool {
-	return slices.Contains(w.tables(), table)
+// healed reports whether the rules of the interface macvtap0 stand.
+func (w *running) healed() bool {
+	return slices.Contains(w.tables(), ruleset.TableName("macvtap0"))
 }
 
 func plug(t *testing.T, n *lab.Network, name string, mac net.HardwareAddr) *lab.Tap {

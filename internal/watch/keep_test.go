@@ -29,7 +29,7 @@ func TestKeepsWhatWasLearned(t *testing.T) {
 			t.Errorf("written %d times, want %d", written, times)
 		}
 	}
-	w.until("protected", func() bool { return w.healed("macvtap-filter-macvtap0") })
+	w.until("protected", func() bool { return w.healed() })
 	says("", 0)
 	lease(t, n, tap, netip.MustParseAddr("192.0.2.200"))
 	says("192.0.2.200 dhcp", 1)
@@ -49,7 +49,7 @@ func TestKeepingHangs(t *testing.T) {
 	w.libvirt.mu.Lock()
 	w.libvirt.holds, w.libvirt.refuses = held, errors.New("libvirt: cannot acquire state change lock")
 	w.libvirt.mu.Unlock()
-	stands := func() bool { return w.healed("macvtap-filter-macvtap0") }
+	stands := func() bool { return w.healed() }
 	w.until("protected", stands)
 	lease(t, n, tap, netip.MustParseAddr("192.0.2.200"))
 	w.until("what was learned is being written", func() bool {

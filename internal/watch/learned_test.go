@@ -27,7 +27,7 @@ func TestPutsBackWhatWasLearned(t *testing.T) {
 	tap := plug(t, n, "macvtap0", webMAC)
 	w := start(t, n, "parents = [\"enp88s0\"]\n[policy.default]\nlearn = \"dhcp\"\n", web)
 	// A VM that runs already has some minutes to use what it has: here, none.
-	w.until("protected", func() bool { return w.healed("macvtap-filter-macvtap0") })
+	w.until("protected", func() bool { return w.healed() })
 	w.nft(noGrace)
 	if passes(t, n, tap, "192.0.2.1") {
 		t.Fatal("the VM has an address before its lease")
@@ -62,7 +62,7 @@ func (w *running) putsBack(tap *lab.Tap) {
 		}
 		time.Sleep(6 * time.Second)
 		w.nft("flush ruleset")
-		w.until("put back", func() bool { return w.healed("macvtap-filter-macvtap0") })
+		w.until("put back", func() bool { return w.healed() })
 		w.nft(noGrace)
 		if passes(w.t, w.n, tap, "192.0.2.1") {
 			return

@@ -94,7 +94,7 @@ func TestPutsBack(t *testing.T) {
 	} {
 		w.nft(script)
 		w.until("put back after "+script, func() bool {
-			return !passes(t, n, tap, "198.51.100.9") && w.healed("macvtap-filter-macvtap0")
+			return !passes(t, n, tap, "198.51.100.9") && w.healed()
 		})
 	}
 	if !w.logged("VM \"web-1\": interface \"macvtap0\": rules were removed or changed by nft") {
@@ -639,7 +639,7 @@ func TestReadyBeforeLibvirt(t *testing.T) {
 		plug(t, n, "macvtap0", webMAC)
 		answer := make(chan struct{})
 		w := begin(t, n, dmz, silent(answer), nil)
-		w.until("the default policy holds", func() bool { return w.healed("macvtap-filter-macvtap0") })
+		w.until("the default policy holds", func() bool { return w.healed() })
 		if w.isReady() {
 			t.Error("ready, and libvirt has not said whose the interface is")
 		}

@@ -45,7 +45,7 @@ func TestLeases(t *testing.T) {
 				await(t, "the lease given back", func() bool { return s.wire.Count(isMessage4(7, nil)) > 0 })
 
 				before := g.acks()
-				running = c.start(t, g)
+				c.start(t, g)
 				await(t, "another lease", func() bool { return g.acks() > before })
 				g.expectLeased(t)
 				g.expectPoses(t, "after it has a lease again", false)
