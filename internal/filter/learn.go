@@ -29,7 +29,7 @@ import (
 //	nic-refused-ipv4            further addresses of a VM that ran before these rules did
 //	nic-groups-ipv6             the group that the probe just judged goes to
 //	nic-probes                  how many probes for IPv6 addresses a NIC may still send
-//	nic-probes-ipv4             how many ARP probes a NIC may still send
+//	nic-probes-ipv4             how many ARP probes a NIC may still send, and further addresses be told
 //	nic-running                 NICs whose VMs ran before these rules did
 //
 // Shares bound what one NIC can fill: 8 IPv4 addresses by DHCP at once and 4 more a day, 16 IPv6
@@ -162,13 +162,13 @@ func (v view) unbound() ruleset.Match {
 // mayBind matches addresses, read as bytes, that can be a VM's own. An address that is
 // another's for certain is never bound, nor one that another host was heard to use.
 func (c *chain) mayBind(f family, field ruleset.Field) []ruleset.Match {
-	out := append([]ruleset.Match{c.isNotOwn(f.heard(), field)}, c.nobodysForCertain(f, field)...)
+	out := append([]ruleset.Match{c.isNotOwn(f.heard(), field)}, c.notTaken(f, field)...)
 	return append(out, outside(field, f.special)...)
 }
 
-// nobodysForCertain matches addresses, read as bytes, that the configuration and the host do
-// not name as another's.
-func (c *chain) nobodysForCertain(f family, field ruleset.Field) []ruleset.Match {
+// notTaken matches addresses, read as bytes, that neither the configuration nor what the host
+// knows of its network gives to another host.
+func (c *chain) notTaken(f family, field ruleset.Field) []ruleset.Match {
 	taken := f.only(slices.Concat(c.policy.Claimed, c.policy.Host))
 	slices.SortFunc(taken, netip.Addr.Compare)
 	var each []ruleset.Element // each alone: a single range has no negation
@@ -223,7 +223,7 @@ func (c *chain) learnUsed(f family, field ruleset.Field, when ...ruleset.Match) 
 	case c.learnsFirst():
 		c.updates(all(running, one(c.unbound()), when, c.mayBind(f, field)), c.first(field)...)
 		// What is not its own then, is a further one, and dropped: who administrates it is told.
-		when, updates = all(when, c.mayBind(f, field)), []ruleset.Update{c.share(leasesSet, leaseShare), c.in(refusedSet, refusedFor, field)}
+		when, updates = all(when, c.mayBind(f, field)), []ruleset.Update{c.share(arpProbesSet, arpShare), c.in(refusedSet, refusedFor, field)}
 	default:
 		when, updates = all(when, c.mayBind(f, field)), []ruleset.Update{c.share(leasesSet, leaseShare), c.in(f.ownAddresses(), leaseFor, field)}
 	}

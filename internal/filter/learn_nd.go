@@ -51,7 +51,7 @@ func (c *chain) learnProbe(probe []ruleset.Match) {
 func (c *chain) probesOthers(probe []ruleset.Match) {
 	if c.learns(family6) {
 		c.accept("probe for an address of a prefix that is not known yet", all(one(c.isOwn(probedSet, directTarget)), probe)...)
-		c.acceptWithin("probe for an address that another host was heard to use", []ruleset.Update{c.share(claimsSet, claimShare)}, all(one(c.isOwn(family6.heard(), directTarget)), probe, c.nobodysForCertain(family6, directTarget))...)
+		c.acceptWithin("probe for an address that another host was heard to use", []ruleset.Update{c.share(claimsSet, claimShare)}, all(one(c.isOwn(family6.heard(), directTarget)), probe, c.notTaken(family6, directTarget))...)
 	}
 }
 

@@ -104,7 +104,7 @@ func left(b domain.Bound, now time.Time, timeout time.Duration) time.Duration {
 }
 
 // wouldBind reports whether an interface's rules would bind an address that a VM uses which runs
-// already, as far as the address says (see learnRunning), and for how long.
+// already, as far as the address says (see learnUsed), and for how long.
 func wouldBind(t ruleset.Table, a netip.Addr) (timeout time.Duration, may bool) {
 	for _, c := range t.Chains {
 		for _, r := range c.Rules {

@@ -505,6 +505,11 @@ func TestBindingOfARunningVM(t *testing.T) {
 	if refused := fmt.Sprint(filter.Refused(read(t, n.Hypervisor)[0].Table)); refused != "[192.168.2.101]" {
 		t.Errorf("told of as further addresses: %s", refused)
 	}
+	many := []step{}
+	for i := range 20 {
+		many = append(many, mayNotSend("from a further one", datagramFrom(t, fmt.Sprintf("192.168.2.%d", 110+i))))
+	}
+	plays(t, n, tap, append(many, hears("a lease all the same", leases(t, layers.DHCPMsgTypeAck, "192.168.2.1", "192.168.2.200", vmMAC)), sends("from it", datagramFrom(t, "192.168.2.200"))))
 	settle()
 	nft(t, n.Hypervisor, "flush set netdev macvtap-filter nic-running", "-f", "-") // the time is over
 	settle()
