@@ -31,10 +31,12 @@ func arpHeader() []ruleset.Match {
 // only to and about peers that it may talk to; denied peers tell it nothing.
 func (s side) arp() {
 	c := s.newChain("arp")
+	if !s.out {
+		c.hearARP() // whoever has an address may say so by its own MAC address
+	}
 	c.isolated()
 	if !s.out {
 		c.learnARP()
-		c.hearARP()
 	}
 	if s.policy.PassNeighbours {
 		if s.out {

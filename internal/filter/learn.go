@@ -20,6 +20,7 @@ import (
 //
 //	nic-addresses-ipv4, -ipv6   what is bound: address by address, see ownAddresses
 //	nic-tentative-ipv4, -ipv6   what was asked for, or bound just now: whoever has it may object
+//	nic-first-ipv4              the first address, while another host may object
 //	nic-asked-ipv4              what the LAN was asked for in the VM's place
 //	nic-heard-ipv4, -ipv6       what other hosts were heard to use: none of it is bound
 //	nic-bound-ipv4              NICs that have their IPv4 address: there is no first one any more
@@ -42,6 +43,7 @@ const (
 	probedSet    = ruleset.OwnPrefix + "probed-ipv6"
 	refusedSet   = ruleset.OwnPrefix + "refused-ipv4"
 	groupsSet    = ruleset.OwnPrefix + "groups-ipv6"
+	firstSet     = ruleset.OwnPrefix + "first-ipv4"
 	askedSet     = ruleset.OwnPrefix + "asked-ipv4"
 	probesSet    = ruleset.OwnPrefix + "probes"
 	arpProbesSet = ruleset.OwnPrefix + "probes-ipv4"
@@ -87,7 +89,7 @@ var (
 	leaseShare = ruleset.Share{Rate: 4, Burst: 8, Unit: ruleset.Day}
 	claimShare = ruleset.Share{Rate: 16, Burst: 16, Unit: ruleset.Day}
 	probeShare = ruleset.Share{Rate: 16, Burst: 64, Unit: time.Second}
-	arpShare   = ruleset.Share{Rate: 16, Burst: 16, Unit: ruleset.Day}
+	arpShare   = ruleset.Share{Rate: 24 * 60, Burst: 16, Unit: ruleset.Day} // one a minute: who has used up the rest is soon heard again
 )
 
 // maxLearned is the room of each of these sets, for all NICs.
@@ -121,7 +123,7 @@ var learnSets = sync.OnceValue(func() []ruleset.Set {
 	}
 	running := learned(runningSet)
 	running.Dynamic = 0 // no rule fills it
-	out := []ruleset.Set{running, learned(boundSet), learned(leasesSet), learned(claimsSet), learned(probedSet, directTarget), learned(refusedSet, arpSender), learned(groupsSet, frameGroup, datagramGroup), learned(askedSet, arpSender), learned(probesSet), learned(arpProbesSet)}
+	out := []ruleset.Set{running, learned(boundSet), learned(leasesSet), learned(claimsSet), learned(probedSet, directTarget), learned(refusedSet, arpSender), learned(groupsSet, frameGroup, datagramGroup), learned(firstSet, arpSender), learned(askedSet, arpSender), learned(probesSet), learned(arpProbesSet)}
 	for _, f := range []family{family4, family6} {
 		out = append(out, learned(f.tentative(), f.sourceBytes()), learned(f.heard(), f.sourceBytes()))
 	}
@@ -183,13 +185,19 @@ func (c *chain) notTaken(f family, field ruleset.Field) []ruleset.Match {
 
 // mayClaim matches those of them that a VM can take by itself: addresses of the link, as far as
 // its prefixes are known (RFC 6620, 3.2.2), but the first of one, which was a broadcast address
-// once (RFC 1122, 3.3.6).
+// once (RFC 1122, 3.3.6); of IPv4 also those that are not denied, as a provider routes to a host
+// of another network's addresses.
 func (c *chain) mayClaim(f family, field ruleset.Field) []ruleset.Match {
 	out := c.mayBind(f, field)
 	if !c.knowsLink(f) {
 		return out
 	}
 	var link netipx.IPSetBuilder
+	if f.name == family4.name {
+		for _, r := range c.openRanges(f) {
+			link.AddRange(r)
+		}
+	}
 	for _, p := range c.link(f) {
 		link.AddPrefix(p)
 		if p.Addr().Is4() && p.Bits() < 31 {
@@ -219,13 +227,13 @@ func (c *chain) learnUsed(f family, field ruleset.Field, when ...ruleset.Match) 
 	switch {
 	case f.name == family6.name:
 		when = all(when, c.mayClaim(f, field))
-		c.updates(all([]ruleset.Match{c.isOwn(probedSet, field), c.isNotOwn(f.ownAddresses(), field)}, when), updates...)
+		c.updates(all([]ruleset.Match{c.isOwn(probedSet, field), c.isNotOwn(f.ownAddresses(), field)}, when), updates[1:]...) // its probe was counted
 	case c.learnsFirst():
 		c.updates(all(running, one(c.unbound()), when, c.mayBind(f, field)), c.first(field)...)
 		// What is not its own then, is a further one, and dropped: who administrates it is told.
 		when, updates = all(when, c.mayBind(f, field)), []ruleset.Update{c.share(arpProbesSet, arpShare), c.in(refusedSet, refusedFor, field)}
 	default:
-		when, updates = all(when, c.mayBind(f, field)), []ruleset.Update{c.share(leasesSet, leaseShare), c.in(f.ownAddresses(), leaseFor, field)}
+		when, updates = all(when, c.mayClaim(f, field)), []ruleset.Update{c.share(leasesSet, leaseShare), c.in(f.ownAddresses(), leaseFor, field)}
 	}
 	c.updates(all(running, when), updates...)
 }

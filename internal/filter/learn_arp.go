@@ -23,7 +23,6 @@ func (c *chain) learnFirst() {
 	if !c.learnsFirst() {
 		return
 	}
-	toAll := ruleset.Compare{Field: ruleset.Raw(ruleset.LinkHeader, 0, 6), Op: ruleset.Equal, Value: []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}}
 	claim := all([]ruleset.Match{c.unbound(), toAll, arpRequest, c.isNotOwn(family4.ownAddresses(), arpSender)}, c.mayClaim(family4, arpSender))
 	c.updates(all(one(c.isOwn(askedSet, arpSender)), claim), c.first(arpSender)...)
 	c.Rules = append(c.Rules, ruleset.Rule{
@@ -42,11 +41,13 @@ func (v view) asks(field ruleset.Field) []ruleset.Update {
 
 // first binds the VM's first IPv4 address, read from field.
 func (v view) first(field ruleset.Field) []ruleset.Update {
-	return []ruleset.Update{v.share(boundSet, firstShare), v.in(family4.ownAddresses(), 0, field), v.in(family4.tentative(), detection, field)}
+	return []ruleset.Update{v.share(boundSet, firstShare), v.in(family4.ownAddresses(), 0, field), v.in(family4.tentative(), detection, field), v.in(firstSet, detection, field)}
 }
 
-// ARP for IPv4 on Ethernet, and a request by it, as bytes (see sourceBytes).
+// ARP for IPv4 on Ethernet, and a request by it, as bytes (see sourceBytes); toAll is a frame
+// that all of the link hear.
 var (
+	toAll      = ruleset.Compare{Field: ruleset.Raw(ruleset.LinkHeader, 0, 6), Op: ruleset.Equal, Value: []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}}
 	arpOfIPv4  = ruleset.Compare{Field: network(0, 6), Op: ruleset.Equal, Value: []byte{0, 1, 0x08, 0, 6, 4}}
 	arpRequest = ruleset.Compare{Field: network(0, 8), Op: ruleset.Equal, Value: []byte{0, 1, 0x08, 0, 6, 4, 0, 1}}
 )
@@ -60,8 +61,9 @@ func (c *chain) hearARP() {
 	}
 	hears := c.in(f.heard(), heardFor, arpSender)
 	others := c.isNotOwn(ownBitsSet, network(8, 6)) // a link may send the VM its own frames back (RFC 7527)
-	c.updates([]ruleset.Match{c.isOwn(f.ownAddresses(), arpSender), c.isOwn(f.tentative(), arpSender), others, arpOfIPv4}, c.outOf(f.ownAddresses(), arpSender), c.outOf(boundSet))
-	c.objection([]ruleset.Match{c.isOwn(f.tentative(), arpSender), others, arpOfIPv4}, c.outOf(askedSet, arpSender), c.outOf(f.tentative(), arpSender), hears)
+	// Who loses a lease gets another one; only who loses the first address may take another.
+	c.updates([]ruleset.Match{c.isOwn(firstSet, arpSender), others, arpOfIPv4}, c.outOf(boundSet), c.outOf(firstSet, arpSender))
+	c.objection([]ruleset.Match{c.isOwn(f.tentative(), arpSender), others, arpOfIPv4}, c.outOf(f.ownAddresses(), arpSender), c.outOf(askedSet, arpSender), c.outOf(f.tentative(), arpSender), hears)
 	if c.learnsFirst() {
 		c.updates([]ruleset.Match{c.unbound(), others, arpOfIPv4, isNot(arpSender, 0, 0, 0, 0)}, hears)
 	}
@@ -72,7 +74,8 @@ func (c *chain) learnARPSource() {
 	if c.learns(family4) {
 		c.learnUsed(family4, arpSender, arpOfIPv4) // before the LAN is asked: see learnFirst
 		c.learnFirst()
-		c.updates([]ruleset.Match{c.isOwn(family4.ownAddresses(), arpSender)}, c.in(family4.ownAddresses(), leaseFor, arpSender), c.in(boundSet, leaseFor))
+		// One that was released is tentative, and lasts no longer.
+		c.updates([]ruleset.Match{c.isOwn(family4.ownAddresses(), arpSender), c.isNotOwn(family4.tentative(), arpSender)}, c.in(family4.ownAddresses(), leaseFor, arpSender), c.in(boundSet, leaseFor))
 	}
 }
 
@@ -87,7 +90,7 @@ func (c *chain) probeARP() {
 			link = one(among(arpTarget, ofPrefixes(c.link(family4))))
 		}
 		const words = "ARP probe of a VM that has no address yet"
-		probe := all([]ruleset.Match{c.unbound(), arpRequest, ruleset.Compare{Field: arpSender, Op: ruleset.Equal, Value: noAddress4.AsSlice()}}, link)
+		probe := all([]ruleset.Match{c.unbound(), toAll, arpRequest, ruleset.Compare{Field: arpSender, Op: ruleset.Equal, Value: noAddress4.AsSlice()}}, link)
 		c.acceptWithin(words, c.asks(arpTarget), all(one(c.isNotOwn(askedSet, arpTarget)), probe)...)
 		c.acceptWithin(words, []ruleset.Update{c.share(arpProbesSet, arpShare)}, probe...)
 	default:

@@ -20,7 +20,8 @@ var (
 	serverClient = []byte{0, 67, 0, 68}
 )
 
-// learnLease binds what a DHCP server of the policy's hands out to the VM's MAC address. It
+// learnLease binds what a DHCP server of the policy's hands out to the VM's MAC address, heard of or
+// not: whoever had it before may have spoken just now. It
 // stands before the fast path, which lets such a datagram pass.
 func (c *chain) learnLease(f family) {
 	if c.out || f.name != family4.name || !c.learns(f) {
@@ -38,7 +39,7 @@ func (c *chain) learnLease(f family) {
 	// The last one may meet the share of the first address, which is used up, and end the rule.
 	leased := []ruleset.Update{c.in(f.ownAddresses(), leaseFor, dhcpLeased), c.in(f.tentative(), leaseDetection, dhcpLeased), c.in(boundSet, leaseFor)}
 	c.updates(all(message, one(c.isOwn(f.ownAddresses(), dhcpLeased))), c.in(f.ownAddresses(), leaseFor, dhcpLeased), c.in(boundSet, leaseFor))
-	c.updates(all(message, one(c.isNotOwn(f.ownAddresses(), dhcpLeased)), c.mayBind(f, dhcpLeased)), append([]ruleset.Update{c.share(leasesSet, leaseShare)}, leased...)...)
+	c.updates(all(message, one(c.isNotOwn(f.ownAddresses(), dhcpLeased)), c.notTaken(f, dhcpLeased), outside(dhcpLeased, f.special)), append([]ruleset.Update{c.share(leasesSet, leaseShare)}, leased...)...)
 }
 
 // dhcpServers gives the peers whose DHCP servers count: the gateways, those of the link that are
@@ -73,13 +74,13 @@ func (b *builder) dhcpServers() []netipx.IPRange {
 	return built(&out).Ranges()
 }
 
-// forgetLease has an address that the VM releases itself be forgotten soon: a guest that
-// restarts is given it again. The rules before have seen that it asks as itself.
+// forgetLease has an address that the VM releases itself be forgotten soon, and taken away by
+// whoever is given it next: a guest that restarts is given it again. The rules before have seen that it asks as itself.
 func (c *chain) forgetLease(toServer []ruleset.Match) {
 	if !c.learns(family4) {
 		return
 	}
 	c.updates(all(one(c.isOwn(family4.ownAddresses(), dhcpAddress)), toServer, []ruleset.Match{
 		ruleset.Compare{Field: dhcpOptions, Op: ruleset.Equal, Value: dhcpRelease},
-	}), c.in(family4.ownAddresses(), releasedFor, dhcpAddress))
+	}), c.in(family4.ownAddresses(), releasedFor, dhcpAddress), c.in(family4.tentative(), releasedFor, dhcpAddress))
 }

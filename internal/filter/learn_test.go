@@ -16,7 +16,7 @@ func TestNeighboursAreNotLearned(t *testing.T) {
 	p.Learn = config.LearnFirst
 	learned := 0
 	for _, rule := range rules(mustTable(t, web, nic, p)) {
-		if !strings.Contains(rule, "update @nic-addresses-ipv4") || !strings.Contains(rule, "update @nic-tentative-ipv4") || strings.Contains(rule, "delete @") {
+		if !strings.Contains(rule, "update @nic-addresses-ipv4") || !strings.Contains(rule, "update @nic-tentative-ipv4") || strings.Contains(rule, "delete @") || strings.Contains(rule, "0x63825363350107") { // a release
 			continue
 		}
 		learned++

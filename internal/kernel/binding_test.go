@@ -210,7 +210,7 @@ func TestBinding(t *testing.T) {
 			mayNotSend("from the gateway's", datagramFrom(t, host(1))), mayNotSend("from the name server's", datagramFrom(t, host(53))), mayNotSend("from the broadcast address", datagramFrom(t, host(255))),
 			mayNotSend("from the host's", datagramFrom(t, host(10))), mayNotSend("from a link-local address", datagramFrom(t, "169.254.3.4")), mayNotSend("from a group's", datagramFrom(t, "224.0.0.5")),
 			mayNotSend("ARP from the host's", arpOf(t, out, request, host(10), host(1))), mayNotSend("announcing the gateway's", arpOf(t, out, request, host(1), host(1))),
-			mayNotSend("ARP from a container's", arpOf(t, out, request, "172.17.0.1", host(1))), mayNotSend("ARP from an internet host's", arpOf(t, out, request, "8.8.8.8", host(1))),
+			mayNotSend("ARP from a container's", arpOf(t, out, request, "172.17.0.1", host(1))),
 			mayNotSend("ARP from the network's", arpOf(t, out, request, host(0), host(1))),
 		}, becomesOwn(t, host(100), host(1)), []step{sends("from its own", datagramFrom(t, host(100)))}), 0},
 		{"what another host was heard to use", "first", slices.Concat([]step{
@@ -245,10 +245,28 @@ func TestBinding(t *testing.T) {
 			sends("ARP", arpOf(t, out, request, host(100), host(1))), sends("a renewal", renews(t, host(100))), sends("a release", releases(t, host(100))), sends("soon after", datagramFrom(t, host(100))),
 			mayNotSend("from another", datagramFrom(t, host(101))), mayNotSend("from a server's port to the internet", fromServer(t, host(100))),
 		}, 0},
-		{"a lease, where the first address would do", "first", slices.Concat([]step{
+		{"a lease, where the first address would do", "first", []step{
 			hears("the lease", leases(t, ack, host(1), host(100), vmMAC)), sends("after it", datagramFrom(t, host(100))), mayNotSend("from another", datagramFrom(t, host(101))),
 			hears("a host that has the address", arpOf(t, in, reply, host(100), "0.0.0.0")), mayNotSend("after that", datagramFrom(t, host(100))),
-		}, becomesOwn(t, host(101), host(1)), []step{sends("from another", datagramFrom(t, host(101)))}), 8 * time.Second},
+			mayNotSend("ARP from another", arpOf(t, out, request, host(101), host(1))), hears("the next lease", leases(t, ack, host(1), host(101), vmMAC)), sends("from it", datagramFrom(t, host(101))),
+		}, 8 * time.Second},
+		{"a lease that another host has is no way to a second first address", "first", slices.Concat(becomesOwn(t, host(110), host(1)), []step{
+			hears("a lease", leases(t, ack, host(1), host(100), vmMAC)), hears("who has it", arpOf(t, in, request, host(100), host(100))), mayNotSend("from it", datagramFrom(t, host(100))),
+			mayNotSend("ARP from a third", arpOf(t, out, request, host(111), host(1))), sends("from the first", datagramFrom(t, host(110))),
+		}), 8 * time.Second},
+		{"a lease of an address that was heard of", "first", []step{
+			doesNotHear("who had it", arpOf(t, in, request, host(100), host(1))), hears("the lease", leases(t, ack, host(1), host(100), vmMAC)), sends("from it", datagramFrom(t, host(100))),
+		}, 0},
+		{"a lease that was released, and is another's now", "first", []step{
+			hears("the lease", leases(t, ack, host(1), host(100), vmMAC)), sends("a release", releases(t, host(100))), sends("ARP", arpOf(t, out, request, host(100), host(1))),
+			hears("whose it is now", arpOf(t, in, request, host(100), host(100))), mayNotSend("from it", datagramFrom(t, host(100))),
+		}, 0},
+		{"a probe that not all hear", "first", []step{
+			mayNotSend("a probe to one", to(arpOf(t, out, request, "0.0.0.0", host(77)), net.HardwareAddr(lan.GatewayMACs[0]))), asks(t, host(77), host(1)),
+		}, 0},
+		{"an address of another network", "first", slices.Concat(becomesOwn(t, "198.51.100.7", host(1)), []step{
+			sends("from it", datagramFrom(t, "198.51.100.7")), mayNotSend("from another", datagramFrom(t, "198.51.100.8")),
+		}), 0},
 		{"many leases", "dhcp", many, 0},
 		{"a lease that rules know nothing of", "dhcp", []step{
 			sends("a renewal", renews(t, host(100))), mayNotSend("one in a frame for all", to(renews(t, host(100)), layers.EthernetBroadcast)),
@@ -319,6 +337,17 @@ func TestOwnerAnswers(t *testing.T) {
 		asks(t, "192.168.2.77", "192.168.2.1"), waits(600 * time.Millisecond), mayNotSend("ARP again", arpOf(t, out, layers.ARPRequest, "192.168.2.77", "192.168.2.1")),
 		mayNotSend("in the host's name", datagramFrom(t, "192.168.2.77")),
 	}, becomesOwn(t, "192.168.2.78", "192.168.2.1"), []step{sends("from an address that nobody has", datagramFrom(t, "192.168.2.78"))}))
+}
+
+// TestIsolatedOwnerObjects has the owner of an address answer a VM to which only the gateway's MAC
+// address may send.
+func TestIsolatedOwnerObjects(t *testing.T) {
+	n, tap := network(t)
+	create(t, n.Hypervisor, tables(t, vm(vmUUID, tap.Name), "[policy.default]\nisolate = true"))
+	plays(t, n, tap, []step{
+		asks(t, "192.168.2.77", "192.168.2.1"), hears("the owner", arpOf(t, in, layers.ARPReply, "192.168.2.77", "0.0.0.0")), waits(600 * time.Millisecond),
+		mayNotSend("ARP again", arpOf(t, out, layers.ARPRequest, "192.168.2.77", "192.168.2.1")), mayNotSend("in its name", datagramFrom(t, "192.168.2.77")),
+	})
 }
 
 // TestBindingOutlivesRules changes the rules of a VM whose address was learned: it stays bound.
