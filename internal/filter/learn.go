@@ -226,8 +226,12 @@ func (c *chain) learnUsed(f family, field ruleset.Field, when ...ruleset.Match) 
 	running := []ruleset.Match{ruleset.Lookup{Fields: []ruleset.Field{c.index()}, Set: runningSet}, c.isNotOwn(f.ownAddresses(), field)}
 	switch {
 	case f.name == family6.name:
-		when = all(when, c.mayClaim(f, field))
-		c.updates(all([]ruleset.Match{c.isOwn(probedSet, field), c.isNotOwn(f.ownAddresses(), field)}, when), updates[1:]...) // its probe was counted
+		for _, link := range c.linkEach(f, field) {
+			claim := all(when, c.mayBind(f, field), link)
+			c.updates(all([]ruleset.Match{c.isOwn(probedSet, field), c.isNotOwn(f.ownAddresses(), field)}, claim), updates[1:]...) // its probe was counted
+			c.updates(all(running, claim), updates...)
+		}
+		return
 	case c.learnsFirst():
 		c.updates(all(running, one(c.unbound()), when, c.mayBind(f, field)), c.first(field)...)
 		// What is not its own then, is a further one, and dropped: who administrates it is told.
@@ -236,6 +240,19 @@ func (c *chain) learnUsed(f family, field ruleset.Field, when ...ruleset.Match) 
 		when, updates = all(when, c.mayClaim(f, field)), []ruleset.Update{c.share(leasesSet, leaseShare), c.in(f.ownAddresses(), leaseFor, field)}
 	}
 	c.updates(all(running, when), updates...)
+}
+
+// linkEach gives the ways in which a field can hold an address of the link, as far as its prefixes
+// are known, without a set of ranges: one that is new is empty to frames for a while, and what a
+// VM that runs sends just then would be dropped (see notClosed).
+func (c *chain) linkEach(f family, field ruleset.Field) (ways [][]ruleset.Match) {
+	if !c.knowsLink(f) {
+		return [][]ruleset.Match{nil}
+	}
+	for _, p := range c.link(f) {
+		ways = append(ways, one(within(field, p, false)))
+	}
+	return ways
 }
 
 // lasting says of sets which of them last, and how long a VM has that runs already.
