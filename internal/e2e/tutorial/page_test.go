@@ -109,6 +109,7 @@ var variable = []struct {
 	{"where a rule stands among the others", regexp.MustCompile(`by rule \d+`), "by rule N"},
 	{"what passed and was dropped", regexp.MustCompile(`(?m)^(VM +DEVICE.* STATE) .*|^(web .* protected) .*`), "$1$2 FIGURES"},
 	{"how much was dropped for the same reason", regexp.MustCompile(`dropped from the VM: .*\b(arp-target) \d+.*`), "dropped from the VM: $1"},
+	{"when an address was used last", regexp.MustCompile(`,\s+used\s+(just\s+now|\d+\s+\w+\s+ago)`), ", USED"},
 	{"the number of a VM's start", regexp.MustCompile(`(?m)^ \d+( +web)`), " N$1"},
 }
 
