@@ -41,11 +41,6 @@ func (s *site) expectShielded(t *testing.T, vm *hypervisor.VM) {
 func (s *site) expect(t *testing.T, vm *hypervisor.VM, open func(peer) bool) {
 	t.Helper()
 	s.wire.Forget() // what was open before may be closed now
-	for _, nic := range vm.NICs {
-		if open(s.peers[0]) {
-			s.reachGateway(t, vm, nic) // one NIC after the other has its addresses learned
-		}
-	}
 	var all sync.WaitGroup
 	for _, nic := range vm.NICs {
 		for _, p := range s.peers {

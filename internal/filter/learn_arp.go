@@ -24,7 +24,8 @@ func (c *chain) learnFirst() {
 		return
 	}
 	claim := all([]ruleset.Match{c.unbound(), toAll, arpRequest, c.isNotOwn(family4.ownAddresses(), arpSender)}, c.mayClaim(family4, arpSender))
-	c.updates(all(one(c.isOwn(askedSet, arpSender)), claim), c.first(arpSender)...)
+	// The last match, for what else the VM sends from the address, its answers, must not use up the limit.
+	c.updates(all(claim, one(c.isOwn(askedSet, arpSender))), c.first(arpSender)...)
 	c.Rules = append(c.Rules, ruleset.Rule{
 		Matches: all(one(c.isNotOwn(askedSet, arpSender)), claim), Updates: c.asks(arpSender),
 		Writes:  []ruleset.Write{{To: arpTarget, From: arpSender}, {To: arpSender, Value: noAddress4.AsSlice()}},

@@ -175,6 +175,10 @@ func TestBinding(t *testing.T) {
 	}
 	heard = append(heard, mayNotSend("a seventeenth", probes(t, out, host6(0x77), host6(0x77))), mayNotSend("from its address", datagramFrom(t, host6(0x77))),
 		mayNotSend("a probe for one that is free", probes(t, out, host6(0x200), host6(0x200))))
+	var answers []step
+	for range 4 {
+		answers = append(answers, waits(200*time.Millisecond), mayNotSend("an answer", to(arpOf(t, out, reply, host(100), host(1)), net.HardwareAddr(lan.GatewayMACs[0]))))
+	}
 	nonce := layers.ICMPv6Option{Type: 14, Data: []byte{1, 2, 3, 4, 5, 6}}
 	for _, story := range []struct {
 		name, learn string
@@ -194,6 +198,9 @@ func TestBinding(t *testing.T) {
 			asks(t, host(100), host(1)), mayNotSend("ARP again at once", arpOf(t, out, request, host(100), host(1))), mayNotSend("from it", datagramFrom(t, host(100))),
 			waits(600 * time.Millisecond), mayNotSend("ARP for a denied host", arpOf(t, out, request, host(100), host(66))), sends("from it", datagramFrom(t, host(100))),
 		}, 0},
+		{"a VM that answers meanwhile", "first", slices.Concat([]step{asks(t, host(100), host(1))}, answers, []step{
+			sends("ARP again", arpOf(t, out, request, host(100), host(1))), sends("from it", datagramFrom(t, host(100))),
+		}), 0},
 		{"the first address in an announcement", "first", slices.Concat(becomesOwn(t, host(100), host(100)), []step{
 			sends("from it", datagramFrom(t, host(100))), mayNotSend("from another address", datagramFrom(t, host(101))),
 			mayNotSend("an announcement of another", arpOf(t, out, request, host(101), host(101))),
