@@ -13,6 +13,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"macvtap-filter/internal/libvirt/daemon"
 )
 
 // A libvirt is a stand-in for libvirt's daemon: this program once more, as a process
@@ -111,43 +113,23 @@ func serveLibvirt(in io.Reader, out io.Writer) error {
 	return err
 }
 
-// The calls that the stand-in answers (libvirt's src/remote/remote_protocol.x).
-const (
-	connectOpen     = 1
-	connectClose    = 2
-	domainGetXML    = 14
-	domainLookup    = 23
-	authList        = 66
-	domainIsActive  = 150
-	connectListAll  = 273
-	messageIsAnswer = 1
-	headerLength    = 28 // the packet's length, and struct virNetMessageHeader
-)
-
-// serveClient answers one client's calls (libvirt's docs/kbase/internals/rpc.rst).
+// serveClient answers one client's calls.
 func serveClient(conn net.Conn, domains []knownVM) error {
 	byName := map[string]knownVM{}
 	for _, d := range domains {
 		byName[d.Name] = d
 	}
 	for {
-		header := make([]byte, headerLength)
-		if _, err := io.ReadFull(conn, header); err != nil {
-			return err
-		}
-		arguments := make([]byte, binary.BigEndian.Uint32(header)-headerLength)
-		if _, err := io.ReadFull(conn, arguments); err != nil {
-			return err
-		}
-		procedure := binary.BigEndian.Uint32(header[12:])
-		answer, err := answerTo(procedure, arguments, domains, byName)
+		call, err := daemon.Read(conn)
 		if err != nil {
 			return err
 		}
-		binary.BigEndian.PutUint32(header, uint32(headerLength+len(answer)))
-		binary.BigEndian.PutUint32(header[16:], messageIsAnswer)
-		_, err = conn.Write(append(header, answer...))
-		if procedure == connectClose {
+		answer, err := answerTo(call, domains, byName)
+		if err != nil {
+			return err
+		}
+		_, err = conn.Write(call.Answer(answer, false))
+		if call.Procedure == daemon.Close {
 			return io.EOF // some clients do not wait for the answer
 		}
 		if err != nil {
@@ -156,43 +138,34 @@ func serveClient(conn net.Conn, domains []knownVM) error {
 	}
 }
 
-// answerTo gives a call's result in XDR (RFC 4506).
-func answerTo(procedure uint32, arguments []byte, domains []knownVM, byName map[string]knownVM) ([]byte, error) {
-	switch procedure {
-	case connectOpen, connectClose:
+// answerTo gives a call's result.
+func answerTo(call daemon.Call, domains []knownVM, byName map[string]knownVM) ([]byte, error) {
+	switch call.Procedure {
+	case daemon.Open, daemon.Close:
 		return nil, nil
-	case authList: // one way: none
-		return number(number(nil, 1), 0), nil
-	case domainIsActive:
-		return number(nil, 1), nil
-	case connectListAll:
-		out := number(nil, len(domains))
+	case daemon.AuthList: // one way: none
+		return daemon.Words(1, 0), nil
+	case daemon.IsActive:
+		return daemon.Words(1), nil
+	case daemon.ListAll:
+		out := daemon.Words(uint32(len(domains)))
 		for id, d := range domains {
-			out = d.append(out, id+1)
+			out = append(out, d.listed(id+1)...)
 		}
-		return number(out, len(domains)), nil
-	case domainLookup, domainGetXML: // both begin with the name
-		n := binary.BigEndian.Uint32(arguments)
-		d, ok := byName[string(arguments[4:4+n])]
+		return append(out, daemon.Words(uint32(len(domains)))...), nil
+	case daemon.LookupByName, daemon.GetXML: // both begin with the name
+		n := binary.BigEndian.Uint32(call.Arguments)
+		d, ok := byName[string(call.Arguments[4:4+n])]
 		if !ok {
-			return nil, fmt.Errorf("no VM %q", arguments[4:4+n])
+			return nil, fmt.Errorf("no VM %q", call.Arguments[4:4+n])
 		}
-		if procedure == domainGetXML {
-			return opaque(nil, d.XML), nil
+		if call.Procedure == daemon.GetXML {
+			return daemon.Text(string(d.XML)), nil
 		}
-		return d.append(nil, 1), nil
+		return d.listed(1), nil
 	}
-	return nil, fmt.Errorf("call %d is none that it knows", procedure)
+	return nil, fmt.Errorf("call %d is none that it knows", call.Procedure)
 }
 
-// append appends the domain as calls name it: remote_nonnull_domain.
-func (d knownVM) append(out []byte, id int) []byte {
-	return number(append(opaque(out, []byte(d.Name)), d.UUID...), id)
-}
-
-func number(out []byte, n int) []byte { return binary.BigEndian.AppendUint32(out, uint32(n)) }
-
-func opaque(out, s []byte) []byte {
-	out = append(number(out, len(s)), s...)
-	return append(out, make([]byte, -len(s)&3)...)
-}
+// listed writes the domain as calls name it.
+func (d knownVM) listed(id int) []byte { return daemon.VM(d.Name, [16]byte(d.UUID), uint32(id)) }

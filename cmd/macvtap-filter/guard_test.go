@@ -14,14 +14,13 @@ import (
 	"macvtap-filter/internal/lab"
 )
 
-// needGuard skips a test on kernels that cannot have a guard; internal/kernel's tests
-// hold those to it that should.
+// needGuard skips a test on kernels that cannot have a guard.
 func needGuard(t *testing.T) {
 	t.Helper()
 	if ok, err := hasGuard("guard"); err != nil {
 		t.Fatal(err)
 	} else if !ok {
-		t.Skip("NOT RUN: a guard needs Linux 6.17")
+		lab.NoGuard(t, "it says so")
 	}
 }
 

@@ -171,15 +171,11 @@ func (h *hookCall) protect(ctx context.Context, running bool) error {
 	if !running && !c.Policy(d.Name, d.UUID).PassOffload {
 		offload.Preload(len(d.Direct))
 	}
-	unlock, err := kernel.Lock(ctx)
-	if err != nil {
-		return fmt.Errorf("VM %q: %w", d.Name, err)
-	}
-	defer unlock()
-	made, err := planLive(ctx, d, c, running)
+	made, unlock, err := planLocked(ctx, d, c, running)
 	if err != nil {
 		return err
 	}
+	defer unlock()
 	if w := raiseFirst(ctx, c, d); w != "" {
 		made.Warnings = append(made.Warnings, plan.Warning{Text: fmt.Sprintf("VM %q: %s", d.Name, w)})
 	}
@@ -288,6 +284,19 @@ func adopt(ctx context.Context, d *domain.Domain) error {
 	}
 	defer h.Close()
 	return d.Adopt(h.Foreign)
+}
+
+// planLocked plans with the lock held, which the caller gives back.
+func planLocked(ctx context.Context, d *domain.Domain, c *config.Config, running bool) (made plan.Plan, unlock func(), err error) {
+	unlock, err = kernel.Lock(ctx)
+	if err != nil {
+		return made, nil, fmt.Errorf("VM %q: %w", d.Name, err)
+	}
+	made, err = planLive(ctx, d, c, running)
+	if err != nil {
+		unlock()
+	}
+	return made, unlock, err
 }
 
 // planLive plans with what the host knows: all of a VM that starts, and of a running one

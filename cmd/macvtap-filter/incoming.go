@@ -100,15 +100,11 @@ func (h *hookCall) resume(ctx context.Context) error {
 	if err != nil {
 		return badInput(fmt.Errorf("VM %q: %w", d.Name, err))
 	}
-	unlock, err := kernel.Lock(ctx)
-	if err != nil {
-		return fmt.Errorf("VM %q: %w", d.Name, err)
-	}
-	defer unlock()
-	made, err := planLive(ctx, d, c, true)
+	made, unlock, err := planLocked(ctx, d, c, true)
 	if err != nil {
 		return err
 	}
+	defer unlock()
 	none := func(kernel.Standing) bool { return false }
 	for i, t := range made.Tables {
 		made.Tables[i] = filter.Running(t)

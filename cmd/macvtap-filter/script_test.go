@@ -169,7 +169,7 @@ func runLibvirt(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: libvirt FILE")
 	}
 	xml := ts.ReadFile(args[0])
-	results := map[uint32][]byte{daemon.AuthList: daemon.Words(1, 0), daemon.LookupByName: daemon.VM("web-1", [16]byte{}), daemon.GetXML: daemon.Text(xml)}
+	results := map[uint32][]byte{daemon.AuthList: daemon.Words(1, 0), daemon.LookupByName: daemon.VM("web-1", [16]byte{}, 7), daemon.GetXML: daemon.Text(xml)}
 	listener := listenAsLibvirt(ts)
 	go func() {
 		for {

@@ -12,7 +12,6 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"golang.org/x/sys/unix"
 
 	"macvtap-filter/internal/filter"
 	"macvtap-filter/internal/kernel"
@@ -71,27 +70,12 @@ func lookGuard(t *testing.T, ns *lab.Namespace) (kernel.Standing, bool) {
 	return found, standing
 }
 
-// release is the running kernel's, as "major.minor" in two numbers.
-func release(t *testing.T) (major, minor int) {
-	t.Helper()
-	var name unix.Utsname
-	if err := unix.Uname(&name); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := fmt.Sscanf(unix.ByteSliceToString(name.Release[:]), "%d.%d", &major, &minor); err != nil {
-		t.Fatal(err)
-	}
-	return major, minor
-}
-
-// needGuard skips a test on kernels that cannot have a guard. Those that should are
-// held to it.
+// needGuard skips a test on kernels that cannot have a guard.
 func needGuard(t *testing.T) {
 	t.Helper()
 	err := kernel.TryGuard(context.Background(), guard)
-	major, minor := release(t)
-	if errors.Is(err, kernel.ErrNoGuard) && (major < 6 || major == 6 && minor < 17) {
-		t.Skipf("NOT RUN: Linux %d.%d: %v", major, minor, err)
+	if errors.Is(err, kernel.ErrNoGuard) {
+		lab.NoGuard(t, err)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -101,13 +85,17 @@ func needGuard(t *testing.T) {
 // A kernel that cannot have a guard says so, whoever asks, and has no half of one
 // after that; rules that mark are rules like any other there.
 func TestKernelWithoutGuard(t *testing.T) {
-	major, minor := release(t)
-	if major > 6 || major == 6 && minor >= 17 {
-		needGuard(t)
-		return // every other test of the guard is for these
-	}
-	if major == 6 && minor == 16 {
-		return // some have it, some have not
+	for _, minor := range []int{17, 16} {
+		is, err := lab.KernelIs(6, minor)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if is && minor == 17 {
+			needGuard(t) // every other test of the guard is for these
+		}
+		if is {
+			return // of 6.16, some have it, some have not
+		}
 	}
 	n, tap := network(t)
 	for name, try := range map[string]func(context.Context) error{

@@ -125,7 +125,7 @@ func (d *fakeDaemon) start(name string) {
 func vm(name string) []byte {
 	var uuid [16]byte
 	copy(uuid[:], name)
-	return daemon.VM(name, uuid)
+	return daemon.VM(name, uuid, 7)
 }
 
 // uuidOf is the UUID of the VM of a name.

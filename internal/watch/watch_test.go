@@ -654,7 +654,7 @@ func TestReadyBeforeLibvirt(t *testing.T) {
 func TestGuard(t *testing.T) {
 	n := network(t)
 	if err := inside(n, func() error { return kernel.TryGuard(context.Background(), filter.Guard([]string{"macvtap"})) }); errors.Is(err, kernel.ErrNoGuard) {
-		t.Skipf("SKIPPED on this kernel: %v", err)
+		lab.NoGuard(t, err)
 	}
 	first := plug(t, n, "macvtap0", webMAC)
 	w := start(t, n, guarded, web)
@@ -700,7 +700,7 @@ func TestGuard(t *testing.T) {
 func TestOtherParents(t *testing.T) {
 	n := network(t)
 	if err := inside(n, func() error { return kernel.TryGuard(context.Background(), filter.Guard([]string{"macvtap"})) }); errors.Is(err, kernel.ErrNoGuard) {
-		t.Skipf("SKIPPED on this kernel: %v", err)
+		lab.NoGuard(t, err)
 	}
 	tap := plug(t, n, "macvtap0", webMAC)
 	w := start(t, n, "guard = true\nparents = [\"eth7*\"]\n")

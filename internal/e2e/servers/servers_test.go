@@ -28,8 +28,27 @@ func TestPosesArriveWithoutRules(t *testing.T) {
 // A guest gets a lease of each server by each client, renews it, gives it back and gets one again. Each address is known
 // as DHCP's, what the guest sends from it passes, and nothing in another's name, neither before nor after.
 func TestLeases(t *testing.T) {
-	for i, sv := range servers4 {
-		for j, c := range clients4 {
+	eachPair(t, servers4, clients4, func(t *testing.T, s *site, g *guest, c client) {
+		running := c.start(t, g)
+		g.expectLeased(t)
+		g.expectRenewal(t, c, running)
+		g.expectLeased(t)
+		c.release(t, g, running)
+		await(t, "the lease given back", func() bool { return s.wire.Count(isMessage4(7, nil)) > 0 })
+
+		before := g.acks()
+		c.start(t, g)
+		await(t, "another lease", func() bool { return g.acks() > before })
+		g.expectLeased(t)
+		g.expectPoses(t, "after it has a lease again", false)
+	})
+}
+
+// eachPair has a guest meet each server by each client, where rules learn in one way or the other. Before, it can pose as
+// nobody.
+func eachPair(t *testing.T, servers []server, clients []client, test func(*testing.T, *site, *guest, client)) {
+	for i, sv := range servers {
+		for j, c := range clients {
 			learn := []string{"first", "dhcp"}[(i+j)%2]
 			t.Run(sv.name+"/"+c.name+"/"+learn, func(t *testing.T) {
 				t.Parallel()
@@ -37,18 +56,7 @@ func TestLeases(t *testing.T) {
 				g := newGuest(t, s)
 				g.expectPoses(t, "before there is a lease", false)
 				sv.start(t, s)
-				running := c.start(t, g)
-				g.expectLeased(t)
-				g.expectRenewal(t, c, running)
-				g.expectLeased(t)
-				c.release(t, g, running)
-				await(t, "the lease given back", func() bool { return s.wire.Count(isMessage4(7, nil)) > 0 })
-
-				before := g.acks()
-				c.start(t, g)
-				await(t, "another lease", func() bool { return g.acks() > before })
-				g.expectLeased(t)
-				g.expectPoses(t, "after it has a lease again", false)
+				test(t, s, g, c)
 			})
 		}
 	}
@@ -96,29 +104,19 @@ func isMessage4(kind byte, from []byte) func(frames.Frame) bool {
 
 // A guest gets an IPv6 address of each DHCP server by each client, and keeps it by renewals.
 func TestLeases6(t *testing.T) {
-	for i, sv := range servers6 {
-		for j, c := range clients6 {
-			learn := []string{"first", "dhcp"}[(i+j)%2]
-			t.Run(sv.name+"/"+c.name+"/"+learn, func(t *testing.T) {
-				t.Parallel()
-				s := newSite(t, learn)
-				g := newGuest(t, s)
-				g.expectPoses(t, "before there is a lease", false)
-				sv.start(t, s)
-				running := c.start(t, g)
-				g.expectLeased6(t)
-				replies := g.replies6()
-				await(t, "the lease renewed", func() bool { return s.wire.Count(isMessage6(5)) > 0 && g.replies6() > replies })
-				g.expectLeased6(t)
+	eachPair(t, servers6, clients6, func(t *testing.T, s *site, g *guest, c client) {
+		running := c.start(t, g)
+		g.expectLeased6(t)
+		replies := g.replies6()
+		await(t, "the lease renewed", func() bool { return s.wire.Count(isMessage6(5)) > 0 && g.replies6() > replies })
+		g.expectLeased6(t)
 
-				c.release(t, g, running)
-				replies = g.replies6()
-				c.start(t, g)
-				await(t, "another lease", func() bool { return g.replies6() > replies })
-				g.expectLeased6(t)
-			})
-		}
-	}
+		c.release(t, g, running)
+		replies = g.replies6()
+		c.start(t, g)
+		await(t, "another lease", func() bool { return g.replies6() > replies })
+		g.expectLeased6(t)
+	})
 }
 
 func (g *guest) expectLeased6(t *testing.T) {

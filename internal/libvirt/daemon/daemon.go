@@ -1,5 +1,5 @@
 // Package daemon speaks libvirtd's side of libvirt's protocol (src/rpc/virnetprotocol.x and
-// src/remote/remote_protocol.x), for tests that have no libvirt.
+// src/remote/remote_protocol.x), for tests and benchmarks that have no libvirt.
 package daemon
 
 import (
@@ -9,6 +9,8 @@ import (
 
 // Procedures that clients call.
 const (
+	Open         = 1
+	Close        = 2
 	GetXML       = 14
 	LookupByName = 23
 	LookupByUUID = 24
@@ -69,7 +71,7 @@ func Text(s string) []byte {
 	return append(append(Words(uint32(len(s))), s...), make([]byte, -len(s)&3)...)
 }
 
-// VM writes a running VM's name, UUID and number.
-func VM(name string, uuid [16]byte) []byte {
-	return append(append(Text(name), uuid[:]...), Words(7)...)
+// VM writes a running VM's name, UUID and number: remote_nonnull_domain.
+func VM(name string, uuid [16]byte, id uint32) []byte {
+	return append(append(Text(name), uuid[:]...), Words(id)...)
 }
