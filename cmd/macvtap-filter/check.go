@@ -109,7 +109,7 @@ func checkParent(r *report, c *config.Config, h *host.Host, nic host.NIC) {
 		return
 	}
 	for _, p := range c.Policies() {
-		_, warnings, err := policy.Resolve(p, known)
+		resolved, warnings, err := policy.Resolve(p, known)
 		if err != nil {
 			r.fail("parent %q: VMs with this policy do not start: %v", nic.Name, err)
 			continue
@@ -118,6 +118,9 @@ func checkParent(r *report, c *config.Config, h *host.Host, nic host.NIC) {
 			r.warn("parent %q: %s", nic.Name, w)
 		}
 		r.ok("parent %q: policy %q", nic.Name, p.Name)
+		if whole := resolved.AllOf(known.Gateway); len(whole) > 0 {
+			r.ok("parent %q: policy %q opens the router's own services, too, at %v: its web page, file shares, UPnP; \"router\" in allow in place of \"gateway\" closes them", nic.Name, p.Name, whole)
+		}
 	}
 }
 

@@ -205,7 +205,9 @@ func checkPolicy(check checker, name string, raw filePolicy) Policy {
 	p.Deny = checkEntries(check, at+".deny", "deny", raw.Deny, defaultDeny)
 	p.Allow = checkEntries(check, at+".allow", "allow", raw.Allow, defaultAllow)
 	for i, e := range p.Deny {
-		if len(e.Services) > 0 {
+		if e.Word == Router {
+			check.add(at+".deny."+strconv.Itoa(i), "deny: %q opens part of what the gateway is, and stands in allow alone; to deny the gateway, write \"gateway\"", e)
+		} else if len(e.Services) > 0 {
 			check.add(at+".deny."+strconv.Itoa(i), "deny: %q: ports narrow only allow entries; what is denied is denied whole", e)
 		}
 	}

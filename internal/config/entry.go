@@ -20,13 +20,14 @@ type Word string
 // The words of deny and allow entries.
 const (
 	Gateway   Word = "gateway"
+	Router    Word = "router" // the gateways as routers, in allow alone
 	DNS       Word = "dns"
 	Broadcast Word = "broadcast"
 	OnLink    Word = "onlink"
 	Private   Word = "private"
 )
 
-var words = []string{string(Gateway), string(DNS), string(Broadcast), string(OnLink), string(Private)}
+var words = []string{string(Gateway), string(Router), string(DNS), string(Broadcast), string(OnLink), string(Private)}
 
 // PrivatePrefixes are what the word Private stands for, on any host: the addresses of
 // private networks (RFC 1918, RFC 4193), of a provider's NAT (RFC 6598), and link-local

@@ -122,7 +122,9 @@ const (
 	timeExceeded4     = 11
 	parameterProblem4 = 12
 
-	unreachable6      = 1 // 2 is packet too big, 3 time exceeded
+	unreachable6      = 1
+	tooBig6           = 2
+	timeExceeded6     = 3
 	parameterProblem6 = 4
 )
 

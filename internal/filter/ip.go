@@ -283,6 +283,9 @@ func (c *chain) allowed(f family) {
 		}
 	}
 	c.services(f, f.set(services), func(proto byte) string { return c.allowWords(f, services, proto) })
+	if f.name == family4.name {
+		c.asRouters4()
+	}
 }
 
 // services lets pass the allowed services that a set holds. words gives the comment, for all
@@ -296,7 +299,7 @@ func (c *chain) services(f family, set string, words func(proto byte) string) {
 		c.accept(words(0), firstFragment, lookup)
 		return
 	}
-	for _, proto := range c.policy.ServiceProtocols() {
+	for _, proto := range c.policy.ServiceProtocols(f.is) {
 		c.accept(words(proto), ruleset.Byte(ruleset.IP6NextHeader, proto), lookup)
 	}
 }

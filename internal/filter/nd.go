@@ -212,6 +212,7 @@ func (c *chain) open6() {
 			c.accept(c.allowWords(family6, kind, 0), all(fragmented, one(peer))...)
 		}
 	}
+	c.asRouters6()
 	if peers, any := c.notClosed(family6, c.ip6); any {
 		c.accept(c.openWords(family6), peers...)
 	}
@@ -227,6 +228,7 @@ func (s side) icmpv6ToVM() {
 			c.accept(s.allowWords(family6, kind, 0), ruleset.Lookup{Fields: []ruleset.Field{s.ip6}, Set: family6.set(kind)})
 		}
 	}
+	c.asRouters6()
 	if s.denies(family6) { // else whoever may be the VM's router is open
 		c.drop("router-advertisement", "router advertisement of no gateway", icmpType(routerAdvertisement))
 		c.drop("redirect", "redirect of no gateway", icmpType(redirect))

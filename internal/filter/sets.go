@@ -19,6 +19,7 @@ const (
 	ranges       = "allow-ranges"
 	services     = "allow-services"
 	servicePeers = "allow-service-peers" // whoever has an allowed service
+	asRouters    = "allow-routers"       // gateways that are allowed as routers
 	claimed      = "claimed"             // addresses that the VM can never have
 )
 
@@ -87,6 +88,7 @@ func (b *builder) sets() []ruleset.Set {
 		add(f.rangeSet(ranges, b.allowedNetworks(f)))
 		add(f.servicesOf(f.set(services), p.Services))
 		add(f.rangeSet(servicePeers, p.ServicePeers()))
+		add(f.hostSet(asRouters, several(f.only(p.Routers))))
 		if !p.PassSpoofing {
 			if taken := f.only(p.Claimed); !slices.Equal(taken, f.only(p.Hosts)) {
 				add(f.hostSet(claimed, several(taken)))

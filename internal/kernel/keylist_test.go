@@ -77,6 +77,7 @@ var keys = []struct {
 	{policy: `serve = ["tcp/443"]`, opens: []string{arpFromVM, arpToVM, linkScan, globalScan, ndFromVM, ndToVM}},
 	{policy: "[[vm]]\nname = \"web-1\"\naddresses = [\"192.168.2.100\", \"2001:db8:2:0:5054:ff:fe00:1\"]", opens: []string{arpProbeToVM}},
 	{policy: "[[vm]]\nname = \"web-1\"\naddresses = [\"192.168.2.100\", \"192.168.2.101\", \"2001:db8:2:0:5054:ff:fe00:1\", \"fe80::5054:ff:fe00:1\"]", opens: []string{arpProbeToVM}},
+	{policy: `allow = ["router", "dns udp/53 tcp/53", "broadcast"]`, closes: []string{`UDP to the gateway, link-local, from the VM`}},
 	{policy: `allow = ["gateway", "dns", "broadcast udp/9"]`, opens: []string{limited, directed}},
 	{policy: `allow = ["gateway", "dns", "broadcast", "224.0.0.251 udp/5353", "ff02::fb udp/5353"]`, opens: []string{mDNS, `IPv[46] multicast of a denied host, to the VM`}},
 	{policy: `allow = ["gateway", "dns", "broadcast", "192.168.2.77 tcp/22", "fe80::77 tcp/22"]`, opens: []string{

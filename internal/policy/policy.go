@@ -25,6 +25,7 @@ type Policy struct {
 	Hosts    []netip.Addr     // single allowed addresses, sorted, none within Ranges
 	Ranges   []netipx.IPRange // allowed prefixes and ranges, sorted, merged
 	Services []Service        // sorted, no two cover the same address, protocol and port
+	Routers  []netip.Addr     // the gateways, where they are allowed as routers; their DHCP is among Services
 
 	// DenyEntries and AllowEntries are those of the configuration, for people.
 	DenyEntries, AllowEntries []Entry
@@ -55,6 +56,9 @@ type Entry struct {
 func expanded(all []config.Entry, f facts.Facts) []Entry {
 	var out []Entry
 	for _, e := range all {
+		if e.Word == config.Router {
+			e.Services = slices.Concat([]config.Service{dhcp4, dhcp6}, e.Services)
+		}
 		out = append(out, Entry{e, expand(e, f)})
 	}
 	slices.SortFunc(out, func(a, b Entry) int { return strings.Compare(a.String(), b.String()) })
@@ -86,11 +90,13 @@ func (p Policy) ServicePeers() []netipx.IPRange {
 	return set.Ranges()
 }
 
-// ServiceProtocols gives the protocols of the allowed services, sorted.
-func (p Policy) ServiceProtocols() []byte {
+// ServiceProtocols gives the protocols of the allowed services of peers of a family, sorted.
+func (p Policy) ServiceProtocols(is func(netip.Addr) bool) []byte {
 	var out []byte
 	for _, s := range p.Services {
-		out = append(out, s.Proto)
+		if is(s.Peers.From()) {
+			out = append(out, s.Proto)
+		}
 	}
 	slices.Sort(out)
 	return slices.Compact(out)
@@ -125,6 +131,9 @@ func Resolve(p config.Policy, f facts.Facts) (Policy, []string, error) {
 	warnings = append(warnings, hardlyMeant(p, denied, allow, f)...)
 	out := Policy{Name: p.Name, Deny: denied.Prefixes(), Gateways: f.Gateway, Host: f.Host, OnLink: links(f), Rules: p.Rules}
 	out.DenyEntries, out.AllowEntries = denyEntries, allowEntries
+	if slices.ContainsFunc(p.Allow, isRouter) {
+		out.Routers = sorted(f.Gateway)
+	}
 	if len(p.GatewayMACs) == 0 {
 		for _, mac := range f.GatewayMACs {
 			out.GatewayMACs = append(out.GatewayMACs, net.HardwareAddr(mac))
@@ -152,6 +161,8 @@ func Resolve(p config.Policy, f facts.Facts) (Policy, []string, error) {
 	}
 	if out.cutsOff(f.Gateway) {
 		warnings = append(warnings, fmt.Sprintf("policy %q: the VM finds no router: %v, which deny holds and allow does not; \"gateway\" in allow opens them", p.Name, f.Gateway))
+	} else if v6 := out.unheard(f.Gateway); len(v6) > 0 {
+		warnings = append(warnings, fmt.Sprintf("policy %q: the VM hears no router advertisement: of %v, which send them, allow opens services alone; add \"router\" to allow, or write ipv6 = \"drop\"", p.Name, v6))
 	}
 	return out, warnings, nil
 }
@@ -164,7 +175,28 @@ func (p Policy) cutsOff(routers []netip.Addr) bool {
 		inRange := slices.ContainsFunc(p.Ranges, func(r netipx.IPRange) bool { return r.Contains(a) })
 		// ARP finds who is allowed by a service, too; router advertisements come from who is allowed whole.
 		served := a.Is4() && slices.ContainsFunc(p.Services, func(s Service) bool { return s.Peers.Contains(a) })
-		return !denied || host || inRange || served
+		return !denied || host || inRange || served || slices.Contains(p.Routers, a)
+	})
+}
+
+// unheard gives the routers of IPv6, where a service of one is allowed and of none what a VM
+// learns its way from.
+func (p Policy) unheard(routers []netip.Addr) []netip.Addr {
+	v6 := slices.DeleteFunc(slices.Clone(routers), netip.Addr.Is4)
+	served := slices.ContainsFunc(p.Services, func(s Service) bool { return slices.ContainsFunc(v6, s.Peers.Contains) })
+	if p.DropIPv6 || !served || !p.cutsOff(v6) {
+		return nil
+	}
+	return v6
+}
+
+// AllOf gives those of the gateways that deny holds and that are allowed whole, with
+// whatever services they have themselves.
+func (p Policy) AllOf(gateways []netip.Addr) []netip.Addr {
+	return slices.DeleteFunc(slices.Clone(gateways), func(a netip.Addr) bool {
+		denied := slices.ContainsFunc(p.Deny, func(d netip.Prefix) bool { return d.Contains(a) })
+		inRange := slices.ContainsFunc(p.Ranges, func(r netipx.IPRange) bool { return r.Contains(a) })
+		return !denied || !inRange && !slices.Contains(p.Hosts, a)
 	})
 }
 
@@ -176,6 +208,20 @@ type peers struct {
 	netipx.IPRange
 	services []config.Service
 	word     config.Word
+}
+
+// The services by which a router gives out addresses (RFC 2131; RFC 8415).
+var (
+	dhcp4 = config.Service{Proto: 17, From: 67, To: 67}
+	dhcp6 = config.Service{Proto: 17, From: 547, To: 547}
+)
+
+func isRouter(e config.Entry) bool { return e.Word == config.Router }
+
+func sorted(all []netip.Addr) []netip.Addr {
+	all = slices.Clone(all)
+	slices.SortFunc(all, netip.Addr.Compare)
+	return slices.Compact(all)
 }
 
 // everyService stands for all datagrams, of protocols that have ports.
@@ -293,7 +339,11 @@ func allowed(policy string, entries []Entry, f facts.Facts) (all []peers, warnin
 			warnings = append(warnings, fmt.Sprintf("policy %q: allow %q stands for nothing and allows nothing: %s", policy, e, remedy(e.Word, f.Parent)))
 		}
 		for _, r := range e.Peers {
-			all = append(all, peers{r, e.Services, e.Word})
+			services := e.Services
+			if e.Word == config.Router { // of DHCP, its own family's
+				services = slices.DeleteFunc(slices.Clone(services), func(s config.Service) bool { return s == dhcp4 && r.From().Is6() || s == dhcp6 && r.From().Is4() })
+			}
+			all = append(all, peers{r, services, e.Word})
 		}
 	}
 	return all, warnings
@@ -305,7 +355,7 @@ func expand(e config.Entry, f facts.Facts) []netipx.IPRange {
 	switch e.Word {
 	case "":
 		return []netipx.IPRange{e.Range}
-	case config.Gateway:
+	case config.Gateway, config.Router:
 		addrs = f.Gateway
 	case config.DNS:
 		addrs = f.DNS
@@ -343,7 +393,7 @@ func rangesOf(prefixes []netip.Prefix) []netipx.IPRange {
 // remedy says what to write instead of a word that stands for nothing.
 func remedy(w config.Word, parent string) string {
 	switch w {
-	case config.Gateway:
+	case config.Gateway, config.Router:
 		return fmt.Sprintf("the host has no default route through %q; write the router's address, as in \"192.168.2.1\"", parent)
 	case config.DNS:
 		return "the host names no name server but its own; write the name servers' addresses, as in \"192.168.2.53\""

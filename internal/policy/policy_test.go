@@ -99,6 +99,16 @@ func TestResolve(t *testing.T) {
 			denied: []string{"10.0.0.0/8"},
 			ported: []string{"10.0.0.0-10.0.0.3 6/1-4", "10.0.0.0-10.0.0.5 6/5-10", "10.0.0.2-10.0.0.5 6/11-65535"},
 		},
+		{
+			about: "the gateways as routers", deny: "onlink,fe80::/10", allow: "router",
+			denied: []string{"192.168.2.0/24", "2001:db8:2::/64", "fe80::/10"},
+			ported: []string{"192.168.2.1-192.168.2.1 17/67-67", "fe80::1-fe80::1 17/547-547"},
+		},
+		{
+			about: "routers that are name servers, too", deny: "onlink,fe80::/10", allow: "router udp/53",
+			denied: []string{"192.168.2.0/24", "2001:db8:2::/64", "fe80::/10"},
+			ported: []string{"192.168.2.1-192.168.2.1 17/53-53", "192.168.2.1-192.168.2.1 17/67-67", "fe80::1-fe80::1 17/53-53", "fe80::1-fe80::1 17/547-547"},
+		},
 		{about: "nothing at all"},
 	}
 	for _, test := range tests {

@@ -19,7 +19,7 @@ func hardlyMeant(p config.Policy, denied *netipx.IPSet, allow []peers, f facts.F
 			warnings = append(warnings, w)
 		}
 	}
-	return append(warnings, idle(p, denied, f)...)
+	return slices.Concat(warnings, routersOpen(p, denied, f), idle(p, denied, f))
 }
 
 // gatewaysOwn warns where the VM is said to have an address of the gateway's.
@@ -30,6 +30,27 @@ func gatewaysOwn(p config.Policy, f facts.Facts) string {
 		}
 	}
 	return ""
+}
+
+// routersOpen warns where a router is to be a router alone, and its services are open all
+// the same.
+func routersOpen(p config.Policy, denied *netipx.IPSet, f facts.Facts) (warnings []string) {
+	if !slices.ContainsFunc(p.Allow, isRouter) {
+		return nil
+	}
+	open := slices.DeleteFunc(slices.Clone(f.Gateway), denied.Contains)
+	if len(open) > 0 {
+		warnings = append(warnings, fmt.Sprintf("policy %q: \"router\" in allow closes no service of %v, which deny does not hold; add \"gateway\" to deny", p.Name, open))
+	}
+	for _, e := range p.Allow {
+		holds := func(r netipx.IPRange) bool {
+			return slices.ContainsFunc(f.Gateway, func(a netip.Addr) bool { return r.Contains(a) && denied.Contains(a) })
+		}
+		if !isRouter(e) && len(e.Services) == 0 && slices.ContainsFunc(expand(e, f), holds) {
+			warnings = append(warnings, fmt.Sprintf("policy %q: allow %q opens all services of the router, which \"router\" would leave closed; name the services that are meant, as in \"dns udp/53 tcp/53\"", p.Name, e))
+		}
+	}
+	return warnings
 }
 
 // unlearned warns where addresses are to be learned and no rule asks for them.

@@ -53,6 +53,41 @@ func TestWarnings(t *testing.T) {
 	}
 }
 
+// TestRouterWarnings shows what opens a router's services beside "router", and what keeps a VM from
+// hearing router advertisements.
+func TestRouterWarnings(t *testing.T) {
+	known := facts.Facts{
+		Parent: "eth0", Gateway: []netip.Addr{netip.MustParseAddr("192.168.2.1"), netip.MustParseAddr("fe80::1")}, DNS: []netip.Addr{netip.MustParseAddr("192.168.2.1")},
+		OnLink: []netip.Prefix{netip.MustParsePrefix("192.168.2.0/24"), netip.MustParsePrefix("2001:db8:2::/64")},
+	}
+	const whole, unheard = `opens all services of the router, which "router" would leave closed`, `the VM hears no router advertisement: of [fe80::1]`
+	for rules, want := range map[string]string{
+		`allow = ['router', 'dns udp/53 tcp/53']`:                                       "",
+		`allow = ['router udp/53']`:                                                     "",
+		`allow = ['gateway']`:                                                           "",
+		`allow = ['router', 'dns']`:                                                     `allow "dns" ` + whole,
+		`allow = ['router', 'gateway']`:                                                 `allow "gateway" ` + whole,
+		`allow = ['router', '192.168.2.0/28']`:                                          `allow "192.168.2.0/28" ` + whole,
+		`allow = ['gateway udp/53']`:                                                    unheard,
+		"allow = ['gateway udp/53']\nipv6 = 'drop'":                                     "",
+		"allow = ['gateway udp/53', 'router']":                                          "",
+		`allow = ['gateway udp/53', 'fe80::1']`:                                         "",
+		"allow = ['router']\ndeny = ['192.168.2.64/26', 'fc00::/7', '2001:db8:2::/64']": `"router" in allow closes no service of [192.168.2.1 fe80::1], which deny does not hold`,
+	} {
+		c, err := config.Parse("c", []byte("parents = ['eth0']\n[policy.default]\n"+rules+"\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, warnings, err := Resolve(c.Default(), known)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if said := strings.Join(warnings, "\n"); want == "" && said != "" || !strings.Contains(said, want) {
+			t.Errorf("%s: says %q, want %q", rules, said, want)
+		}
+	}
+}
+
 // TestUnlearned shows that learning beside spoofing = "pass" is told of, which learns nothing.
 func TestUnlearned(t *testing.T) {
 	known := facts.Facts{Parent: "eth0", Gateway: []netip.Addr{netip.MustParseAddr("192.168.2.1")}}
