@@ -35,6 +35,7 @@ func checkLibvirt(ctx context.Context, r *report, c *config.Config, s status.Sta
 		return
 	}
 	defer h.Close()
+	var known []*domain.Domain
 	for _, name := range names {
 		var d *domain.Domain
 		err := anew(ctx, func(ctx context.Context) (err error) {
@@ -49,7 +50,20 @@ func checkLibvirt(ctx context.Context, r *report, c *config.Config, s status.Sta
 			checkDirect(r, c, h, d, s)
 		}
 		checkOthers(r, h, d)
+		known = append(known, d)
 	}
+	if c == nil || len(c.Sections()) == 0 {
+		return
+	}
+	shut, err := shutOff(ctx, client, names)
+	if err != nil {
+		r.warn("%v", err)
+		return
+	}
+	checkSections(r, c, append(known, shut...), func(parent string) []string {
+		nic, _ := h.NIC(parent) // that it is missing was told, where it matters
+		return nic.Names
+	})
 }
 
 // checkDirect looks at a running VM's direct interfaces.
@@ -66,13 +80,13 @@ func checkDirect(r *report, c *config.Config, h *host.Host, d *domain.Domain, s 
 		case !c.GuardsParent(append(nic.Names, i.Parent)...):
 			r.warn("VM %q: %s is not protected: its NIC %q is none of the parents; if it should be one, add %q to parents in %s and run \"macvtap-filter apply --all\"", d.Name, i, i.Parent, i.Parent, c.File)
 		default:
-			checkAddress(r, c, h, d, i)
+			checkAddress(r, c, h, d, i, nic.Names)
 		}
 	}
 }
 
 // checkAddress looks at the MAC address of a direct interface's device.
-func checkAddress(r *report, c *config.Config, h *host.Host, d *domain.Domain, i domain.Interface) {
+func checkAddress(r *report, c *config.Config, h *host.Host, d *domain.Domain, i domain.Interface, names []string) {
 	one := *d
 	one.Direct = []domain.Interface{i}
 	made := plan.Each(&one, c, plan.Live{Host: h, Running: true})
@@ -82,9 +96,10 @@ func checkAddress(r *report, c *config.Config, h *host.Host, d *domain.Domain, i
 			return
 		}
 	}
+	configured, _ := plan.Configured(d, i, names, c) // what is wrong with it was told
 	switch {
 	case !i.TrustGuest:
-	case c.Policy(d.Name, d.UUID).FollowMAC:
+	case configured.FollowMAC:
 		r.ok("VM %q: %s: trustGuestRxFilters='yes' lets the guest change its MAC address; the rules follow while watch runs", d.Name, i)
 	default:
 		r.ok("VM %q: %s: trustGuestRxFilters='yes' lets the guest change its device's MAC address; the rules stay with the domain XML's, %s", d.Name, i, i.MAC)

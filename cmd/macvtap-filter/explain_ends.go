@@ -35,7 +35,8 @@ var (
 // endsOf gives what the XML, the configuration and the network know of both ends.
 func endsOf(c *config.Config, d *domain.Domain, i domain.Interface, n plan.Network) ends {
 	// The rules are made from both already, so neither is wrong in a way that matters.
-	p, _ := plan.Configured(d, c)
+	names, _ := n.Names(i.Parent)
+	p, _ := plan.Configured(d, i, names, c)
 	known, _ := n.Facts(i.Parent)
 	e := ends{vm: i.MAC, own: p.Own, router: anyMAC, facts: known}
 	switch {

@@ -168,8 +168,8 @@ func (h *hookCall) protect(ctx context.Context, running bool) error {
 	if err != nil {
 		return badInput(fmt.Errorf("VM %q: %w", d.Name, err))
 	}
-	if !running && !c.Policy(d.Name, d.UUID).PassOffload {
-		offload.Preload(len(d.Direct))
+	if n := offloadChecks(c, d); !running && n > 0 {
+		offload.Preload(n)
 	}
 	made, unlock, err := planLocked(ctx, d, c, running)
 	if err != nil {
@@ -202,6 +202,17 @@ func (h *hookCall) protect(ctx context.Context, running bool) error {
 	}
 	h.tell(made)
 	return errors.Join(leftovers, made.Err())
+}
+
+// offloadChecks is how many of a VM's interfaces have their checksum offload checked, as far as is
+// known before anything is asked of the kernel.
+func offloadChecks(c *config.Config, d *domain.Domain) (n int) {
+	for _, i := range d.Direct {
+		if !c.Policy(plan.NIC(d, i, nil)).PassOffload {
+			n++
+		}
+	}
+	return n
 }
 
 // tell logs what each interface got.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"net/netip"
 	"path"
 	"regexp"
@@ -50,6 +51,14 @@ func (c checker) all() []string {
 		out = append(out, c.told(places, p))
 	}
 	return out
+}
+
+// places gives a function that gives the file and line of what stands at a path.
+func (c checker) places() func(at string) string {
+	places := locate(c.text)
+	return func(at string) string {
+		return strings.TrimSuffix(c.told(places, problem{at: at}), ": ")
+	}
 }
 
 // told gives a problem with the file's name and, where there is one, the line.
@@ -281,22 +290,53 @@ func mayHave(a netip.Addr) bool {
 	return !a.IsUnspecified() && !a.IsMulticast() && !a.IsLoopback() && a != limitedBroadcast
 }
 
-func (c *Config) checkVM(check checker, at string, raw fileVM) vm {
-	v := vm{policy: DefaultPolicy}
-	switch {
-	case (raw.Name == nil) == (raw.UUID == nil):
-		check.add(at, "[[vm]]: want either name or uuid")
-	case raw.Name != nil:
-		v.name = *raw.Name
-		if _, err := path.Match(v.name, ""); err != nil || v.name == "" {
-			check.add(at+".name", "[[vm]]: name = %q is no name or glob", v.name)
+// checkMatch reads which interfaces a section is for.
+func checkMatch(check checker, at string, raw fileVM) match {
+	var m match
+	if raw.Name == nil && raw.UUID == nil && raw.MAC == nil && raw.Parent == nil && raw.Interface == nil {
+		check.add(at, "[[vm]]: which VMs? want one or more of name, uuid, mac, parent and interface")
+	}
+	if raw.Name != nil {
+		m.name = *raw.Name
+		if _, err := path.Match(m.name, ""); err != nil || m.name == "" {
+			check.add(at+".name", "[[vm]]: name = %q is no name or glob", m.name)
 		}
-	default:
-		v.uuid = strings.ToLower(*raw.UUID)
-		if !uuid().MatchString(v.uuid) {
+	}
+	if raw.UUID != nil {
+		m.uuid = strings.ToLower(*raw.UUID)
+		if !uuid().MatchString(m.uuid) {
 			check.add(at+".uuid", "[[vm]]: uuid = %q is no UUID, as \"virsh domuuid\" prints one", *raw.UUID)
 		}
 	}
+	if raw.MAC != nil {
+		m.mac = checkMAC(check, at+".mac", "[[vm]]", *raw.MAC)
+	}
+	if raw.Parent != nil {
+		m.parent = *raw.Parent
+		if problem := parentProblem(m.parent); problem != "" {
+			check.add(at+".parent", "[[vm]]: parent = %q %s", m.parent, problem)
+		}
+	}
+	if raw.Interface != nil {
+		m.place = *raw.Interface
+		if m.place < 1 {
+			check.add(at+".interface", "[[vm]]: interface = %d: the first of a VM's interfaces is 1", m.place)
+		}
+	}
+	return m
+}
+
+// checkMAC reads an interface's MAC address, and writes it as net does.
+func checkMAC(check checker, at, section, written string) string {
+	mac, err := net.ParseMAC(written)
+	if err != nil || len(mac) != 6 || mac[0]&1 != 0 {
+		check.add(at, "%s: mac = %q is no MAC address that an interface can have", section, written)
+	}
+	return mac.String()
+}
+
+func (c *Config) checkVM(check checker, at string, raw fileVM) vm {
+	v := vm{match: checkMatch(check, at, raw), policy: DefaultPolicy}
 	if raw.Policy != nil {
 		v.policy = *raw.Policy
 	}

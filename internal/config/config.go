@@ -63,14 +63,16 @@ type Config struct {
 
 	policies map[string]Policy
 	vms      []vm
+	where    func() func(at string) string // the file and line of what stands at a path (see positions)
 }
 
 // A Policy is what its [policy.NAME] section says, and what the VM's own section
 // adds.
 type Policy struct {
-	Name  string
-	Deny  []Entry
-	Allow []Entry
+	Name    string
+	Section int // that gave it to an interface, by its place among the [[vm]], from 1; 0 for none
+	Deny    []Entry
+	Allow   []Entry
 	Rules
 }
 
@@ -140,11 +142,6 @@ type vm struct {
 	own    Own
 }
 
-// A match says which VMs a section is for.
-type match struct {
-	name, uuid string // one of the two
-}
-
 // Load reads and checks a configuration file. An error begins with the file's
 // name and, where there is one, the line.
 func Load(file string) (*Config, error) {
@@ -202,19 +199,18 @@ func Parse(file string, text []byte) (*Config, error) {
 	if err := check.first(); err != nil {
 		return nil, err
 	}
+	c.where = check.places
 	c.Warnings = c.warn(check, raw)
 	return c, nil
 }
 
-// Policy gives the policy of a VM: that of the first [[vm]] that matches its
-// name or UUID, or else the one named DefaultPolicy.
-func (c *Config) Policy(name, uuid string) Policy {
-	for _, v := range c.vms {
-		byName, _ := path.Match(v.name, name) // the pattern was checked
-		byName = byName || v.name == name     // a name may look like a glob that it does not match
-		if v.name != "" && byName || v.uuid != "" && v.uuid == strings.ToLower(uuid) {
+// Policy gives the policy of a VM's interface: that of the first [[vm]] that matches
+// it, or else the one named DefaultPolicy.
+func (c *Config) Policy(n NIC) Policy {
+	for i, v := range c.vms {
+		if v.matches(n) {
 			p := c.policies[v.policy]
-			p.Own = v.own
+			p.Own, p.Section = v.own, i+1
 			return p
 		}
 	}
@@ -232,7 +228,7 @@ func (c *Config) Choose(p Policy, name string, allow []string) (Policy, error) {
 		if !ok {
 			return p, fmt.Errorf("metadata: the policy %q is not defined in %s", name, c.File)
 		}
-		chosen.Own = p.Own
+		chosen.Own, chosen.Section = p.Own, p.Section
 		p = chosen
 	}
 	p.Allow = slices.Clone(p.Allow)

@@ -131,8 +131,11 @@ func TestParseErrors(t *testing.T) {
 		{about: "comma", text: parents + "[policy.x]\nallow = [\"dns tcp/80,443\"]", want: "want a port"},
 
 		// VMs.
-		{about: "neither name nor uuid", text: parents + "[[vm]]\npolicy = \"default\"", line: 2, want: "want either name or uuid"},
-		{about: "name and uuid", text: parents + "[[vm]]\nname = \"a\"\nuuid = \"6695eb01-f6a4-8304-79aa-97f2502e193f\"", line: 2, want: "want either name or uuid"},
+		{about: "which VMs", text: parents + "[[vm]]\npolicy = \"default\"", line: 2, want: "want one or more of name, uuid, mac, parent and interface"},
+		{about: "a VM's MAC address", text: parents + "[[vm]]\nmac = \"52:54:00\"", line: 3, want: `mac = "52:54:00" is no MAC address`},
+		{about: "a group's MAC address", text: parents + "[[vm]]\nmac = \"01:00:5e:00:00:01\"", line: 3, want: `no MAC address that an interface can have`},
+		{about: "a NIC of a VM's", text: parents + "[[vm]]\nparent = \"a b\"", line: 3, want: `parent = "a b" is no name or glob`},
+		{about: "places begin with 1", text: parents + "[[vm]]\nname = \"a\"\ninterface = 0", line: 4, want: "the first of a VM's interfaces is 1"},
 		{about: "VM's empty name", text: parents + "[[vm]]\nname = \"\"", want: `name = "" is no name or glob`},
 		{about: "VM's bad glob", text: parents + "[[vm]]\nname = \"a[\"", want: `name = "a[" is no name or glob`},
 		{about: "VM's bad glob after one that fails to match", text: parents + "[[vm]]\nname = \"zzz[\"", want: "no name or glob"},

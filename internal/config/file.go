@@ -49,7 +49,11 @@ type filePolicy struct {
 type fileVM struct {
 	Name   *string `toml:"name"`
 	UUID   *string `toml:"uuid"`
+	MAC    *string `toml:"mac"`
+	Parent *string `toml:"parent"`
 	Policy *string `toml:"policy"`
+
+	Interface *int `toml:"interface"`
 
 	Addresses []string `toml:"addresses"`
 }

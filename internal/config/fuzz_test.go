@@ -39,7 +39,7 @@ func FuzzParse(f *testing.F) {
 			t.Error("no parents")
 		}
 		for _, v := range c.vms {
-			checkUsable(t, c.Policy(v.name, v.uuid))
+			checkUsable(t, c.Policy(NIC{VM: v.name, UUID: v.uuid}))
 			if _, ok := c.policies[v.policy]; !ok {
 				t.Errorf("nobody defines the policy %q", v.policy)
 			}

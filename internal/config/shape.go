@@ -31,7 +31,7 @@ func (c checker) shape(at, key string, value any, t reflect.Type) {
 			if field, ok := known[k]; ok {
 				c.shape(join(at, k), join(key, written(k)), table[k], field)
 			} else {
-				c.add(join(at, k), "unknown key %s%s", join(key, written(k)), cmp.Or(place(k, t), suggestion(k, known)))
+				c.add(join(at, k), "unknown key %s%s", join(key, written(k)), cmp.Or(suggestion(k, known), place(k, t)))
 			}
 		}
 	case t.Kind() == reflect.Map && isTable:

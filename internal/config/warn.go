@@ -3,7 +3,6 @@ package config
 import (
 	"fmt"
 	"maps"
-	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -53,42 +52,21 @@ func (c *Config) warnVMs(check checker) {
 		if strings.ContainsAny(v.name, "/\n") {
 			check.add(at+".name", "[[vm]]: name = %q: no VM has such a name: libvirt takes none with '/' or a line break", v.name)
 		}
-		earlier, covered := plain[v.match]
-		if n := slices.IndexFunc(globs, func(j int) bool { return covers(c.vms[j].name, v.match) }); n >= 0 {
+		earlier, covered := 0, false
+		for _, part := range v.parts() {
+			if n, ok := plain[part]; ok {
+				earlier, covered = n, true
+			}
+		}
+		if n := slices.IndexFunc(globs, func(j int) bool { return c.vms[j].covers(v.match) }); n >= 0 {
 			earlier, covered = globs[n], true
 		}
 		if covered {
 			check.add(at, "[[vm]]: no VM comes to this section, %v: the one before with %v matches them all, and the first that matches counts: put the narrower one first", v.match, c.vms[earlier].match)
 			continue
 		}
-		if plain[v.match] = i; strings.ContainsAny(v.name, globSigns) {
+		if plain[v.match] = i; v.hasGlob() {
 			globs = append(globs, i)
 		}
 	}
-}
-
-// covers reports whether a glob matches every VM that a section does, as far as that is
-// plain to see.
-func covers(glob string, v match) bool {
-	if glob == "*" {
-		return true // every VM has a name
-	}
-	prefix, star := strings.CutSuffix(glob, "*")
-	end := strings.IndexAny(v.name, globSigns)
-	if end < 0 {
-		matched, _ := path.Match(glob, v.name) // the pattern was checked
-		return matched && v.name != ""
-	}
-	return star && !strings.ContainsAny(prefix, globSigns) && strings.HasPrefix(v.name[:end], prefix)
-}
-
-// globSigns are what means something in a glob (path.Match).
-const globSigns = `*?[\`
-
-// String gives a section as it is written.
-func (v match) String() string {
-	if v.uuid != "" {
-		return fmt.Sprintf("uuid = %q", v.uuid)
-	}
-	return fmt.Sprintf("name = %q", v.name)
 }

@@ -27,6 +27,11 @@ func TestWarnings(t *testing.T) {
 		{"before it", "[[vm]]\nname = 'web-1?'\n[[vm]]\nname = 'web-*'\n[[vm]]\nname = 'we*'\n", nil},
 		{"twice", "[[vm]]\nuuid = '6695eb01-f6a4-8304-79aa-97f2502e193f'\n[[vm]]\nuuid = '6695EB01-F6A4-8304-79AA-97F2502E193F'\n",
 			[]string{`c:4: [[vm]]: no VM comes to this section, uuid = "6695eb01-f6a4-8304-79aa-97f2502e193f": the one before with uuid = "6695eb01-f6a4-8304-79aa-97f2502e193f" matches them all, and the first that matches counts: put the narrower one first`}},
+		{"narrower ones first", "[[vm]]\nname = 'a'\nmac = '52:54:00:00:00:01'\n[[vm]]\nname = 'a'\ninterface = 2\n[[vm]]\nname = 'a'\n[[vm]]\nparent = 'x*'\n[[vm]]\nparent = 'y'\nuuid = '6695eb01-f6a4-8304-79aa-97f2502e193f'\n", nil},
+		{"a narrower one behind", "[[vm]]\nname = 'a'\n[[vm]]\nmac = '52:54:00:00:00:01'\nname = 'a'\n",
+			[]string{`c:4: [[vm]]: no VM comes to this section, name = "a", mac = "52:54:00:00:00:01": the one before with name = "a" matches them all, and the first that matches counts: put the narrower one first`}},
+		{"behind a wider NIC", "[[vm]]\nparent = 'x*'\n[[vm]]\nparent = 'x1'\ninterface = 1\n",
+			[]string{`c:4: [[vm]]: no VM comes to this section, parent = "x1", interface = 1: the one before with parent = "x*" matches them all, and the first that matches counts: put the narrower one first`}},
 		{"names like globs", "[[vm]]\nname = '[a] b'\n[[vm]]\nname = 'a b'\n",
 			[]string{`c:4: [[vm]]: no VM comes to this section, name = "a b": the one before with name = "[a] b" matches them all, and the first that matches counts: put the narrower one first`}},
 	}
@@ -49,7 +54,7 @@ func TestPolicyOfNameLikeAGlob(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]string{"[prod] web": "p", "p web": "p", "prod web": "default"} {
-		if got := c.Policy(name, "").Name; got != want {
+		if got := c.Policy(NIC{VM: name}).Name; got != want {
 			t.Errorf("VM %q: policy %q, want %q", name, got, want)
 		}
 	}

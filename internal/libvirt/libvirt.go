@@ -111,9 +111,18 @@ func (c *Client) Running(ctx context.Context) ([]string, error) {
 // RunningVMs gives the names of the running VMs by their UUIDs, which are in lower case
 // with hyphens.
 func (c *Client) RunningVMs(ctx context.Context) (map[string]string, error) {
-	domains, err := c.rpc.Domains(ctx, rpc.Active)
+	return c.list(ctx, rpc.Active, "the running VMs")
+}
+
+// VMs gives the names of all VMs, those that are shut off included, as RunningVMs does.
+func (c *Client) VMs(ctx context.Context) (map[string]string, error) {
+	return c.list(ctx, rpc.All, "all VMs")
+}
+
+func (c *Client) list(ctx context.Context, which uint32, what string) (map[string]string, error) {
+	domains, err := c.rpc.Domains(ctx, which)
 	if err != nil {
-		return nil, fmt.Errorf("libvirt: list the running VMs: %w", err)
+		return nil, fmt.Errorf("libvirt: list %s: %w", what, err)
 	}
 	names := make(map[string]string, len(domains))
 	for _, d := range domains {
@@ -132,6 +141,22 @@ func (c *Client) LiveXML(ctx context.Context, name string) (string, error) {
 	case errors.Is(err, ErrNotRunning):
 		return "", fmt.Errorf("VM %q: %w", name, err)
 	case err != nil:
+		return "", fmt.Errorf("VM %q: libvirt: %w", name, err)
+	}
+	return xml, nil
+}
+
+// XML gives the XML of a VM as it is now, running or shut off.
+func (c *Client) XML(ctx context.Context, name string) (string, error) {
+	d, err := c.rpc.LookupByName(ctx, name)
+	if errors.Is(err, rpc.ErrNoDomain) {
+		err = ErrUnknown
+	}
+	var xml string
+	if err == nil {
+		xml, err = c.rpc.XML(ctx, d)
+	}
+	if err != nil {
 		return "", fmt.Errorf("VM %q: libvirt: %w", name, err)
 	}
 	return xml, nil

@@ -53,7 +53,7 @@ type Network interface {
 type Plan struct {
 	Tables   []ruleset.Table
 	Warnings []Warning
-	Policy   string // the name of the policy that they follow, "" where none was needed
+	Policies map[string]string // the names of the policies that they follow, by device
 
 	// Unguarded are the devices of direct interfaces on no configured parent.
 	// Those of them in Open have a table that lets everything pass.
@@ -99,7 +99,7 @@ func Make(d *domain.Domain, c *config.Config, n Network) (Plan, error) {
 // Each plans as Make does, but each interface for itself: what is wrong with one of a
 // running VM keeps no other from its rules. Failed has those without a plan.
 func Each(d *domain.Domain, c *config.Config, n Network) Plan {
-	p := planner{domain: d, config: c, network: n, policies: map[string]resolved{}, guarded: c.Guard || n.Guarded()}
+	p := planner{domain: d, config: c, network: n, policies: map[chosen]resolved{}, guarded: c.Guard || n.Guarded()}
 	for n, i := range d.Direct {
 		err := twice(d.Direct[:n], i)
 		if err == nil {
@@ -188,9 +188,16 @@ type planner struct {
 	domain   *domain.Domain
 	config   *config.Config
 	network  Network
-	policies map[string]resolved // the domain's policy, by parent
-	guarded  bool                // tables mark what they accept
+	policies map[chosen]resolved
+	guarded  bool // tables mark what they accept
 	plan     Plan
+}
+
+// chosen is what an interface's rules are made of: those of the domain's other interfaces
+// are made of the same where it is the same.
+type chosen struct {
+	parent  string
+	section int // of the configuration, which gives it its policy
 }
 
 // resolved is a policy with its addresses, or why it has none.
@@ -206,25 +213,34 @@ func (p *planner) add(i domain.Interface) error {
 		return err
 	}
 	if !p.config.GuardsParent(append(names, i.Parent)...) {
-		return p.addOther(i)
+		return p.addOther(i, names)
 	}
-	return p.addGuarded(i)
+	return p.addGuarded(i, names)
 }
 
 // addGuarded plans an interface by its policy.
-func (p *planner) addGuarded(i domain.Interface) error {
+func (p *planner) addGuarded(i domain.Interface, names []string) error {
 	i, err := p.network.Check(i)
 	if err != nil {
 		return err
 	}
-	made, ok := p.policies[i.Parent]
+	configured, err := Configured(p.domain, i, names, p.config)
+	if err != nil {
+		return err
+	}
+	key := chosen{i.Parent, configured.Section}
+	made, ok := p.policies[key]
 	if !ok {
-		made.resolution, made.err = p.policy(i)
-		p.policies[i.Parent] = made
+		made.resolution, made.err = p.policy(i, configured)
+		p.policies[key] = made
 	}
 	if made.err != nil {
 		return made.err
 	}
+	if p.plan.Policies == nil {
+		p.plan.Policies = map[string]string{}
+	}
+	p.plan.Policies[i.Target] = configured.Name
 	table, err := made.table(p.domain, p.address(i, made.policy))
 	if err != nil {
 		return err
@@ -259,7 +275,7 @@ func (p *planner) address(i domain.Interface, resolved policy.Policy) domain.Int
 // close it. Rules that its device has stay: whoever changes a file may have mistyped a
 // name, and only who removes rules says that they are to go. Nor is an interface let
 // alone while a parent that is named is missing: its NIC may be the one that was meant.
-func (p *planner) addOther(i domain.Interface) error {
+func (p *planner) addOther(i domain.Interface, names []string) error {
 	beneath, err := p.network.Beneath(i)
 	if err != nil {
 		return err
@@ -281,7 +297,7 @@ func (p *planner) addOther(i domain.Interface) error {
 		why := other.kept(argument(p.domain))
 		p.plan.Kept = append(p.plan.Kept, Warning{Device: i.Target, Text: why})
 		p.warn(i, why)
-		return p.addGuarded(i)
+		return p.addGuarded(i, names)
 	case len(absent) > 0:
 		return other
 	}
@@ -319,13 +335,13 @@ func (p *planner) warn(i domain.Interface, text string) {
 	p.plan.Warnings = append(p.plan.Warnings, Warning{Device: i.Target, Text: fmt.Sprintf("VM %q: %s: %s", p.domain.Name, i, text)})
 }
 
-// Configured gives a domain's policy: the configuration's, or the domain's own choice
-// where that is honoured.
-func Configured(d *domain.Domain, c *config.Config) (config.Policy, error) {
+// Configured gives the policy of a domain's interface, whose NIC has those names: the
+// configuration's, or the domain's own choice where that is honoured.
+func Configured(d *domain.Domain, i domain.Interface, names []string, c *config.Config) (config.Policy, error) {
 	if d.UUID == domain.UnknownUUID {
 		return c.Default(), nil // whatever patterns there are for names
 	}
-	configured := c.Policy(d.Name, d.UUID)
+	configured := c.Policy(NIC(d, i, names))
 	if d.Choice == nil || !c.HonourMetadata {
 		return configured, nil
 	}
@@ -339,13 +355,13 @@ func Configured(d *domain.Domain, c *config.Config) (config.Policy, error) {
 	return chosen, nil
 }
 
-// policy resolves the domain's policy on the interface's parent.
-func (p *planner) policy(i domain.Interface) (*resolution, error) {
-	configured, err := Configured(p.domain, p.config)
-	if err != nil {
-		return nil, err
-	}
-	p.plan.Policy = configured.Name
+// NIC gives a domain's interface, whose NIC has those names, as the configuration knows it.
+func NIC(d *domain.Domain, i domain.Interface, names []string) config.NIC {
+	return config.NIC{VM: d.Name, UUID: d.UUID, MAC: i.MAC, Parents: append(names[:len(names):len(names)], i.Parent), Place: i.Number}
+}
+
+// policy resolves the interface's policy on its parent.
+func (p *planner) policy(i domain.Interface, configured config.Policy) (*resolution, error) {
 	known, err := p.facts(i, configured)
 	if err != nil {
 		return nil, err

@@ -104,7 +104,7 @@ func TestUnlearned(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, warnings, err := Resolve(c.Policy("web-1", ""), known)
+		_, warnings, err := Resolve(c.Policy(config.NIC{VM: "web-1"}), known)
 		if err != nil {
 			t.Fatal(err)
 		}

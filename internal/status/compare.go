@@ -164,9 +164,10 @@ func (c *comparison) byTable(d host.Carrier) bool {
 	return true
 }
 
-// told reports whether a table tells all of its VM that the configuration goes by.
+// told reports whether a table tells all of its VM that the configuration goes by. It tells
+// no interface's place in the XML, nor its MAC address there.
 func (c *comparison) told(owner filter.Owner, comment string) bool {
-	return !c.config.HonourMetadata && c.certain(owner, comment)
+	return !c.config.HonourMetadata && !c.config.ByInterface() && c.certain(owner, comment)
 }
 
 // certain reports whether a table tells its VM's very name, by which the configuration
@@ -184,7 +185,7 @@ func found(d *domain.Domain, number int, made *plan.Plan) Compared {
 	if len(made.Open) > 0 {
 		state = Unfiltered
 	}
-	said := Compared{VM: d.Name, UUID: d.UUID, Number: number, Policy: made.Policy, State: state}
+	said := Compared{VM: d.Name, UUID: d.UUID, Number: number, Policy: made.Policies[d.Direct[0].Target], State: state}
 	if len(made.Kept) > 0 {
 		said.State, said.Problem = Stale, made.Kept[0].Text
 	}

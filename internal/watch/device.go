@@ -348,7 +348,7 @@ func (w *watcher) want(ctx context.Context, d *device, owner *domain.Domain, sta
 		w.well(d.Name)
 		d.fresh = false
 		d.ruled = len(made.Tables) > len(made.Open)
-		d.problem, d.open, d.policy = "", len(made.Unguarded) > 0, made.Policy
+		d.problem, d.open, d.policy = "", len(made.Unguarded) > 0, made.Policies[d.Name]
 		d.set(made.Tables)
 		return
 	}
