@@ -49,7 +49,9 @@ func check(ctx context.Context, std streams, o options, args []string) error {
 func checkConfig(ctx context.Context, r *report, o options) (*config.Config, error) {
 	c, err := config.Load(o.config)
 	if err != nil {
-		r.fail("configuration: %v", err)
+		for _, line := range eachMistake(err) {
+			r.fail("configuration: %s", line)
+		}
 		return nil, err
 	}
 	r.ok("configuration: %s", c.File)

@@ -91,11 +91,15 @@ func fromTop(file string) string {
 
 // addError tells of an error that begins with the line of a file, as those of the
 // configuration do.
-func (f *findings) addError(err error) { f.addLine(major, err.Error()) }
+func (f *findings) addError(err error) {
+	for _, line := range eachMistake(err) {
+		f.addLine(major, line)
+	}
+}
 
-// addLine tells of what begins with the line of a file.
+// addLine tells of what begins with the line of a file, and the column.
 func (f *findings) addLine(severity, text string) {
-	m := regexp.MustCompile(`(?s)^(.+?):(\d+): (.*)$`).FindStringSubmatch(text)
+	m := regexp.MustCompile(`(?s)^(.+?):(\d+):(?:\d+:)? (.*)$`).FindStringSubmatch(text)
 	if m == nil {
 		return
 	}

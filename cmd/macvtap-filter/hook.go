@@ -62,7 +62,9 @@ func runHook(call hook.Call, std streams) int {
 	refuses := action == hook.Protect || action == hook.Reprotect && h.kill.Load()
 	if !isTerminal(std.err) {
 		for _, err := range apart(err) {
-			toJournal(slog.LevelError, fmt.Sprintf("%s %s: %v", call.Operation, call.Suboperation, err), h.failure(err, refuses))
+			for _, line := range eachMistake(err) {
+				toJournal(slog.LevelError, fmt.Sprintf("%s %s: %s", call.Operation, call.Suboperation, line), h.failure(err, refuses))
+			}
 		}
 	}
 	if refuses {

@@ -18,6 +18,7 @@ import (
 	"macvtap-filter/internal/domain"
 	"macvtap-filter/internal/hook"
 	"macvtap-filter/internal/journal"
+	"macvtap-filter/internal/near"
 )
 
 // Exit codes.
@@ -173,7 +174,7 @@ func runCommand(args []string, std streams) error {
 	configFlag(global, &o)
 	asksVersion := global.Bool("version", false, "")
 	if err := global.Parse(args); err != nil {
-		return flagError(err, usage, std)
+		return flagError(err, global, usage, std)
 	}
 	args = global.Args()
 	if *asksVersion {
@@ -195,14 +196,14 @@ func runCommand(args []string, std streams) error {
 		return badInput(fmt.Errorf("a hook call takes no flags: name the configuration with the variable %s", config.Variable))
 	}
 	if !ok {
-		return badInput(fmt.Errorf("unknown command %q: \"macvtap-filter --help\" lists them", args[0]))
+		return badInput(fmt.Errorf("unknown command %q%s: \"macvtap-filter --help\" lists them", args[0], meantCommand(args[0])))
 	}
 	flags := newFlags("macvtap-filter " + c.name)
 	configFlag(flags, &o)
 	c.flags(flags, &o)
 	rest, err := parseMixed(flags, args[1:])
 	if err != nil {
-		return flagError(err, c.usage, std)
+		return flagError(err, flags, c.usage, std)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), commandLimit)
 	defer cancel()
@@ -249,10 +250,37 @@ func parseMixed(flags *flag.FlagSet, args []string) ([]string, error) {
 }
 
 // flagError answers -h, -help and --help, and says what is wrong with other flags.
-func flagError(err error, usage string, std streams) error {
+func flagError(err error, flags *flag.FlagSet, usage string, std streams) error {
 	if errors.Is(err, flag.ErrHelp) {
 		fmt.Fprint(std.out, usage)
 		return err
 	}
-	return badInput(fmt.Errorf("%w: see --help", err))
+	return badInput(fmt.Errorf("%w%s: see --help", err, meantFlag(err, flags)))
+}
+
+// meantFlag asks whether a known flag was meant by one that package flag does not know, of
+// which it tells in words alone.
+func meantFlag(err error, flags *flag.FlagSet) string {
+	typed, unknown := strings.CutPrefix(err.Error(), "flag provided but not defined: -")
+	if !unknown {
+		return ""
+	}
+	var names []string
+	flags.VisitAll(func(f *flag.Flag) { names = append(names, f.Name) })
+	if name := near.Name(typed, names); name != "" {
+		return fmt.Sprintf(": did you mean --%s?", name)
+	}
+	return ""
+}
+
+// meantCommand asks whether a known command was meant by another word.
+func meantCommand(typed string) string {
+	var names []string
+	for _, c := range commands() {
+		names = append(names, c.name)
+	}
+	if name := near.Name(typed, names); name != "" {
+		return fmt.Sprintf(": did you mean %q?", name)
+	}
+	return ""
 }

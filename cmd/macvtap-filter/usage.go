@@ -3,7 +3,9 @@ package main
 import (
 	"errors"
 	"fmt"
+	"strings"
 
+	"macvtap-filter/internal/config"
 	"macvtap-filter/internal/journal"
 )
 
@@ -15,11 +17,40 @@ func errorf(std streams, format string, args ...any) {
 	say(std, "error: "+format, args...)
 }
 
-// fail says why something failed.
+// fail says why something failed, and of a configuration all that is wrong with it.
 func fail(std streams, err error) {
 	for _, err := range apart(err) {
-		errorf(std, "%v", err)
+		wrong, ok := errors.AsType[*config.Error](err)
+		if !ok || wrong.Error() != err.Error() { // who says more says it in one line
+			errorf(std, "%v", err)
+			continue
+		}
+		for _, m := range wrong.Mistakes {
+			errorf(std, "%v", m)
+			fmt.Fprint(std.err, m.Excerpt())
+		}
+		if wrong.More > 0 {
+			errorf(std, "and %d more", wrong.More)
+		}
 	}
+}
+
+// eachMistake gives a line for each mistake of a configuration where an error is about one,
+// or else the one that the error is.
+func eachMistake(err error) []string {
+	wrong, ok := errors.AsType[*config.Error](err)
+	if !ok {
+		return []string{err.Error()}
+	}
+	var out []string
+	line := func(text string) { out = append(out, strings.Replace(err.Error(), wrong.Error(), text, 1)) }
+	for _, m := range wrong.Mistakes {
+		line(m.String())
+	}
+	if wrong.More > 0 {
+		line(fmt.Sprintf("and %d more", wrong.More))
+	}
+	return out
 }
 
 // apart gives the errors that were joined in one: several interfaces may have failed,

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"macvtap-filter/internal/config"
 )
 
 // An errNone says that it is made of others, and has none.
@@ -36,5 +38,19 @@ func TestApart(t *testing.T) {
 		if diff := cmp.Diff(test.want, got); diff != "" {
 			t.Errorf("%v: %s", test.err, diff)
 		}
+	}
+}
+
+// TestEachMistake has one line for each mistake in a log, whatever was said of all.
+func TestEachMistake(t *testing.T) {
+	_, wrong := config.Parse("c", []byte("parents = ['/', '..']"))
+	many, _ := errors.AsType[*config.Error](wrong)
+	many.More = 1
+	want := []string{`VM "a": c:1:12: parents: "/" is no name or glob`, `VM "a": c:1:17: parents: ".." is the name of a folder, and of no NIC`, `VM "a": and 1 more`}
+	if diff := cmp.Diff(want, eachMistake(fmt.Errorf("VM %q: %w", "a", wrong))); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"b"}, eachMistake(errors.New("b"))); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
 	}
 }

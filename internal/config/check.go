@@ -1,8 +1,7 @@
 package config
 
 import (
-	"bytes"
-	"errors"
+	"cmp"
 	"fmt"
 	"maps"
 	"net"
@@ -14,72 +13,9 @@ import (
 	"strings"
 	"sync"
 
+	"macvtap-filter/internal/near"
 	"macvtap-filter/internal/ruleset"
 )
-
-// checker collects what is wrong with a file, so that the first in the file is
-// told.
-type checker struct {
-	file  string
-	text  []byte
-	found *[]problem
-}
-
-// problem is something wrong with the value at a path (see positions).
-type problem struct {
-	at   string
-	text string
-}
-
-func newChecker(file string, text []byte) checker {
-	return checker{file: file, text: text, found: new([]problem)}
-}
-
-func (c checker) add(at, format string, args ...any) {
-	*c.found = append(*c.found, problem{at, fmt.Sprintf(format, args...)})
-}
-
-// all gives all problems, in the order of the file, each with its line.
-func (c checker) all() []string {
-	if len(*c.found) == 0 {
-		return nil
-	}
-	places := locate(c.text)
-	slices.SortStableFunc(*c.found, func(a, b problem) int { return places.offset(a.at) - places.offset(b.at) })
-	var out []string
-	for _, p := range *c.found {
-		out = append(out, c.told(places, p))
-	}
-	return out
-}
-
-// places gives a function that gives the file and line of what stands at a path.
-func (c checker) places() func(at string) string {
-	places := locate(c.text)
-	return func(at string) string {
-		return strings.TrimSuffix(c.told(places, problem{at: at}), ": ")
-	}
-}
-
-// told gives a problem with the file's name and, where there is one, the line.
-func (c checker) told(places positions, p problem) string {
-	offset := places.offset(p.at)
-	if offset < 0 {
-		return c.file + ": " + p.text
-	}
-	return fmt.Sprintf("%s:%d: %s", c.file, 1+bytes.Count(c.text[:offset], []byte("\n")), p.text)
-}
-
-// first gives the problem that stands first in the file, nil when there is none.
-// Only then are positions looked for: a file that is right need not wait for it.
-func (c checker) first() error {
-	if len(*c.found) == 0 {
-		return nil
-	}
-	places := locate(c.text)
-	p := slices.MinFunc(*c.found, func(a, b problem) int { return places.offset(a.at) - places.offset(b.at) })
-	return errors.New(c.told(places, p))
-}
 
 // noName is what no device's name holds (Linux net/core/dev.c, dev_valid_name; iproute2
 // refuses it in alternative names, too), and maxName is how long an alternative name can
@@ -126,7 +62,7 @@ func shortest(glob string) int {
 }
 
 func (c *Config) check(check checker, raw *file) {
-	if len(raw.Parents) == 0 {
+	if len(raw.Parents) == 0 && !check.misplaced["parents"] {
 		check.add("parents", "no parents: name the NICs to guard, as in parents = [\"eth0\"]")
 	}
 	for i, p := range raw.Parents {
@@ -348,7 +284,8 @@ func (c *Config) checkVM(check checker, at string, raw fileVM) vm {
 	if _, ok := c.policies[v.policy]; !ok && !validPolicyName(v.policy) {
 		check.add(at+".policy", "[[vm]]: policy = %q: want a policy's name, as in [policy.NAME]", v.policy)
 	} else if !ok {
-		check.add(at+".policy", "[[vm]]: nobody defines the policy %q: write a section [policy.%s]", v.policy, v.policy)
+		remedy := cmp.Or(meant(near.Name(v.policy, slices.Sorted(maps.Keys(c.policies)))), fmt.Sprintf(": write a section [policy.%s]", v.policy))
+		check.add(at+".policy", "[[vm]]: nobody defines the policy %q%s", v.policy, remedy)
 	}
 	return v
 }

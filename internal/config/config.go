@@ -142,8 +142,7 @@ type vm struct {
 	own    Own
 }
 
-// Load reads and checks a configuration file. An error begins with the file's
-// name and, where there is one, the line.
+// Load reads and checks a configuration file. What is wrong with its text is an *Error.
 func Load(file string) (*Config, error) {
 	text, err := Read(file)
 	if err != nil {
@@ -189,14 +188,14 @@ func read(file string) ([]byte, error) {
 func Parse(file string, text []byte) (*Config, error) {
 	// Editors on Windows begin files so, and TOML does not say what that is.
 	text = bytes.TrimPrefix(text, []byte("\ufeff"))
-	check := newChecker(file, text)
-	raw, err := decode(check, text)
+	check := newChecker(&source{file, text})
+	raw, err := decode(check)
 	if err != nil {
 		return nil, err
 	}
 	c := &Config{File: file, Parents: raw.Parents, policies: map[string]Policy{}}
 	c.check(check, raw)
-	if err := check.first(); err != nil {
+	if err := check.err(); err != nil {
 		return nil, err
 	}
 	c.where = check.places

@@ -167,8 +167,8 @@ func TestLoad(t *testing.T) {
 	if err := os.WriteFile(file, []byte("parents = [\"a\"]\nbad\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Load(file); err == nil || !strings.HasPrefix(err.Error(), file+":2: ") {
-		t.Errorf("%v, want %s:2: …", err, file)
+	if _, err := Load(file); err == nil || !strings.HasPrefix(err.Error(), file+":2:4: ") {
+		t.Errorf("%v, want %s:2:4: …", err, file)
 	}
 	for _, odd := range []string{dir, "/dev/zero"} {
 		if _, err := Load(odd); err == nil || !strings.Contains(err.Error(), "not a regular file") {
@@ -191,7 +191,7 @@ func TestParseByteOrderMark(t *testing.T) {
 	if len(c.Parents) != 1 || c.Parents[0] != "a" {
 		t.Errorf("parents %q, want a", c.Parents)
 	}
-	if _, err := Parse("config.toml", []byte("\ufeff# …\nfoo = 1\n")); err == nil || !strings.HasPrefix(err.Error(), "config.toml:2: unknown key foo") {
+	if _, err := Parse("config.toml", []byte("\ufeff# …\nfoo = 1\n")); err == nil || !strings.HasPrefix(err.Error(), "config.toml:2:1: unknown key foo") {
 		t.Errorf("error %v, want one of line 2", err)
 	}
 }

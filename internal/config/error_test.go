@@ -7,7 +7,7 @@ import (
 )
 
 // Each file's last line but blank ones is at fault, unless line says another; the
-// message is all that follows "config.toml:LINE: ".
+// message is all that follows "config.toml:LINE:COLUMN: ".
 func TestParseErrors(t *testing.T) {
 	const parents = "parents = [\"a\"]\n"
 	tests := []struct {
@@ -161,11 +161,14 @@ func TestParseErrors(t *testing.T) {
 			if test.line == 0 {
 				test.line = 1 + strings.Count(strings.TrimRight(test.text, "\n"), "\n")
 			}
-			begin := fmt.Sprintf("config.toml:%d: ", test.line)
+			begin := fmt.Sprintf("config.toml:%d:", test.line)
 			if test.line < 0 {
 				begin = "config.toml: "
 			}
 			message, ok := strings.CutPrefix(err.Error(), begin)
+			if test.line > 0 {
+				_, message, _ = strings.Cut(message, ": ") // behind the column
+			}
 			if !ok || !strings.Contains(message, test.want) || test.not != "" && strings.Contains(message, test.not) {
 				t.Errorf("error %q\nwant  %q and then %q", err, begin, test.want)
 			}

@@ -11,48 +11,98 @@ import (
 	"macvtap-filter/internal/near"
 )
 
-// shape holds a decoded TOML value against the Go type that it is read into, and
-// reports keys that the type does not have and values of another type. The
-// TOML decoder's own check takes "Deny" for "deny" and [vm] for [[vm]], and
-// speaks of Go types.
+// fill reads a decoded TOML value into a Go value, and reports keys that its type does not
+// have and values of another type, which stay empty. The TOML decoder's own check takes
+// "Deny" for "deny" and [vm] for [[vm]], speaks of Go types, and ends at the first mistake.
 //
-// at is the value's path (see positions), and key is what messages call
-// it: the same without numbers.
-func (c checker) shape(at, key string, value any, t reflect.Type) {
-	if t.Kind() == reflect.Pointer {
-		t = t.Elem()
+// at is the value's path (see places), and key is what messages call it: the same without
+// numbers.
+func (c checker) fill(at, key string, value any, out reflect.Value) {
+	if out.Kind() == reflect.Pointer {
+		out.Set(reflect.New(out.Type().Elem()))
+		out = out.Elem()
 	}
-	table, isTable := value.(map[string]any)
-	list, isList := value.([]any)
-	switch {
-	case t.Kind() == reflect.Struct && isTable:
-		known := tomlKeys(t)
-		for _, k := range slices.Sorted(maps.Keys(table)) {
-			if field, ok := known[k]; ok {
-				c.shape(join(at, k), join(key, written(k)), table[k], field)
-			} else {
-				c.add(join(at, k), "unknown key %s%s", join(key, written(k)), cmp.Or(suggestion(k, known), place(k, t)))
-			}
-		}
-	case t.Kind() == reflect.Map && isTable:
-		for _, k := range slices.Sorted(maps.Keys(table)) {
-			if _, isKey := tomlKeys(t.Elem())[k]; isKey && reflect.TypeOf(table[k]) != treeType(t.Elem()) {
-				c.add(join(at, k), "%s: is in no section: want it below [%s.NAME], as [%s.%s]", join(key, k), key, key, DefaultPolicy)
-				continue
-			}
-			c.shape(join(at, k), join(key, written(k)), table[k], t.Elem())
-		}
-	case t.Kind() == reflect.Slice && isList:
-		for i, element := range list {
-			if reflect.TypeOf(element) != treeType(t.Elem()) {
-				c.add(join(at, strconv.Itoa(i)), "%s: want %s", key, describe(t, key))
-				continue
-			}
-			c.shape(join(at, strconv.Itoa(i)), key, element, t.Elem())
-		}
+	switch t := out.Type(); {
 	case reflect.TypeOf(value) != treeType(t):
-		c.add(at, "%s: want %s", key, describe(t, key))
+		c.addType(at, "%s: want %s", key, describe(t, key))
+	case t.Kind() == reflect.Struct:
+		c.fillSection(at, key, value.(map[string]any), out)
+	case t.Kind() == reflect.Map:
+		c.fillSections(at, key, value.(map[string]any), out)
+	case t.Kind() == reflect.Slice:
+		c.fillList(at, key, value.([]any), out)
+	default:
+		out.Set(reflect.ValueOf(value).Convert(t))
 	}
+}
+
+// fillSection reads a table of known keys.
+func (c checker) fillSection(at, key string, table map[string]any, out reflect.Value) {
+	known := tomlKeys(out.Type())
+	for _, k := range slices.Sorted(maps.Keys(table)) {
+		name := k
+		if _, ok := known[k]; !ok {
+			elsewhere := place(k, out.Type())
+			name = near.Name(k, slices.Sorted(maps.Keys(known)))
+			c.addKey(join(at, k), "unknown key %s%s", join(key, written(k)), cmp.Or(meant(name), elsewhere))
+			_, both := table[name]
+			if c.misplaced[k] = elsewhere != ""; name == "" || both && known[name].Kind() != reflect.Map {
+				continue
+			}
+			c.renamed[join(at, name)] = k // what else is wrong is told, too
+		}
+		c.fill(join(at, name), join(key, written(name)), table[k], field(out, name))
+	}
+}
+
+// fillSections reads tables that the file gives names to.
+func (c checker) fillSections(at, key string, tables map[string]any, out reflect.Value) {
+	kind := out.Type().Elem()
+	if out.IsNil() {
+		out.Set(reflect.MakeMap(out.Type()))
+	}
+	for _, k := range slices.Sorted(maps.Keys(tables)) {
+		if kind.Kind() == reflect.Struct && reflect.TypeOf(tables[k]) != treeType(kind) {
+			if _, isKey := tomlKeys(kind)[k]; isKey {
+				c.addKey(join(at, k), "%s: is in no section: want it below [%s.NAME], as [%s.%s]", join(key, k), key, key, DefaultPolicy)
+				continue
+			}
+		}
+		one := reflect.New(kind).Elem()
+		if earlier := out.MapIndex(reflect.ValueOf(k)); earlier.IsValid() {
+			one.Set(earlier)
+		}
+		c.fill(join(at, k), join(key, written(k)), tables[k], one)
+		out.SetMapIndex(reflect.ValueOf(k), one)
+	}
+}
+
+// fillList reads a list: of sections, behind those that are there.
+func (c checker) fillList(at, key string, list []any, out reflect.Value) {
+	kind := out.Type().Elem()
+	if out.IsNil() || kind.Kind() != reflect.Struct {
+		out.Set(reflect.MakeSlice(out.Type(), 0, len(list)))
+	}
+	for _, value := range list {
+		element := join(at, strconv.Itoa(out.Len()))
+		one := reflect.New(kind).Elem()
+		if reflect.TypeOf(value) == treeType(kind) {
+			c.fill(element, key, value, one)
+		} else {
+			c.addType(element, "%s: want %s", key, describe(out.Type(), key))
+		}
+		out.Set(reflect.Append(out, one))
+	}
+}
+
+// field gives the field of a struct that a key is read into.
+func field(out reflect.Value, key string) reflect.Value {
+	for i := range out.NumField() {
+		if name, _, _ := strings.Cut(out.Type().Field(i).Tag.Get("toml"), ","); name == key {
+			return out.Field(i)
+		}
+	}
+	panic("no key " + key)
 }
 
 // place says where a key belongs that is known elsewhere in the file, "" for none. What is
@@ -132,11 +182,6 @@ func describe(t reflect.Type, key string) string {
 	default:
 		return "a string"
 	}
-}
-
-// suggestion names the known key that a wrong one most likely is.
-func suggestion(wrong string, known map[string]reflect.Type) string {
-	return meant(near.Name(wrong, slices.Sorted(maps.Keys(known))))
 }
 
 // meant asks whether a name was meant, "" for none.

@@ -13,7 +13,7 @@ import (
 // warn gives what a file that is right says and hardly means: what opens more than it
 // seems, or what no VM ever has. What needs the host's facts, internal/policy knows.
 func (c *Config) warn(check checker, raw *file) []string {
-	check = newChecker(check.file, check.text)
+	check = check.anew()
 	c.warnUnused(check, raw)
 	c.warnVMs(check)
 	for name, p := range raw.Policy {
@@ -21,7 +21,11 @@ func (c *Config) warn(check checker, raw *file) []string {
 			check.add("policy."+name+".deny", "policy %q: deny = []: the whole LAN is open to its VMs, and they to it; without the key, deny has the default", name)
 		}
 	}
-	return check.all()
+	var out []string
+	for _, w := range check.all() {
+		out = append(out, w.String())
+	}
+	return out
 }
 
 // warnUnused finds policies that no VM can have.

@@ -335,7 +335,7 @@ func (w *watcher) standing(ctx context.Context, seen look) (map[string]kernel.St
 func (w *watcher) reload(t text) {
 	c, err := t.parse(w.ConfigFile)
 	if err != nil {
-		w.say(slog.LevelError, "configuration", fmt.Sprintf("%v; the last good configuration stays in force", err), journal.Fields{Reason: journal.Config})
+		w.sayMistakes(err)
 		return
 	}
 	w.well("configuration")
@@ -343,4 +343,18 @@ func (w *watcher) reload(t text) {
 	w.config = c
 	w.configured()
 	w.replan(func(*device) bool { return true })
+}
+
+// sayMistakes tells why a configuration was not taken: each of its mistakes, unless that
+// was told last.
+func (w *watcher) sayMistakes(err error) {
+	message := fmt.Sprintf("%v; the last good configuration stays in force", err)
+	f := journal.Fields{Reason: journal.Config}
+	told := w.wrong["configuration"] == message
+	w.say(slog.LevelError, "configuration", message, f)
+	if wrong, ok := errors.AsType[*config.Error](err); ok && !told {
+		for _, m := range wrong.Mistakes[1:] {
+			w.Log(slog.LevelError, m.String(), f)
+		}
+	}
 }
