@@ -30,6 +30,11 @@ func apply(ctx context.Context, std streams, o options, args []string) error {
 		return badInput(err)
 	}
 	warnConfig(std, c)
+	if o.diff {
+		for _, w := range c.Changes {
+			warningf(std, "%s", w)
+		}
+	}
 	client, err := libvirt.Dial(ctx)
 	if err != nil {
 		return err

@@ -55,7 +55,7 @@ func checkConfig(ctx context.Context, r *report, o options) (*config.Config, err
 		return nil, err
 	}
 	r.ok("configuration: %s", c.File)
-	for _, w := range c.Warnings {
+	for _, w := range slices.Concat(c.Warnings, c.Changes) {
 		r.warn("configuration: %s", w)
 	}
 	h, err := host.Open(ctx)

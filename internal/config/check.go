@@ -89,10 +89,8 @@ func (c *Config) check(check checker, raw *file) {
 			check.add("listen", "listen = %v", err)
 		}
 	}
-	c.policies[DefaultPolicy] = checkPolicy(check, DefaultPolicy, filePolicy{})
-	for _, name := range slices.Sorted(maps.Keys(raw.Policy)) {
-		c.policies[name] = checkPolicy(check, name, raw.Policy[name])
-	}
+	c.groups = checkGroups(check, raw.Group)
+	c.policies = checkPolicies(check, raw.Policy, c.groups)
 	for i, v := range raw.VM {
 		c.vms = append(c.vms, c.checkVM(check, "vm."+strconv.Itoa(i), v))
 	}
@@ -141,38 +139,17 @@ func validPolicyName(name string) bool {
 	return name != "" && len(name) <= 32 && strings.Trim(name, letters) == ""
 }
 
-func checkPolicy(check checker, name string, raw filePolicy) Policy {
+func checkPolicy(check checker, name string, raw filePolicy, base built, g groups) built {
 	at := "policy." + name
 	if !validPolicyName(name) {
 		check.add(at, "policy %q: want a name of at most 32 letters, digits, '-' and '_'", name)
 	}
-	p := Policy{Name: name}
-	p.Deny = checkEntries(check, at+".deny", "deny", raw.Deny, defaultDeny)
-	p.Allow = checkEntries(check, at+".allow", "allow", raw.Allow, defaultAllow)
-	for i, e := range p.Deny {
-		if e.Word == Router {
-			check.add(at+".deny."+strconv.Itoa(i), "deny: %q opens part of what the gateway is, and stands in allow alone; to deny the gateway, write \"gateway\"", e)
-		} else if len(e.Services) > 0 {
-			check.add(at+".deny."+strconv.Itoa(i), "deny: %q: ports narrow only allow entries; what is denied is denied whole", e)
-		}
-	}
-	p.Rules = checkRules(check, at, raw)
-	return p
-}
-
-func checkEntries(check checker, at, key string, written *[]string, otherwise []string) []Entry {
-	if written == nil {
-		written = &otherwise
-	}
-	var out []Entry
-	for i, text := range *written {
-		entry, err := ParseEntry(text)
-		if err != nil {
-			check.add(at+"."+strconv.Itoa(i), "%s: %v", key, err)
-		}
-		out = append(out, entry)
-	}
-	return out
+	p := Policy{Name: name, Rules: checkRules(check, at, raw, base.Rules)}
+	p.Deny = list(check, at, "deny", raw.Deny, base.Deny, g.denied)
+	p.Allow = list(check, at, "allow", raw.Allow, base.Allow, g.entries)
+	learn := checkLearn(check, at, raw, p.Rules, base.learn)
+	p.Learn = learn.how
+	return built{p, learn}
 }
 
 // uuid is the form in which libvirt writes UUIDs. In another form one would match
@@ -277,7 +254,7 @@ func (c *Config) checkVM(check checker, at string, raw fileVM) vm {
 		v.policy = *raw.Policy
 	}
 	for i, text := range raw.Addresses {
-		if err := v.own.add(text); err != nil {
+		if err := c.groups.own(&v.own, text); err != nil {
 			check.add(at+".addresses."+strconv.Itoa(i), "[[vm]]: addresses: %v", err)
 		}
 	}

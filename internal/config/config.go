@@ -29,12 +29,6 @@ const Variable = "MACVTAP_FILTER_CONFIG"
 // written: it has the safe defaults then.
 const DefaultPolicy = "default"
 
-// defaultDeny and defaultAllow stand in a policy that leaves out the key.
-var (
-	defaultDeny  = []string{"private", "onlink"}
-	defaultAllow = []string{"gateway", "dns", "broadcast"}
-)
-
 // A Config is a configuration file that was found right.
 type Config struct {
 	File    string   // for messages
@@ -61,7 +55,12 @@ type Config struct {
 	// Warnings are what is right and hardly meant, each with its line.
 	Warnings []string
 
+	// Changes are what a policy's missing keys stand for that before policies built on
+	// each other stood for something else, each with its line.
+	Changes []string
+
 	policies map[string]Policy
+	groups   groups
 	vms      []vm
 	where    func() func(at string) string // the file and line of what stands at a path (see positions)
 }
@@ -193,13 +192,14 @@ func Parse(file string, text []byte) (*Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Config{File: file, Parents: raw.Parents, policies: map[string]Policy{}}
+	c := &Config{File: file, Parents: raw.Parents}
 	c.check(check, raw)
 	if err := check.err(); err != nil {
 		return nil, err
 	}
 	c.where = check.places
 	c.Warnings = c.warn(check, raw)
+	c.Changes = changes(check, raw.Policy)
 	return c, nil
 }
 
@@ -232,11 +232,10 @@ func (c *Config) Choose(p Policy, name string, allow []string) (Policy, error) {
 	}
 	p.Allow = slices.Clone(p.Allow)
 	for _, text := range allow {
-		entry, err := ParseEntry(text)
-		if err != nil {
+		var err error
+		if p.Allow, err = c.groups.entries(p.Allow, text); err != nil {
 			return p, fmt.Errorf("metadata: allow: %w", err)
 		}
-		p.Allow = append(p.Allow, entry)
 	}
 	return p, nil
 }

@@ -49,10 +49,10 @@ func TestParseMinimal(t *testing.T) {
 	if p.Name != DefaultPolicy {
 		t.Errorf("policy %q, want %q", p.Name, DefaultPolicy)
 	}
-	if diff := cmp.Diff(defaultDeny, texts(p.Deny)); diff != "" {
+	if diff := cmp.Diff(*builtIn().Deny, texts(p.Deny)); diff != "" {
 		t.Errorf("deny: %s", diff)
 	}
-	if diff := cmp.Diff(defaultAllow, texts(p.Allow)); diff != "" {
+	if diff := cmp.Diff(*builtIn().Allow, texts(p.Allow)); diff != "" {
 		t.Errorf("allow: %s", diff)
 	}
 }
@@ -94,9 +94,9 @@ func TestParseContract(t *testing.T) {
 	}
 	dmz := c.Policy(NIC{VM: "web-1"})
 	want := []Entry{
-		{text: "192.168.2.53 udp/53 tcp/53", Range: ipRange("192.168.2.53-192.168.2.53"), Services: []Service{{17, 53, 53}, {6, 53, 53}}},
+		{text: "192.168.2.53 udp/53 tcp/53", Range: ipRange("192.168.2.53-192.168.2.53"), Services: []Service{{Proto: 17, From: 53, To: 53}, {Proto: 6, From: 53, To: 53}}},
 		{text: "192.168.2.10-192.168.2.19", Range: ipRange("192.168.2.10-192.168.2.19")},
-		{text: "2001:db8::1 tcp/443", Range: ipRange("2001:db8::1-2001:db8::1"), Services: []Service{{6, 443, 443}}},
+		{text: "2001:db8::1 tcp/443", Range: ipRange("2001:db8::1-2001:db8::1"), Services: []Service{{Proto: 6, From: 443, To: 443}}},
 	}
 	if diff := cmp.Diff(want, dmz.Allow, exported); diff != "" {
 		t.Errorf("allow: %s", diff)
@@ -153,7 +153,7 @@ func TestGuardsParent(t *testing.T) {
 func TestParseKeepsNothing(t *testing.T) {
 	mustParse(t, contract)
 	p := mustParse(t, `parents = ["a"]`).Policy(NIC{VM: "x"})
-	if diff := cmp.Diff(defaultAllow, texts(p.Allow)); diff != "" {
+	if diff := cmp.Diff(*builtIn().Allow, texts(p.Allow)); diff != "" {
 		t.Error(diff)
 	}
 }

@@ -43,20 +43,31 @@ type Entry struct {
 	Word     Word           // "" when Range says the addresses
 	Range    netipx.IPRange // one address, a prefix or a range
 	Services []Service      // empty: everything
+	Group    string         // the entry as it is written, where a group's member makes this one; else ""
 	text     string
 }
 
-// String gives the entry as it is written, with one blank between its words.
-func (e Entry) String() string { return e.text }
+// String gives the entry as it is written, with one blank between its words, and which
+// member of the group it is: "@admins tcp/22: 192.168.2.10".
+func (e Entry) String() string {
+	if e.Group != "" {
+		return e.Group + ": " + e.text
+	}
+	return e.text
+}
 
 // A Service is a protocol and the ports From to To at the peer.
 type Service struct {
 	Proto    byte // IANA's protocol number
 	From, To uint16
+	name     string // of the port, where that is what is written
 }
 
 // String gives the service as it is written in an entry: "tcp/8000-8099".
 func (s Service) String() string {
+	if s.name != "" {
+		return s.name
+	}
 	for name, proto := range protos {
 		if proto == s.Proto && s.From == s.To {
 			return fmt.Sprintf("%s/%d", name, s.From)
@@ -102,7 +113,10 @@ func wordlike(s string) bool {
 // likely gives the word that was most likely meant, "" for none: a word misspelt, or with
 // something before or behind it. A host's full name is none.
 func likely(s string) string {
-	word := near.Name(s, words)
+	if s == inherit {
+		return "" // where it is no word
+	}
+	word := near.Name(s, append(slices.Clip(words), inherit))
 	if word != "" || strings.Contains(s, ".") {
 		return word
 	}
@@ -169,11 +183,15 @@ func parseAddr(s string) (netip.Addr, error) {
 	return a, nil
 }
 
+// parseService reads a service, as "tcp/443", "udp/5000-5010" or "tcp/https".
 func parseService(s string) (Service, error) {
 	name, ports, ok := strings.Cut(s, "/")
 	proto, known := protos[name]
 	if !ok || !known {
 		return Service{}, fmt.Errorf("%q is no service: want tcp, udp or sctp, '/' and a port or a range of ports, as in tcp/443 or udp/5000-5010", s)
+	}
+	if strings.ContainsFunc(ports, unicode.IsLetter) {
+		return namedService(proto, s)
 	}
 	first, last, isRange := strings.Cut(ports, "-")
 	if !isRange {

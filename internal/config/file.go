@@ -19,14 +19,16 @@ type file struct {
 	Others    *string               `toml:"guard_others"`
 	Listen    *string               `toml:"listen"`
 	Policy    map[string]filePolicy `toml:"policy"`
+	Group     map[string]fileGroup  `toml:"group"`
 	VM        []fileVM              `toml:"vm"`
 }
 
 type filePolicy struct {
+	Extends     *string   `toml:"extends"`
 	Deny        *[]string `toml:"deny"`
 	Allow       *[]string `toml:"allow"`
-	Serve       []string  `toml:"serve"`
-	EtherTypes  []string  `toml:"ethertypes"`
+	Serve       *[]string `toml:"serve"`
+	EtherTypes  *[]string `toml:"ethertypes"`
 	Spoofing    *string   `toml:"spoofing"`
 	MACChanges  *string   `toml:"mac_changes"`
 	Neighbours  *string   `toml:"neighbours"`
@@ -39,8 +41,24 @@ type filePolicy struct {
 	NextHop     *string   `toml:"next_hop"`
 	Learn       *string   `toml:"learn"`
 	Isolate     *bool     `toml:"isolate"`
-	GatewayMACs []string  `toml:"gateway_macs"`
+	GatewayMACs *[]string `toml:"gateway_macs"`
 	Log         *bool     `toml:"log"`
+}
+
+// texts gives what stands in all lists of a policy.
+func (p filePolicy) texts() []string {
+	var out []string
+	section := reflect.ValueOf(p)
+	for i := range section.NumField() {
+		if list, ok := section.Field(i).Interface().(*[]string); ok && list != nil {
+			out = append(out, *list...)
+		}
+	}
+	return out
+}
+
+type fileGroup struct {
+	Members []string `toml:"members"`
 }
 
 type fileVM struct {

@@ -23,6 +23,7 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Add([]byte(Reference))
 	f.Add([]byte(contract))
+	f.Add([]byte("parents = [\"a\"]\n[policy.x]\nextends = \"y\"\nallow = [\"@a tcp/ssh\", \"inherit\"]\n[policy.y]\nextends = \"x\"\n[group.a]\nmembers = [\"@a\", \"10.0.0.1\"]"))
 	f.Add([]byte("parents = [\"a\",\n1]\nvm = [{name = \"a\"},\n{nam = 1}]\n[[policy]]"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		c, err := Parse("f", text)
@@ -69,7 +70,7 @@ func checkUsable(t *testing.T, p Policy) {
 				t.Errorf("policy %q: entry %q: service %+v", p.Name, e, s)
 			}
 		}
-		if again, err := ParseEntry(e.String()); err != nil || again.Range != e.Range || again.Word != e.Word {
+		if again, err := ParseEntry(e.text); err != nil || again.Range != e.Range || again.Word != e.Word {
 			t.Errorf("policy %q: entry %q is read as %+v (%v)", p.Name, e, again, err)
 		}
 	}

@@ -35,6 +35,12 @@ func TestReferenceShowsTheDefaults(t *testing.T) {
 	if got.Guard != want.Guard || got.OpenOthers != want.OpenOthers || !slices.Equal(got.GuardPrefixes, want.GuardPrefixes) {
 		t.Error("guard, guard_prefixes or guard_others is not the default")
 	}
+	further := got.policies["web"]
+	further.Name = DefaultPolicy
+	if diff := cmp.Diff(want.Default(), further, exported); diff != "" {
+		t.Errorf("the further policy differs from the defaults (-defaults +shown):\n%s", diff)
+	}
+	delete(got.policies, "web")
 	if diff := cmp.Diff(want.policies, got.policies, exported); diff != "" {
 		t.Errorf("the keys shown differ from the defaults (-defaults +shown):\n%s", diff)
 	}
@@ -60,7 +66,7 @@ func TestReferenceHasEveryKey(t *testing.T) {
 		t.Errorf("keys (-in the code +in the reference):\n%s", diff)
 	}
 	last := -1
-	for _, section := range []string{"\nparents =", "\n#reconnect =", "\n[policy.default]", "\n#[[vm]]"} {
+	for _, section := range []string{"\nparents =", "\n#reconnect =", "\n[policy.default]", "\n#[policy.web]", "\n#[group.admins]", "\n#[[vm]]"} {
 		at := strings.Index(Reference, section)
 		if at <= last {
 			t.Errorf("%q is missing or out of order", section)
@@ -76,12 +82,12 @@ func TestReferenceHasOneLineOfParents(t *testing.T) {
 	}
 }
 
-// keysOf collects the paths of a TOML tree, with NAME for a policy's name.
+// keysOf collects the paths of a TOML tree, with NAME for a policy's or group's name.
 func keysOf(at string, value any, out map[string]bool) {
 	switch v := value.(type) {
 	case map[string]any:
 		for k, below := range v {
-			if at == "policy" {
+			if at == "policy" || at == "group" {
 				k = "NAME"
 			}
 			out[join(at, k)] = true

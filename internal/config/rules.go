@@ -17,73 +17,74 @@ var etherTypeNames = map[string]uint16{
 // 802.2 LLC frame (IEEE 802.3, 3.2.6).
 const lowestEtherType = 0x0600
 
-func checkRules(check checker, at string, raw filePolicy) Rules {
+// checkRules reads what a policy says beside deny and allow; what it does not say is as in
+// the policy that it builds on.
+func checkRules(check checker, at string, raw filePolicy, base Rules) Rules {
 	r := Rules{
-		PassSpoofing:   choice(check, at, "spoofing", raw.Spoofing, "drop", "pass"),
-		FollowMAC:      choice(check, at, "mac_changes", raw.MACChanges, "ignore", "follow"),
-		PassNeighbours: choice(check, at, "neighbours", raw.Neighbours, "filter", "pass"),
-		PassRouters:    choice(check, at, "routers", raw.Routers, "drop", "pass"),
-		PassMulticast:  choice(check, at, "multicast", raw.Multicast, "drop", "pass"),
-		PassDHCPServer: choice(check, at, "dhcp", raw.DHCP, "client", "server"),
-		PassTunnels:    choice(check, at, "tunnels", raw.Tunnels, "drop", "pass"),
-		PassOffload:    choice(check, at, "offload", raw.Offload, "check", "pass"),
-		DropIPv6:       choice(check, at, "ipv6", raw.IPv6, "filter", "drop"),
-		AnyNextHop:     choice(check, at, "next_hop", raw.NextHop, "router", "any"),
-		Log:            raw.Log != nil && *raw.Log,
-		Isolate:        raw.Isolate != nil && *raw.Isolate,
+		PassSpoofing:   choice(check, at, "spoofing", raw.Spoofing, base.PassSpoofing, "drop", "pass"),
+		FollowMAC:      choice(check, at, "mac_changes", raw.MACChanges, base.FollowMAC, "ignore", "follow"),
+		PassNeighbours: choice(check, at, "neighbours", raw.Neighbours, base.PassNeighbours, "filter", "pass"),
+		PassRouters:    choice(check, at, "routers", raw.Routers, base.PassRouters, "drop", "pass"),
+		PassMulticast:  choice(check, at, "multicast", raw.Multicast, base.PassMulticast, "drop", "pass"),
+		PassDHCPServer: choice(check, at, "dhcp", raw.DHCP, base.PassDHCPServer, "client", "server"),
+		PassTunnels:    choice(check, at, "tunnels", raw.Tunnels, base.PassTunnels, "drop", "pass"),
+		PassOffload:    choice(check, at, "offload", raw.Offload, base.PassOffload, "check", "pass"),
+		DropIPv6:       choice(check, at, "ipv6", raw.IPv6, base.DropIPv6, "filter", "drop"),
+		AnyNextHop:     choice(check, at, "next_hop", raw.NextHop, base.AnyNextHop, "router", "any"),
+		Log:            said(raw.Log, base.Log),
+		Isolate:        said(raw.Isolate, base.Isolate),
+		Serve:          list(check, at, "serve", raw.Serve, base.Serve, one(parseService)),
+		EtherTypes:     list(check, at, "ethertypes", raw.EtherTypes, base.EtherTypes, one(parseEtherType)),
+		GatewayMACs:    list(check, at, "gateway_macs", raw.GatewayMACs, base.GatewayMACs, one(parseGatewayMAC)),
 	}
-	r.Learn = checkLearn(check, at, raw.Learn, r.PassSpoofing)
-	for i, text := range raw.Serve {
-		service, err := parseService(text)
-		if err != nil {
-			check.add(at+".serve."+strconv.Itoa(i), "serve: %v", err)
-		}
-		r.Serve = append(r.Serve, service)
-	}
-	for i, text := range raw.EtherTypes {
-		kind, err := parseEtherType(text)
-		if err != nil {
-			check.add(at+".ethertypes."+strconv.Itoa(i), "ethertypes: %v", err)
-		}
-		r.EtherTypes = append(r.EtherTypes, kind)
-	}
-	for i, text := range raw.GatewayMACs {
-		mac, err := net.ParseMAC(text)
-		if err != nil || len(mac) != 6 {
-			check.add(at+".gateway_macs."+strconv.Itoa(i), "gateway_macs: %q is no MAC address", text)
-		} else if group := mac[0]&1 != 0; group || [6]byte(mac) == [6]byte{} {
-			// A group's would open what isolate closes: every host takes such a frame.
-			check.add(at+".gateway_macs."+strconv.Itoa(i), "gateway_macs: %q is no MAC address that a gateway can have", text)
-		}
-		r.GatewayMACs = append(r.GatewayMACs, mac)
-	}
-	if len(r.GatewayMACs) > 0 && r.AnyNextHop && !r.Isolate {
+	if raw.GatewayMACs != nil && len(r.GatewayMACs) > 0 && raw.NextHop != nil && r.AnyNextHop && !r.Isolate {
 		check.add(at+".gateway_macs", "gateway_macs: they count for nothing with next_hop = \"any\"")
 	}
 	return r
 }
 
-// checkLearn reads how addresses are learned; where any pass, only what is written is meant.
-func checkLearn(check checker, at string, written *string, passSpoofing bool) Learn {
-	words := map[string]Learn{"off": LearnOff, "dhcp": LearnDHCP, "first": LearnFirst}
+// checkLearn reads how addresses are learned, with what the policy says that this one builds
+// on. Where any pass, only what is written is meant: a policy that writes spoofing = "pass"
+// and nothing of learn learns nothing, and one with spoofing = "drop" again learns as was
+// written, or by default.
+func checkLearn(check checker, at string, raw filePolicy, r Rules, base learning) learning {
+	ways := map[string]Learn{"off": LearnOff, "dhcp": LearnDHCP, "first": LearnFirst}
 	switch {
-	case written == nil && passSpoofing:
-		return LearnOff
-	case written == nil:
-		return LearnFirst
+	case raw.Learn != nil:
+		how, ok := ways[*raw.Learn]
+		if !ok {
+			check.add(at+".learn", "learn = %q: want \"off\", \"dhcp\" or \"first\"", *raw.Learn)
+		}
+		return learning{how, how}
+	case !r.PassSpoofing:
+		return learning{base.written, base.written}
+	case raw.Spoofing != nil:
+		return learning{base.written, LearnOff}
 	}
-	how, ok := words[*written]
-	if !ok {
-		check.add(at+".learn", "learn = %q: want \"off\", \"dhcp\" or \"first\"", *written)
-	}
-	return how
+	return base
 }
 
-// choice reads a key of two values, the first of which is the default, and
-// reports whether it has the other.
-func choice(check checker, at, key string, written *string, usual, other string) bool {
+// learning is what was last written of learn, or the default, and what comes of it beside
+// spoofing.
+type learning struct{ written, how Learn }
+
+func parseGatewayMAC(text string) (net.HardwareAddr, error) {
+	mac, err := net.ParseMAC(text)
+	if err != nil || len(mac) != 6 {
+		return nil, fmt.Errorf("%q is no MAC address", text)
+	}
+	if group := mac[0]&1 != 0; group || [6]byte(mac) == [6]byte{} {
+		// A group's would open what isolate closes: every host takes such a frame.
+		return nil, fmt.Errorf("%q is no MAC address that a gateway can have", text)
+	}
+	return mac, nil
+}
+
+// choice reads a key of two values, the first of which is the usual one, and reports
+// whether it has the other.
+func choice(check checker, at, key string, written *string, base bool, usual, other string) bool {
 	if written == nil {
-		return false
+		return base
 	}
 	if *written != usual && *written != other {
 		check.add(at+"."+key, "%s = %q: want %q or %q", key, *written, usual, other)

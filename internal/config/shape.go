@@ -64,7 +64,7 @@ func (c checker) fillSections(at, key string, tables map[string]any, out reflect
 	for _, k := range slices.Sorted(maps.Keys(tables)) {
 		if kind.Kind() == reflect.Struct && reflect.TypeOf(tables[k]) != treeType(kind) {
 			if _, isKey := tomlKeys(kind)[k]; isKey {
-				c.addKey(join(at, k), "%s: is in no section: want it below [%s.NAME], as [%s.%s]", join(key, k), key, key, DefaultPolicy)
+				c.addKey(join(at, k), "%s: is in no section: want it below [%s.NAME], as %s", join(key, k), key, example(kind))
 				continue
 			}
 		}
@@ -113,7 +113,8 @@ func place(key string, here reflect.Type) string {
 		where string
 	}{
 		{reflect.TypeFor[file](), "above the first section"},
-		{reflect.TypeFor[filePolicy](), "below [policy.NAME], as [policy." + DefaultPolicy + "]"},
+		{reflect.TypeFor[filePolicy](), "below [policy.NAME], as " + example(reflect.TypeFor[filePolicy]())},
+		{reflect.TypeFor[fileGroup](), "below [group.NAME], as " + example(reflect.TypeFor[fileGroup]())},
 		{reflect.TypeFor[fileVM](), "below [[vm]]"},
 	} {
 		if _, known := tomlKeys(p.keys)[key]; known && p.keys != here {
@@ -121,6 +122,14 @@ func place(key string, here reflect.Type) string {
 		}
 	}
 	return ""
+}
+
+// example gives the header of a section with a name.
+func example(section reflect.Type) string {
+	if section == reflect.TypeFor[fileGroup]() {
+		return "[group.admins]"
+	}
+	return "[policy." + DefaultPolicy + "]"
 }
 
 func join(path, key string) string {

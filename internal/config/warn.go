@@ -15,15 +15,24 @@ import (
 func (c *Config) warn(check checker, raw *file) []string {
 	check = check.anew()
 	c.warnUnused(check, raw)
+	c.warnGroups(check, raw)
 	c.warnVMs(check)
 	for name, p := range raw.Policy {
 		if p.Deny != nil && len(*p.Deny) == 0 {
 			check.add("policy."+name+".deny", "policy %q: deny = []: the whole LAN is open to its VMs, and they to it; without the key, deny has the default", name)
 		}
+		if own := p.GatewayMACs; own != nil && len(*own) > 0 && p.NextHop == nil && c.policies[name].AnyNextHop && !c.policies[name].Isolate {
+			check.add("policy."+name+".gateway_macs", "policy %q: gateway_macs: they count for nothing: next_hop = \"any\" is inherited", name)
+		}
 	}
+	return told(check)
+}
+
+// told gives what was found, each with its place.
+func told(check checker) []string {
 	var out []string
-	for _, w := range check.all() {
-		out = append(out, w.String())
+	for _, m := range check.all() {
+		out = append(out, m.String())
 	}
 	return out
 }
@@ -33,6 +42,11 @@ func (c *Config) warnUnused(check checker, raw *file) {
 	used := map[string]bool{DefaultPolicy: true}
 	for _, v := range c.vms {
 		used[v.policy] = true
+	}
+	for _, p := range raw.Policy {
+		if p.Extends != nil {
+			used[*p.Extends] = true
+		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(raw.Policy)) {
 		if used[name] || c.HonourMetadata {
@@ -44,6 +58,41 @@ func (c *Config) warnUnused(check checker, raw *file) {
 		}
 		check.add("policy."+name, "policy %q: no VM has it: %s", name, meant)
 	}
+}
+
+// warnGroups finds groups that no list names; where domains choose, theirs may.
+func (c *Config) warnGroups(check checker, raw *file) {
+	if len(raw.Group) == 0 || c.HonourMetadata {
+		return
+	}
+	used := map[string]bool{}
+	for _, text := range everyEntry(raw) {
+		for word := range strings.FieldsSeq(text) {
+			if name, ok := isGroup(word); ok {
+				used[name] = true
+			}
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(raw.Group)) {
+		if !used[name] {
+			check.add("group."+name, "group %q: no list names it: \"@%s\" in one stands for its members", name, name)
+		}
+	}
+}
+
+// everyEntry gives what stands in the lists of all sections.
+func everyEntry(raw *file) []string {
+	var out []string
+	for _, p := range raw.Policy {
+		out = append(out, p.texts()...)
+	}
+	for _, g := range raw.Group {
+		out = append(out, g.Members...)
+	}
+	for _, v := range raw.VM {
+		out = append(out, v.Addresses...)
+	}
+	return out
 }
 
 // warnVMs finds [[vm]] sections that count for no VM. There may be a thousand, most with a

@@ -156,13 +156,18 @@ func (f family) holdsSome(e policy.Entry) bool {
 }
 
 // written gives those of some entries that are wanted, as they are written, and no more than
-// a comment can have.
+// a comment can have. Several members of a group are the group: entries are sorted.
 func written(all []policy.Entry, wanted func(policy.Entry) bool) []string {
 	var out []string
 	for _, e := range all {
-		if len(out) <= ruleset.MaxComment && wanted(e) {
-			out = append(out, e.String())
+		if len(out) > ruleset.MaxComment || !wanted(e) {
+			continue
 		}
+		if n := len(out) - 1; n >= 0 && e.Group != "" && (out[n] == e.Group || strings.HasPrefix(out[n], e.Group+": ")) {
+			out[n] = e.Group
+			continue
+		}
+		out = append(out, e.String())
 	}
 	return out
 }

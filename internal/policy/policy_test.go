@@ -222,7 +222,7 @@ func TestResolveOrder(t *testing.T) {
 	}
 	same := cmp.Options{
 		cmp.Comparer(func(a, b netip.Addr) bool { return a == b }), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),
-		cmp.Comparer(func(a, b netipx.IPRange) bool { return a == b }), cmp.AllowUnexported(config.Entry{}),
+		cmp.Comparer(func(a, b netipx.IPRange) bool { return a == b }), cmp.AllowUnexported(config.Entry{}, config.Service{}),
 	}
 	if diff := cmp.Diff(a, b, same); diff != "" {
 		t.Error(diff)
