@@ -39,6 +39,10 @@ left() { files | comm -13 /tmp/before - | sed 's/^/left /'; }
 mkdir /run/rpm; files >/tmp/before
 # What a hook and watch leave there.
 used() { touch /run/macvtap-filter-hook /run/macvtap-filter.lock /run/macvtap-filter-watch-1.lock /run/macvtap-filter-watch-1.sock; }
+# What check says of a configuration that means something else to the new version, and whether running VMs were moved to it.
+differs() { echo 'warning  configuration: c:5:9: policy "web": log is true, as in [policy.default]; in earlier versions it was false, …' >/tmp/says-check; }
+moved() { grep -qx 'apply --all' /tmp/called; }
+unmoved() { if moved; then echo 'running VMs were moved'; exit 1; fi; }
 `
 
 // A removal leaves nothing: not the configuration that the installation wrote, unless somebody changed it, nor folders and
@@ -51,7 +55,8 @@ func TestRemoval(t *testing.T) {
 		says        string
 	}{
 		{"rpm", "rpm -i /packages/1.rpm; used; rpm -e macvtap-filter", nil, ""},
-		{"rpm upgraded", "rpm -i /packages/1.rpm; rpm -U /packages/2.rpm; used; rpm -e macvtap-filter", nil, ""},
+		{"rpm upgraded", "rpm -i /packages/1.rpm; rpm -U /packages/2.rpm; moved; used; rpm -e macvtap-filter", nil, ""},
+		{"rpm upgraded to another meaning", "rpm -i /packages/1.rpm; differs; rpm -U /packages/2.rpm; unmoved; rpm -e macvtap-filter", nil, "policy \"web\": log is true"},
 		{
 			"rpm changed", `rpm -i /packages/1.rpm; echo "[policy.mine]" >>$config; rpm -U /packages/2.rpm; rpm -e macvtap-filter; tail -n 1 $config.rpmsave`,
 			[]string{"/etc/macvtap-filter", "/etc/macvtap-filter/config.toml.rpmsave"},
@@ -75,6 +80,8 @@ func TestRemoval(t *testing.T) {
 			[]string{"/etc/macvtap-filter", "/etc/macvtap-filter/config.toml"}, "",
 		},
 		{"dpkg purged", `dpkg -i /packages/1.deb; dpkg -i /packages/2.deb; echo "[policy.mine]" >>$config; used; dpkg -P macvtap-filter`, nil, ""},
+		{"dpkg upgraded", "dpkg -i /packages/1.deb; dpkg -i /packages/2.deb; moved; dpkg -P macvtap-filter", nil, ""},
+		{"dpkg upgraded to another meaning", "dpkg -i /packages/1.deb; differs; dpkg -i /packages/2.deb; unmoved; dpkg -P macvtap-filter", nil, "policy \"web\": log is true"},
 		{"dpkg removed and purged", `dpkg -i /packages/1.deb; dpkg -r macvtap-filter; dpkg -P macvtap-filter`, nil, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -96,7 +103,7 @@ func TestRemoval(t *testing.T) {
 	}
 }
 
-// removalPackages builds the packages 1 and 2 around a program that does nothing; the second has another reference.
+// removalPackages builds the packages 1 and 2 around a program that notes its calls, and says what it is told to; the second has another reference.
 func removalPackages(t *testing.T) string {
 	t.Helper()
 	for _, program := range []string{"unshare", "ip", "rpmbuild", "dpkg-deb"} {
@@ -114,14 +121,15 @@ func removalPackages(t *testing.T) string {
 		t.Fatal(err)
 	}
 	// It is called as make is to build the program.
-	writeProgram(t, filepath.Join(folder, "make"), `for word; do case $word in BIN=*) printf '#!/bin/sh\n' >"${word#BIN=}"; chmod +x "${word#BIN=}" ;; esac; done`)
+	const program = "#!/bin/sh\necho \"$*\" >>/tmp/called\nif test -e \"/tmp/says-$1\"; then cat \"/tmp/says-$1\"; fi"
+	writeProgram(t, filepath.Join(folder, "make"), `for word; do case $word in BIN=*) echo "$PROGRAM" >"${word#BIN=}"; chmod +x "${word#BIN=}" ;; esac; done`)
 	for version, change := range map[string]string{"1": "", "2": `echo "# more" >>internal/config/reference.toml; `} {
 		copied := t.TempDir()
 		script := `cp -r "$1/internal" "$1/cmd" "$1/go.mod" "$1/go.sum" .; ` + change + `sh internal/packaging/build.sh`
 		cmd := exec.Command("sh", "-euc", script, "sh", root)
 		cmd.Dir = copied
 		out := filepath.Join(copied, "out")
-		cmd.Env = append(os.Environ(), "VERSION="+version, "OUT="+out, "MAKE="+filepath.Join(folder, "make"), "MAINTAINER=A Name <name@example.org>", "SOURCE_DATE_EPOCH=1700000000")
+		cmd.Env = append(os.Environ(), "PROGRAM="+program, "VERSION="+version, "OUT="+out, "MAKE="+filepath.Join(folder, "make"), "MAINTAINER=A Name <name@example.org>", "SOURCE_DATE_EPOCH=1700000000")
 		if said, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("%v\n%s", err, said)
 		}

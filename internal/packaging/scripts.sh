@@ -47,8 +47,21 @@ installed() {
 
 # upgraded moves the running VMs to the rules of the new version: watch does where it runs,
 # or this. No frame of theirs is judged by neither. A VM that starts meanwhile has its hook.
+# Where the configuration means something else to the new version, they stay until somebody
+# has read what.
 upgraded() {
 	reload
+	if ! in_chroot && differs=$(macvtap-filter check 2>/dev/null | grep 'in earlier versions it was'); then
+		echo "$differs"
+		cat <<-END
+			macvtap-filter: so VMs that start from now on have other rules than before. Running VMs keep theirs, and watch, where
+			it runs, is the old version, until you have changed the configuration or agreed, and then move them:
+			  macvtap-filter apply --all --diff            # what would change?
+			  macvtap-filter apply --all
+			  systemctl try-restart $service
+		END
+		return 0
+	fi
 	if test -d /run/systemd/system; then try_restart "$service" || true; fi
 	in_chroot && return 0
 	if ! systemctl --quiet is-active "$service" 2>/dev/null && ! said=$(macvtap-filter apply --all 2>&1); then
