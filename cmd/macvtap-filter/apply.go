@@ -366,7 +366,7 @@ func removeRules(ctx context.Context, std streams, o options, which func(kernel.
 		return err
 	}
 	for _, t := range removed {
-		notef(std, "removed the rules of the device %q of the VM %q", ruleset.Shown(t.Name), filter.ParseOwner(t.Comment).Name)
+		notef(std, "removed the rules of %s", whoseRules(t))
 	}
 	return kernel.Uncheck(removed)
 }

@@ -29,7 +29,7 @@ func preview(ctx context.Context, std streams, o options, tables []ruleset.Table
 		}
 		names = append(names, s.Name)
 		if !o.diff && !stays {
-			fmt.Fprintf(std.out, "# the rules of the device %q of the VM %q would go\n", ruleset.Shown(s.Name), filter.ParseOwner(s.Comment).Name)
+			fmt.Fprintf(std.out, "# the rules of %s would go\n", whoseRules(s))
 		}
 	}
 	if o.diff {
@@ -37,6 +37,15 @@ func preview(ctx context.Context, std streams, o options, tables []ruleset.Table
 	}
 	fmt.Fprint(std.out, ruleset.Text(tables))
 	return nil
+}
+
+// whoseRules says of which device rules are, and of whom that is.
+func whoseRules(s kernel.Standing) string {
+	owner := filter.ParseOwner(s.Comment)
+	if owner.IsDevice() {
+		return owner.String()
+	}
+	return fmt.Sprintf("the device %q of the VM %q", ruleset.Shown(s.Name), owner.Name)
 }
 
 // previewDiff prints what programming rules would change in those of these names that

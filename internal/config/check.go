@@ -94,6 +94,9 @@ func (c *Config) check(check checker, raw *file) {
 	for i, v := range raw.VM {
 		c.vms = append(c.vms, c.checkVM(check, "vm."+strconv.Itoa(i), v))
 	}
+	for i, d := range raw.Device {
+		c.devices = append(c.devices, c.checkDevice(check, "device."+strconv.Itoa(i), d))
+	}
 }
 
 // defaultPrefixes are the names that libvirt gives macvtap devices by itself
@@ -249,20 +252,35 @@ func checkMAC(check checker, at, section, written string) string {
 }
 
 func (c *Config) checkVM(check checker, at string, raw fileVM) vm {
-	v := vm{match: checkMatch(check, at, raw), policy: DefaultPolicy}
-	if raw.Policy != nil {
-		v.policy = *raw.Policy
+	return vm{
+		match:  checkMatch(check, at, raw),
+		policy: c.checkChosen(check, at, "[[vm]]", raw.Policy),
+		own:    c.checkOwn(check, at, "[[vm]]", raw.Addresses),
 	}
-	for i, text := range raw.Addresses {
-		if err := c.groups.own(&v.own, text); err != nil {
-			check.add(at+".addresses."+strconv.Itoa(i), "[[vm]]: addresses: %v", err)
+}
+
+// checkChosen reads the policy that a section gives.
+func (c *Config) checkChosen(check checker, at, section string, written *string) string {
+	if written == nil {
+		return DefaultPolicy
+	}
+	name := *written
+	if _, ok := c.policies[name]; !ok && !validPolicyName(name) {
+		check.add(at+".policy", "%s: policy = %q: want a policy's name, as in [policy.NAME]", section, name)
+	} else if !ok {
+		remedy := cmp.Or(meant(near.Name(name, slices.Sorted(maps.Keys(c.policies)))), fmt.Sprintf(": write a section [policy.%s]", name))
+		check.add(at+".policy", "%s: nobody defines the policy %q%s", section, name, remedy)
+	}
+	return name
+}
+
+// checkOwn reads the addresses that a section names.
+func (c *Config) checkOwn(check checker, at, section string, written []string) Own {
+	var own Own
+	for i, text := range written {
+		if err := c.groups.own(&own, text); err != nil {
+			check.add(at+".addresses."+strconv.Itoa(i), "%s: addresses: %v", section, err)
 		}
 	}
-	if _, ok := c.policies[v.policy]; !ok && !validPolicyName(v.policy) {
-		check.add(at+".policy", "[[vm]]: policy = %q: want a policy's name, as in [policy.NAME]", v.policy)
-	} else if !ok {
-		remedy := cmp.Or(meant(near.Name(v.policy, slices.Sorted(maps.Keys(c.policies)))), fmt.Sprintf(": write a section [policy.%s]", v.policy))
-		check.add(at+".policy", "[[vm]]: nobody defines the policy %q%s", v.policy, remedy)
-	}
-	return v
+	return own
 }

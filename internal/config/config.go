@@ -62,6 +62,7 @@ type Config struct {
 	policies map[string]Policy
 	groups   groups
 	vms      []vm
+	devices  []device
 	where    func() func(at string) string // the file and line of what stands at a path (see positions)
 }
 

@@ -21,6 +21,7 @@ type file struct {
 	Policy    map[string]filePolicy `toml:"policy"`
 	Group     map[string]fileGroup  `toml:"group"`
 	VM        []fileVM              `toml:"vm"`
+	Device    []fileDevice          `toml:"device"`
 }
 
 type filePolicy struct {
@@ -69,6 +70,14 @@ type fileVM struct {
 	Policy *string `toml:"policy"`
 
 	Interface *int `toml:"interface"`
+
+	Addresses []string `toml:"addresses"`
+}
+
+type fileDevice struct {
+	Name   *string `toml:"name"`
+	MAC    *string `toml:"mac"`
+	Policy *string `toml:"policy"`
 
 	Addresses []string `toml:"addresses"`
 }

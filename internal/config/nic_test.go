@@ -78,3 +78,38 @@ func TestSections(t *testing.T) {
 		t.Errorf("sections that match: %v", got)
 	}
 }
+
+// A [[device]] section is for the devices that have all that it asks for; the first counts.
+func TestPolicyOfDevice(t *testing.T) {
+	c := mustParse(t, `parents = ["eth0"]
+[policy.a]
+[policy.b]
+[[device]]
+name = "mac*"
+mac = "00:16:3e:00:00:01"
+policy = "a"
+addresses = ["192.0.2.1"]
+[[device]]
+name = "mac*"
+policy = "b"
+[[device]]
+mac = "00:16:3e:00:00:09"
+`)
+	mac := func(last byte) net.HardwareAddr { return net.HardwareAddr{0, 0x16, 0x3e, 0, 0, last} }
+	for _, test := range []struct {
+		name   string
+		mac    net.HardwareAddr
+		want   string
+		called string
+	}{
+		{"mac0", mac(1), "a", "mac*"},
+		{"mac0", mac(2), "b", "mac*"},
+		{"tap0", mac(9), "default", "00:16:3e:00:00:09"},
+		{"tap0", mac(2), "", ""},
+	} {
+		p, called, ok := c.Device(test.name, test.mac)
+		if p.Name != test.want || called != test.called || ok != (test.want != "") || len(p.Own.Addresses) > 0 != (test.want == "a") {
+			t.Errorf("%s, %s: policy %q of %q, %v", test.name, test.mac, p.Name, called, p.Own)
+		}
+	}
+}

@@ -48,6 +48,10 @@ func TestReferenceShowsTheDefaults(t *testing.T) {
 	if diff := cmp.Diff([]vm{{match: asked, policy: DefaultPolicy}}, got.vms, exported); diff != "" {
 		t.Errorf("[[vm]]: (-want +got):\n%s", diff)
 	}
+	devices := []device{{match: match{name: "mac*", mac: "00:16:3e:12:34:56"}, policy: DefaultPolicy}}
+	if diff := cmp.Diff(devices, got.devices, exported); diff != "" {
+		t.Errorf("[[device]]: (-want +got):\n%s", diff)
+	}
 }
 
 // Every key that a file may have is in the reference, in the order in which the
@@ -66,7 +70,7 @@ func TestReferenceHasEveryKey(t *testing.T) {
 		t.Errorf("keys (-in the code +in the reference):\n%s", diff)
 	}
 	last := -1
-	for _, section := range []string{"\nparents =", "\n#reconnect =", "\n[policy.default]", "\n#[policy.web]", "\n#[group.admins]", "\n#[[vm]]"} {
+	for _, section := range []string{"\nparents =", "\n#reconnect =", "\n[policy.default]", "\n#[policy.web]", "\n#[group.admins]", "\n#[[vm]]", "\n#[[device]]"} {
 		at := strings.Index(Reference, section)
 		if at <= last {
 			t.Errorf("%q is missing or out of order", section)

@@ -116,6 +116,7 @@ func place(key string, here reflect.Type) string {
 		{reflect.TypeFor[filePolicy](), "below [policy.NAME], as " + example(reflect.TypeFor[filePolicy]())},
 		{reflect.TypeFor[fileGroup](), "below [group.NAME], as " + example(reflect.TypeFor[fileGroup]())},
 		{reflect.TypeFor[fileVM](), "below [[vm]]"},
+		{reflect.TypeFor[fileDevice](), "below [[device]]"},
 	} {
 		if _, known := tomlKeys(p.keys)[key]; known && p.keys != here {
 			return ": it belongs " + p.where

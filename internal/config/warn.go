@@ -17,6 +17,7 @@ func (c *Config) warn(check checker, raw *file) []string {
 	c.warnUnused(check, raw)
 	c.warnGroups(check, raw)
 	c.warnVMs(check)
+	c.warnDevices(check)
 	for name, p := range raw.Policy {
 		if p.Deny != nil && len(*p.Deny) == 0 {
 			check.add("policy."+name+".deny", "policy %q: deny = []: the whole LAN is open to its VMs, and they to it; without the key, deny has the default", name)
@@ -47,6 +48,9 @@ func (c *Config) warnUnused(check checker, raw *file) {
 		if p.Extends != nil {
 			used[*p.Extends] = true
 		}
+	}
+	for _, d := range c.devices {
+		used[d.policy] = true
 	}
 	for _, name := range slices.Sorted(maps.Keys(raw.Policy)) {
 		if used[name] || c.HonourMetadata {
@@ -91,6 +95,9 @@ func everyEntry(raw *file) []string {
 	}
 	for _, v := range raw.VM {
 		out = append(out, v.Addresses...)
+	}
+	for _, d := range raw.Device {
+		out = append(out, d.Addresses...)
 	}
 	return out
 }

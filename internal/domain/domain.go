@@ -51,6 +51,31 @@ func Unknown(i Interface) *Domain {
 	return &Domain{Name: "?", UUID: UnknownUUID, Direct: []Interface{i}}
 }
 
+// deviceUUID begins what stands for the UUID of the VM of a macvtap device that libvirt has no
+// VM for. No UUID and no device's name has its last sign.
+const deviceUUID = "device/"
+
+// Device gives what stands for the domain of a macvtap device that libvirt has no VM for, by
+// the interface that it is.
+func Device(i Interface) *Domain {
+	return &Domain{Name: i.Target, UUID: deviceUUID + i.Target, Direct: []Interface{i}}
+}
+
+// IsDevice reports whether what stands for a VM's UUID is a device's.
+func IsDevice(uuid string) bool { return strings.HasPrefix(uuid, deviceUUID) }
+
+// OfVM reports whether a UUID is that of a VM which libvirt has: neither a device's nor that
+// of one of which nothing is known.
+func OfVM(uuid string) bool { return uuid != "" && uuid != UnknownUUID && !IsDevice(uuid) }
+
+// VM gives the name of the VM, "" for what stands for a device's.
+func (d *Domain) VM() string {
+	if IsDevice(d.UUID) {
+		return ""
+	}
+	return d.Name
+}
+
 // Namespace is the XML namespace of the element in <metadata> by which a domain
 // carries its own choice, so that it moves with the VM:
 //

@@ -1,6 +1,8 @@
 package filter
 
 import (
+	"fmt"
+	"net"
 	"strings"
 
 	"macvtap-filter/internal/domain"
@@ -28,7 +30,7 @@ func (o Owner) Is(name string) bool {
 // index, made for another VM than that of the UUID.
 func OfAnother(t ruleset.Table, index int, uuid string) bool {
 	owner := ParseOwner(t.Comment).UUID
-	return owner != "" && owner != domain.UnknownUUID && owner != uuid && Bound(t, index)
+	return domain.OfVM(owner) && owner != uuid && Bound(t, index)
 }
 
 // ParseOwner reads the owner from a table's comment; the UUID is "" when the
@@ -40,4 +42,26 @@ func ParseOwner(comment string) Owner {
 		return Owner{}
 	}
 	return Owner{UUID: uuid, Name: name}
+}
+
+// IsDevice reports whether the rules are those of a device that libvirt has no VM for, by a
+// [[device]] section.
+func (o Owner) IsDevice() bool { return domain.IsDevice(o.UUID) }
+
+// String names the owner as messages do, with the device that its rules are for.
+func (o Owner) String() string {
+	if o.IsDevice() {
+		return fmt.Sprintf("device %q", o.Name)
+	}
+	return fmt.Sprintf("VM %q", o.Name)
+}
+
+// MAC gives the MAC address that rules take for the VM's own, nil where they do not name one.
+func MAC(t ruleset.Table) net.HardwareAddr {
+	for _, s := range t.Sets {
+		if s.Name == ownMACSet && len(s.Elements) == 1 && len(s.Elements[0].From) == 2 {
+			return net.HardwareAddr(s.Elements[0].From[1])
+		}
+	}
+	return nil
 }

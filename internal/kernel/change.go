@@ -131,7 +131,8 @@ func (t *transaction) want(should ruleset.Table, anew bool) {
 // sameVM tells by their comments whether rules of one device are of one VM: those of a device
 // that libvirt did not name yet, when watch saw it, are of the VM that it names.
 func sameVM(stands, should string) bool {
-	return stands == should || filter.ParseOwner(stands).UUID == domain.UnknownUUID
+	owner := filter.ParseOwner(stands)
+	return stands == should || owner.UUID == domain.UnknownUUID || owner.IsDevice()
 }
 
 // samePart compares the parts of what should stand and stands, those of many interfaces once.

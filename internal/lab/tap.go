@@ -40,6 +40,20 @@ const virtioHeader = 10
 // libvirt does: it is down, and has no frame's way in or out, until Up. Delete
 // or the network's Close removes it.
 func (n *Network) AddMacvtap(name string, mac net.HardwareAddr) (*Tap, error) {
+	return n.addMacvtap(name, mac, 0)
+}
+
+// AddMacvtapUp makes one as Incus does (its internal/server/ip): it is up with the very
+// request that makes it, so that nothing can be done about it before.
+func (n *Network) AddMacvtapUp(name string, mac net.HardwareAddr) (*Tap, error) {
+	tap, err := n.addMacvtap(name, mac, net.FlagUp)
+	if err != nil {
+		return nil, err
+	}
+	return tap, tap.Up() // it takes all multicast
+}
+
+func (n *Network) addMacvtap(name string, mac net.HardwareAddr, flags net.Flags) (*Tap, error) {
 	parent, err := n.Hypervisor.links.LinkByName(n.Parent)
 	if err != nil {
 		return nil, fmt.Errorf("find %s: %w", n.Parent, err)
@@ -48,6 +62,7 @@ func (n *Network) AddMacvtap(name string, mac net.HardwareAddr) (*Tap, error) {
 	attrs.Name = name
 	attrs.Index = takeIndex()
 	attrs.HardwareAddr = mac
+	attrs.Flags = flags
 	attrs.ParentIndex = parent.Attrs().Index
 	attrs.TxQLen = tapQueue
 	link := &netlink.Macvtap{Macvlan: netlink.Macvlan{LinkAttrs: attrs, Mode: netlink.MACVLAN_MODE_BRIDGE}}

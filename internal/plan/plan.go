@@ -106,7 +106,7 @@ func Each(d *domain.Domain, c *config.Config, n Network) Plan {
 			err = p.add(i)
 		}
 		if err != nil {
-			p.plan.Failed = append(p.plan.Failed, &Error{d.Name, i, err})
+			p.plan.Failed = append(p.plan.Failed, &Error{d.VM(), i, err})
 		}
 	}
 	return p.plan
@@ -133,12 +133,17 @@ func (p Plan) Err() error {
 
 // An Error says why an interface of a VM has no plan.
 type Error struct {
-	VM        string
+	VM        string // "" of a device that libvirt has no VM for
 	Interface domain.Interface
 	Err       error
 }
 
-func (e *Error) Error() string { return fmt.Sprintf("VM %q: %s: %v", e.VM, e.Interface, e.Err) }
+func (e *Error) Error() string {
+	if e.VM == "" {
+		return fmt.Sprintf("device %q: %v", e.Interface.Target, e.Err)
+	}
+	return fmt.Sprintf("VM %q: %s: %v", e.VM, e.Interface, e.Err)
+}
 
 // Unwrap gives what is wrong.
 func (e *Error) Unwrap() error { return e.Err }
@@ -157,6 +162,9 @@ func (e *OtherError) Error() string {
 
 // argument names a domain on a command line, where names need no quotes.
 func argument(d *domain.Domain) string {
+	if domain.IsDevice(d.UUID) {
+		return "--device " + d.Name
+	}
 	const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_."
 	if strings.Trim(d.Name, plain) != "" || strings.HasPrefix(d.Name, "-") {
 		return d.UUID
@@ -263,6 +271,8 @@ func (p *planner) address(i domain.Interface, resolved policy.Policy) domain.Int
 		return i
 	case p.domain.UUID == domain.UnknownUUID:
 		text = fmt.Sprintf("its device has the MAC address %s by now, and may use the first one that was seen alone, %s", i.DeviceMAC, i.MAC)
+	case domain.IsDevice(p.domain.UUID):
+		text = fmt.Sprintf("it has the MAC address %s by now, and may use that alone with which its rules were first made, %s: \"macvtap-filter apply %s\" takes the new one", i.DeviceMAC, i.MAC, argument(p.domain))
 	case i.TrustGuest:
 		text = fmt.Sprintf("the guest gave its device the MAC address %s (trustGuestRxFilters='yes'), and may use that of the domain XML alone, %s: to let it, write mac_changes = \"follow\" into the policy %q", i.DeviceMAC, i.MAC, resolved.Name)
 	}
@@ -314,6 +324,9 @@ func (p *planner) addOther(i domain.Interface, names []string) error {
 		p.addTable(i, table)
 	}
 	p.plan.Unguarded = append(p.plan.Unguarded, i.Target)
+	if domain.IsDevice(p.domain.UUID) {
+		p.warn(i, fmt.Sprintf("a [[device]] section is for it, and it has no rules: its NIC %q is none of the parents in %s", i.Parent, p.config.File))
+	}
 	return nil
 }
 
@@ -332,7 +345,8 @@ func (p *planner) addTable(i domain.Interface, table ruleset.Table) {
 }
 
 func (p *planner) warn(i domain.Interface, text string) {
-	p.plan.Warnings = append(p.plan.Warnings, Warning{Device: i.Target, Text: fmt.Sprintf("VM %q: %s: %s", p.domain.Name, i, text)})
+	told := Error{p.domain.VM(), i, errors.New(text)}
+	p.plan.Warnings = append(p.plan.Warnings, Warning{Device: i.Target, Text: told.Error()})
 }
 
 // Configured gives the policy of a domain's interface, whose NIC has those names: the
@@ -340,6 +354,12 @@ func (p *planner) warn(i domain.Interface, text string) {
 func Configured(d *domain.Domain, i domain.Interface, names []string, c *config.Config) (config.Policy, error) {
 	if d.UUID == domain.UnknownUUID {
 		return c.Default(), nil // whatever patterns there are for names
+	}
+	if domain.IsDevice(d.UUID) {
+		if p, _, ok := c.Device(i.Target, i.MAC); ok {
+			return p, nil
+		}
+		return c.Default(), nil
 	}
 	configured := c.Policy(NIC(d, i, names))
 	if d.Choice == nil || !c.HonourMetadata {

@@ -152,8 +152,15 @@ func (c *comparison) byTable(d host.Carrier) bool {
 	}
 	owner := filter.ParseOwner(h.Comment)
 	who := &domain.Domain{Name: owner.Name, UUID: owner.UUID, Direct: []domain.Interface{{Target: d.Name, Parent: nic.Name, MAC: d.MAC}}}
-	switch {
-	case owner.UUID == "", owner.UUID == domain.UnknownUUID, !c.told(owner, h.Comment):
+	if owner.IsDevice() && c.running != nil && len(c.running) == 0 {
+		// No VM has it.
+		said := c.section(d, nic.Name, h)
+		if said != nil {
+			c.Compared[d.Index] = *said
+		}
+		return said != nil
+	}
+	if !domain.OfVM(owner.UUID) || !c.told(owner, h.Comment) {
 		return false // only its XML can tell
 	}
 	made := c.same(who, h)
@@ -190,6 +197,26 @@ func found(d *domain.Domain, number int, made *plan.Plan) Compared {
 		said.State, said.Problem = Stale, made.Kept[0].Text
 	}
 	return said
+}
+
+// section compares the rules of a device that no VM is known to have with those that a
+// [[device]] section asks for, nil where none is for it. It may use the MAC address that its
+// rules say, as they were first made.
+func (c *comparison) section(d host.Carrier, nic string, h kernel.Held) *Compared {
+	mac := d.MAC
+	if filter.ParseOwner(h.Comment).IsDevice() && filter.Bound(h.Table, d.Index) {
+		if first := filter.MAC(h.Table); first != nil {
+			mac = first
+		}
+	}
+	_, called, ok := c.config.Device(d.Name, mac)
+	if !ok {
+		return nil
+	}
+	i := domain.Interface{Number: 1, Target: d.Name, Parent: nic, MAC: mac}
+	said := c.should(domain.Device(i), i, d)
+	said.VM, said.UUID, said.Number, said.Section = "", "", 0, called
+	return &said
 }
 
 // same plans a domain, and gives the plan if its only table is the one that stands.
@@ -323,6 +350,11 @@ func otherMAC(made plan.Plan) string {
 func (c *comparison) ownerless(d host.Carrier, all bool) Compared {
 	h, stands := c.held[ruleset.TableName(d.Name)]
 	owner := filter.ParseOwner(h.Comment)
+	if nic, err := c.host.NICAt(d.Parent); err == nil && !domain.OfVM(owner.UUID) {
+		if said := c.section(d, nic.Name, h); said != nil {
+			return *said
+		}
+	}
 	switch {
 	case !stands:
 		return Compared{State: Unprotected}
@@ -330,6 +362,8 @@ func (c *comparison) ownerless(d host.Carrier, all bool) Compared {
 		return Compared{State: Drifted, Problem: "rules stand under its name that are none of ours: \"nft list ruleset netdev\" shows them"}
 	case owner.UUID == domain.UnknownUUID:
 		return c.unowned(d, h)
+	case owner.IsDevice():
+		return Compared{State: Drifted, Problem: "rules of a [[device]] section stand, and none is for it: \"systemctl start macvtap-filter-watch\" has the default policy's made, \"macvtap-filter remove --device " + d.Name + "\" removes these"}
 	case !filter.Bound(h.Table, d.Index):
 		return Compared{State: Drifted, Problem: "rules stand that were made for another device, or were changed"}
 	case h.Table.Unknown != "":

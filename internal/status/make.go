@@ -58,6 +58,7 @@ type Check struct {
 // A Compared is what a comparison of what stands with what should found of a device.
 type Compared struct {
 	VM, UUID string
+	Section  string // see Interface
 	Number   int
 	Policy   string
 	State    State
@@ -170,10 +171,10 @@ func (m *maker) device(d host.Carrier) Interface {
 	}
 	if c, ok := m.Compared[d.Index]; ok && i.State == "" {
 		i.VM, i.UUID = cmp.Or(c.VM, i.VM), cmp.Or(c.UUID, i.UUID)
-		i.Number, i.Policy = cmp.Or(c.Number, i.Number), cmp.Or(c.Policy, i.Policy)
+		i.Number, i.Policy, i.Section = cmp.Or(c.Number, i.Number), cmp.Or(c.Policy, i.Policy), cmp.Or(c.Section, i.Section)
 		i.State, i.Problem, i.Since = c.State, c.Problem, nil // since when, a comparison does not tell
 	}
-	if owner.UUID != domain.UnknownUUID {
+	if domain.OfVM(owner.UUID) {
 		i.VM, i.UUID = cmp.Or(i.VM, owner.Name), cmp.Or(i.UUID, owner.UUID)
 	}
 	switch {
@@ -194,7 +195,7 @@ func (m *maker) device(d host.Carrier) Interface {
 // remedy says how an interface gets its rules: verify makes them for the VM that has it,
 // and only watch where nobody says whose it is.
 func remedy(i Interface) string {
-	if i.VM != "" {
+	if i.VM != "" || i.Section != "" {
 		return "\"macvtap-filter verify --repair\" makes them"
 	}
 	return "no VM is known to have it; \"systemctl start macvtap-filter-watch\" has the default policy's rules made"
@@ -210,7 +211,7 @@ func (m *maker) closes(device string) bool {
 // stand; that there are any is looked at here, and that the check of offloads stands,
 // of which nobody tells it.
 func (m *maker) byWatch(i *Interface, told watch.Device, stands bool) {
-	i.VM, i.UUID, i.Number, i.Policy, i.Problem = told.VM, told.UUID, told.Number, told.Policy, told.Problem
+	i.VM, i.UUID, i.Section, i.Number, i.Policy, i.Problem = told.VM, told.UUID, told.Section, told.Number, told.Policy, told.Problem
 	i.Since = new(told.Since)
 	switch told.State {
 	case watch.Right:
@@ -249,7 +250,7 @@ func (m *maker) vouched(i *Interface, told watch.Device, stands bool) State {
 	case told.Check && looked && !check.Stands:
 		i.Problem = "the check of checksum offload is gone from the device: \"macvtap-filter verify --repair\" puts it back"
 		return Drifted
-	case told.UUID == "":
+	case told.UUID == "" && told.Section == "":
 		i.Problem = "no VM is known to have this device: the default policy's rules stand"
 		return Unknown
 	}
@@ -314,7 +315,7 @@ func (m *maker) leftovers() {
 			Problem: fmt.Sprintf("there is no device %q any more; a later one of that name would get these rules", device),
 			FromVM:  Flow{Drops: drops(t, fromVM)}, ToVM: Flow{Drops: drops(t, toVM)},
 		}
-		if owner.UUID != domain.UnknownUUID {
+		if domain.OfVM(owner.UUID) {
 			i.VM, i.UUID = owner.Name, owner.UUID
 		}
 		m.status.Interfaces = append(m.status.Interfaces, i)

@@ -56,6 +56,7 @@ type Guard struct {
 type Interface struct {
 	VM      string     `json:"vm,omitempty"`
 	UUID    string     `json:"uuid,omitempty"`
+	Section string     `json:"section,omitempty"`   // what the [[device]] section calls it that it has its policy of
 	Number  int        `json:"interface,omitempty"` // its place in the domain XML, from 1
 	Device  string     `json:"device"`
 	Index   int        `json:"index,omitempty"`   // 0 for one that is gone
@@ -87,9 +88,10 @@ type Address struct {
 	Used    *time.Time    `json:"used,omitempty"`  // when the VM was given it, or last seen to use it
 }
 
-// Is reports whether the interface is that of the VM with this name or UUID.
+// Is reports whether the interface is that of the VM with this name or UUID, or the device of
+// this name that a [[device]] section is for.
 func (i Interface) Is(vm string) bool {
-	return i.VM != "" && i.VM == vm || i.UUID != "" && i.UUID == strings.ToLower(vm)
+	return i.Section != "" && i.Device == vm || i.VM != "" && i.VM == vm || i.UUID != "" && i.UUID == strings.ToLower(vm)
 }
 
 // ToldOfRefused says what to do about addresses of the VM's from which its frames are dropped, ""

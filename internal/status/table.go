@@ -105,6 +105,9 @@ func (t *table) add(i Interface) {
 
 // named is the VM for people: the name may be unknown.
 func named(i Interface) string {
+	if i.Section != "" {
+		return "device " + clean(i.Section)
+	}
 	if i.VM == "" {
 		return or(clean(i.UUID))
 	}

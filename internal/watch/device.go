@@ -23,7 +23,12 @@ import (
 type device struct {
 	host.Macvtap
 
-	first net.HardwareAddr // the MAC address that it had when it was seen first
+	// first is the MAC address that the device had when it was first seen up, or that
+	// its rules say which stood then: the guest may change it since. A command of ours
+	// that made its rules, asked says, chose it anew.
+	first   net.HardwareAddr
+	settled bool // it was seen up
+	asked   bool
 
 	// uuid and vm name the VM that the device was found to belong to, and target
 	// is the device's name in that VM's XML. They stay when it is renamed.
@@ -47,6 +52,8 @@ type device struct {
 	lasting []string // sets in which its rules keep what they learn
 	gone    bool     // its rules were, when it was last looked at
 
+	section string // what the [[device]] section calls it that it has its policy of, "" for none
+
 	number int    // the interface's place in its XML
 	policy string // the rules' policy
 	check  bool   // offloads are to be checked
@@ -65,7 +72,10 @@ func (d *device) table() string { return ruleset.TableName(d.Name) }
 
 // String names the device as messages do, and its VM where that is known.
 func (d *device) String() string {
-	if d.vm == "" {
+	switch {
+	case d.section != "":
+		return fmt.Sprintf("device %q", d.Name)
+	case d.vm == "":
 		return fmt.Sprintf("interface %q", d.Name)
 	}
 	return fmt.Sprintf("VM %q: interface %q", d.vm, d.Name)
@@ -129,7 +139,7 @@ func (w *watcher) see(l *look) error {
 func (w *watcher) seen(l *look, m host.Macvtap) {
 	d := w.devices[m.Index]
 	if d == nil {
-		d = &device{first: m.MAC, fresh: w.seenAll}
+		d = &device{asked: true, fresh: w.seenAll}
 		w.devices[m.Index] = d
 	} else if d.Name == m.Name && d.Parent == m.Parent && d.Up == m.Up && bytes.Equal(d.MAC, m.MAC) {
 		return
@@ -138,6 +148,10 @@ func (w *watcher) seen(l *look, m host.Macvtap) {
 		l.tables = l.tables || d.Name != "" // the old name's rules are left over
 	}
 	d.Macvtap, d.planned = m, false
+	if !d.settled {
+		// Whoever makes a device gives it its address before it is up.
+		d.first, d.settled = m.MAC, m.Up
+	}
 }
 
 func (w *watcher) gone(l *look, index int) {
@@ -199,11 +213,11 @@ func (w *watcher) plan(ctx context.Context, d *device, standing map[string]kerne
 		owner = nil
 	}
 	if owner == nil {
-		d.uuid, d.vm, d.target, d.number = "", "", "", 0
+		d.uuid, d.vm, d.target, d.number, d.section = "", "", "", 0, ""
 		w.planUnknown(ctx, d, standing)
 		return
 	}
-	d.hooks = nil
+	d.hooks, d.section = nil, ""
 	i := &owner.Direct[0]
 	d.uuid, d.vm, d.target, d.number = owner.UUID, owner.Name, i.Target, i.Number
 	i.Target = d.Name
@@ -271,7 +285,33 @@ func (w *watcher) planUnknown(ctx context.Context, d *device, standing map[strin
 		d.set([]ruleset.Table{*d.hooks}) // another policy's might open what its VM's closes
 		return
 	}
-	w.want(ctx, d, domain.Unknown(domain.Interface{Number: 1, Target: d.Name, Parent: nic.Name, MAC: d.first}), standing)
+	w.choose(ctx, d)
+	i := domain.Interface{Number: 1, Target: d.Name, Parent: nic.Name, MAC: d.first}
+	if _, called, ok := w.config.Device(d.Name, d.first); ok {
+		d.section = called
+		w.want(ctx, d, domain.Device(i), standing)
+		return
+	}
+	w.want(ctx, d, domain.Unknown(i), standing)
+}
+
+// choose takes the MAC address that a device's own rules say where nobody of this watch knows
+// better: an earlier watch made them, or a command.
+func (w *watcher) choose(ctx context.Context, d *device) {
+	if !d.asked {
+		return
+	}
+	held, err := kernel.Read(ctx, d.table())
+	if err != nil {
+		return // the next pass says so
+	}
+	d.asked = false
+	if len(held) == 0 || !filter.ParseOwner(held[0].Comment).IsDevice() || !filter.Bound(held[0].Table, d.Index) {
+		return
+	}
+	if mac := filter.MAC(held[0].Table); mac != nil {
+		d.first = mac
+	}
 }
 
 // remember reports whether the rules that stand under a device's name are its own, as bound
@@ -313,10 +353,10 @@ func (w *watcher) live(ctx context.Context, d *device) network {
 }
 
 // ofVM reports whether the comment of rules says that it was made for a VM. Neither
-// watch's own for an interface that nobody knows is, nor anybody else's.
+// watch's own for an interface that nobody knows is, nor a [[device]] section's, nor
+// anybody else's.
 func ofVM(comment string) bool {
-	owner := filter.ParseOwner(comment).UUID
-	return owner != "" && owner != domain.UnknownUUID
+	return domain.OfVM(filter.ParseOwner(comment).UUID)
 }
 
 // bound reports whether the rules that stand under a device's name are its own, and
@@ -373,7 +413,7 @@ func (w *watcher) want(ctx context.Context, d *device, owner *domain.Domain, sta
 	w.say(slog.LevelError, d.Name, fmt.Sprintf("%v; the interface is closed until that is mended", err), d.fields(journal.Closed))
 	closed, err := filter.Closed(owner, owner.Direct[0])
 	if err != nil {
-		w.say(slog.LevelError, d.Name, fmt.Sprintf("VM %q: %s: %v; the interface is open", owner.Name, owner.Direct[0], err), d.fields(journal.Failed))
+		w.say(slog.LevelError, d.Name, fmt.Sprintf("%v; the interface is open", &plan.Error{VM: owner.VM(), Interface: owner.Direct[0], Err: err}), d.fields(journal.Failed))
 		d.leave(Left)
 		return
 	}

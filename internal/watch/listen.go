@@ -150,11 +150,11 @@ func (w *watcher) noteTouched(by string, touched func(*device) bool) {
 }
 
 // noteSaid notes that rules which a command of ours removed are none to keep: somebody
-// said so. What stands was seen to be the device's own.
+// said so. What stands was seen to be the device's own, and says its MAC address.
 func (w *watcher) noteSaid(touched func(*device) bool) {
 	for _, d := range w.devices {
 		if touched(d) {
-			d.ruled = false
+			d.ruled, d.asked = false, true
 		}
 	}
 }

@@ -161,7 +161,7 @@ func (w *watcher) report(devices []*device) {
 			// That it is closed was said.
 		case d.open:
 			w.Log(slog.LevelInfo, fmt.Sprintf("%s is let through the guard: its NIC is none of the parents", d), d.fields(journal.Open))
-		case d.uuid == "":
+		case d.uuid == "" && d.section == "":
 			w.Log(slog.LevelInfo, fmt.Sprintf("%s is protected by the default policy until libvirt says whose it is", d), d.fields(journal.Protected))
 		default:
 			w.Log(slog.LevelInfo, fmt.Sprintf("%s is protected", d), d.fields(journal.Protected))
@@ -228,8 +228,12 @@ func (w *watcher) sweep(ctx context.Context, standing map[string]kernel.Standing
 		for _, s := range removed {
 			owner := filter.ParseOwner(s.Comment)
 			device, _ := ruleset.TableDevice(s.Name)
-			w.Log(slog.LevelInfo, fmt.Sprintf("removed the rules of the device %q of the VM %q: the device is gone, or on no configured parent", device, owner.Name),
-				journal.Fields{VM: owner.Name, UUID: owner.UUID, Device: device, Reason: journal.Removed})
+			f := journal.Fields{VM: owner.Name, UUID: owner.UUID, Device: device, Reason: journal.Removed}
+			whose := fmt.Sprintf("the device %q of the VM %q", device, owner.Name)
+			if owner.IsDevice() {
+				f.VM, f.UUID, whose = "", "", owner.String()
+			}
+			w.Log(slog.LevelInfo, fmt.Sprintf("removed the rules of %s: the device is gone, or on no configured parent", whose), f)
 		}
 	}
 	if !w.mind("sweep", err) {

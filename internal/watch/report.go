@@ -32,11 +32,12 @@ type Report struct {
 type Device struct {
 	Index   int       `json:"index"`
 	Name    string    `json:"name"`
-	UUID    string    `json:"uuid"`   // of its VM, "" when nobody said
-	VM      string    `json:"vm"`     // its name
-	Number  int       `json:"number"` // the interface's place in the domain XML, from 1; 0 when nobody said
-	Policy  string    `json:"policy"` // that its rules follow, "" for none
-	Check   bool      `json:"check"`  // its offloads are to be checked
+	UUID    string    `json:"uuid"`    // of its VM, "" when nobody said
+	VM      string    `json:"vm"`      // its name
+	Section string    `json:"section"` // what the [[device]] section calls it that it has its policy of, "" for none
+	Number  int       `json:"number"`  // the interface's place in the domain XML, from 1; 0 when nobody said
+	Policy  string    `json:"policy"`  // that its rules follow, "" for none
+	Check   bool      `json:"check"`   // its offloads are to be checked
 	State   State     `json:"state"`
 	Problem string    `json:"problem"` // why no rules could be made, "" for nothing
 	Address string    `json:"address"` // that it has another MAC address than its rules are made for, "" for no
@@ -88,7 +89,7 @@ func (w *watcher) state() Report {
 	r := Report{PID: os.Getpid(), Since: w.began, Config: w.wrong["configuration"], Libvirt: w.wrong["libvirt"], Guard: w.guard != nil}
 	for _, d := range w.devices {
 		r.Devices = append(r.Devices, Device{
-			Index: d.Index, Name: d.Name, UUID: d.uuid, VM: d.vm, Number: d.number, Policy: d.policy, Check: d.check,
+			Index: d.Index, Name: d.Name, UUID: d.uuid, VM: d.vm, Section: d.section, Number: d.number, Policy: d.policy, Check: d.check,
 			State: d.state, Problem: d.problem, Kept: d.kept, Address: d.address, Since: d.since, Known: w.learned[d.Index].known(),
 		})
 	}
