@@ -49,7 +49,7 @@ func apply(ctx context.Context, std streams, o options, args []string) error {
 	if o.all && !c.Guard {
 		// Only its owner cannot be told so: a running watch reads the
 		// configuration by itself.
-		if err := lowerGuard(ctx, std, o, "guard = true is not in "+c.File); err != nil && !errors.Is(err, kernel.ErrGuardOwned) {
+		if err := lowerGuard(ctx, std, o, "guard = true is not in "+c.FileOf("guard")); err != nil && !errors.Is(err, kernel.ErrGuardOwned) {
 			return err
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -54,7 +55,7 @@ func checkConfig(ctx context.Context, r *report, o options) (*config.Config, err
 		}
 		return nil, err
 	}
-	r.ok("configuration: %s", c.File)
+	r.ok("configuration: %s", strings.Join(c.Files, ", "))
 	for _, w := range slices.Concat(c.Warnings, c.Changes) {
 		r.warn("configuration: %s", w)
 	}

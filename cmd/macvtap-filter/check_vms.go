@@ -78,7 +78,7 @@ func checkDirect(r *report, c *config.Config, h *host.Host, d *domain.Domain, s 
 		case !slices.ContainsFunc(s.Interfaces, func(n status.Interface) bool { return n.Device == i.Target }):
 			r.fail("VM %q: %s: this host has no such macvtap device: what it has passes no rules of ours", d.Name, i)
 		case !c.GuardsParent(append(nic.Names, i.Parent)...):
-			r.warn("VM %q: %s is not protected: its NIC %q is none of the parents; if it should be one, add %q to parents in %s and run \"macvtap-filter apply --all\"", d.Name, i, i.Parent, i.Parent, c.File)
+			r.warn("VM %q: %s is not protected: its NIC %q is none of the parents; if it should be one, add %q to parents in %s and run \"macvtap-filter apply --all\"", d.Name, i, i.Parent, i.Parent, c.FileOf("parents"))
 		default:
 			checkAddress(r, c, h, d, i, nic.Names)
 		}

@@ -171,7 +171,7 @@ func checkGuard(ctx context.Context, r *report, c *config.Config) {
 	case c.Guard:
 		r.ok("guard: stands")
 	case standing:
-		r.warn("guard: one stands, but guard = true is not in %s: run \"macvtap-filter apply --all\", which removes it", c.File)
+		r.warn("guard: one stands, but guard = true is not in %s: run \"macvtap-filter apply --all\", which removes it", c.FileOf("guard"))
 	case err != nil:
 		r.ok("guard: not wanted, and this kernel cannot have one")
 	default:

@@ -331,7 +331,7 @@ func planLive(ctx context.Context, d *domain.Domain, c *config.Config, running b
 	}
 	made, err := plan.Make(d, c, network)
 	if len(made.Unguarded) > 0 && !hasParent(h, c) {
-		made.Warnings = append(made.Warnings, plan.Warning{Text: fmt.Sprintf("VM %q: parents in %s (%q) match no NIC of this host, so no VM is protected: \"ip link\" names the NICs", d.Name, c.File, c.Parents)})
+		made.Warnings = append(made.Warnings, plan.Warning{Text: fmt.Sprintf("VM %q: parents in %s (%q) match no NIC of this host, so no VM is protected: \"ip link\" names the NICs", d.Name, c.FileOf("parents"), c.Parents)})
 	}
 	return made, err
 }

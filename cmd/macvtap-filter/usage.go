@@ -104,8 +104,9 @@ commands:
   watch                 keep the rules standing, whatever happens
   version | --version   print the version
 
-Each command has --help. The configuration is /etc/macvtap-filter/config.toml;
---config FILE or the variable MACVTAP_FILTER_CONFIG name another.
+Each command has --help. The configuration is /etc/macvtap-filter/config.toml
+with conf.d/*.toml beside it; --config FILE or the variable MACVTAP_FILTER_CONFIG name
+another.
 
 libvirt calls the program by itself when it is in /etc/libvirt/hooks/qemu.d/:
   macvtap-filter NAME start begin -  <domain.xml

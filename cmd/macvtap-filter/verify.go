@@ -116,7 +116,7 @@ func (v *verifier) look(ctx context.Context, names []string, all bool, others []
 		return nil, err
 	}
 	for _, a := range absent {
-		v.fail(fmt.Errorf("parents in %s: %s", v.config.File, a))
+		v.fail(fmt.Errorf("parents in %s: %s", v.config.FileOf("parents"), a))
 	}
 	for _, name := range names {
 		var vm drift.VM
@@ -332,7 +332,7 @@ func (v *verifier) repairGuard(ctx context.Context) error {
 	if v.config.Guard {
 		return raiseLast(ctx, v.std, v.options, v.config, v.failed)
 	}
-	return lowerGuard(ctx, v.std, v.options, "guard = true is not in "+v.config.File)
+	return lowerGuard(ctx, v.std, v.options, "guard = true is not in "+v.config.FileOf("guard"))
 }
 
 // removeSeen removes those very rules: those that took the name since are others.

@@ -192,7 +192,7 @@ func (o *Own) add(text string) error {
 	}
 	address, err := parseAddr(text)
 	if err != nil {
-		return fmt.Errorf("%w: want an address, a prefix, \"dhcp\" or \"slaac\"", err)
+		return fmt.Errorf("%w: want an address, a prefix, \"dhcp\" or \"slaac\"%s", err, meant(near.Name(text, []string{"dhcp", "slaac"})))
 	}
 	if !mayHave(address) {
 		return fmt.Errorf("%q is no address that a VM can have", text)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 )
@@ -12,6 +13,14 @@ import (
 type source struct {
 	file string
 	text []byte
+}
+
+// line gives the file and the line of an offset in its text, or the file where there is none.
+func (s *source) line(offset int) string {
+	if offset < 0 {
+		return s.file
+	}
+	return fmt.Sprintf("%s:%d", s.file, 1+bytes.Count(s.text[:offset], []byte("\n")))
 }
 
 // A checker collects what is wrong with a configuration.
@@ -23,6 +32,7 @@ type checker struct {
 	spoilt    map[string]bool   // paths of values of another type: what else is wrong there follows from that
 	misplaced map[string]bool   // keys that are known, and in the wrong section
 	renamed   map[string]string // paths of keys that were meant, and what is written in their place
+	first     map[string]int    // paths of keys of several sources, and the one that has them
 }
 
 // A problem is something wrong with the value at a path (see places), or with its key.
@@ -31,10 +41,11 @@ type problem struct {
 	text  string
 	key   bool
 	where int // the source, -1: the first that has the path
+	also  int // 1 + an earlier source that has the key, too; 0 for none
 }
 
 func newChecker(sources ...*source) checker {
-	return checker{sources: sources, found: new([]problem), spoilt: map[string]bool{}, misplaced: map[string]bool{}, renamed: map[string]string{}}
+	return checker{sources: sources, found: new([]problem), spoilt: map[string]bool{}, misplaced: map[string]bool{}, renamed: map[string]string{}, first: map[string]int{}}
 }
 
 // anew gives a checker of the same text that has found nothing.
@@ -58,6 +69,24 @@ func (c checker) addKey(at, format string, args ...any) {
 	*c.found = append(*c.found, problem{at: at, text: fmt.Sprintf(format, args...), key: true, where: c.current})
 }
 
+// taken reports whether an earlier source has a key, of what type its value may be, and
+// notes that as a problem. Sections may be in several, as far as their keys are others.
+func (c checker) taken(at, key string, t reflect.Type) bool {
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	if len(c.sources) == 1 || t.Kind() == reflect.Struct || t.Kind() == reflect.Map || t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Struct {
+		return false
+	}
+	first, known := c.first[at]
+	if !known {
+		c.first[at] = c.current
+		return false
+	}
+	*c.found = append(*c.found, problem{at: at, text: key, key: true, where: c.current, also: 1 + first})
+	return true
+}
+
 // addType notes a value of another type.
 func (c checker) addType(at, format string, args ...any) {
 	*c.found = append(*c.found, problem{at: at, text: fmt.Sprintf(format, args...), where: c.current})
@@ -69,12 +98,7 @@ func around(path string) string { return path[:max(0, strings.LastIndexByte(path
 
 // err gives what was found, nil for nothing.
 func (c checker) err() error {
-	all := c.all()
-	if len(all) == 0 {
-		return nil
-	}
-	few := all[:min(len(all), maxMistakes)]
-	return &Error{Mistakes: few, More: len(all) - len(few)}
+	return mistaken(c.all())
 }
 
 // all gives everything that was found, in the order of the files. Only then are places
@@ -91,7 +115,10 @@ func (c checker) all() []Mistake {
 	var found []placed
 	for _, p := range *c.found {
 		where, offset := c.find(all, p)
-		p.where = where
+		if p.where = where; p.also > 0 {
+			other, there := c.find(all, problem{at: p.at, key: true, where: p.also - 1})
+			p.text += ": " + c.sources[other].line(there) + " sets it, too: leave one out"
+		}
 		found = append(found, placed{p, offset})
 	}
 	slices.SortStableFunc(found, func(a, b placed) int {
@@ -120,11 +147,7 @@ func (c checker) places() func(at string) string {
 	all := c.locate()
 	return func(at string) string {
 		where, offset := c.find(all, problem{at: at, where: -1})
-		s := c.sources[where]
-		if offset < 0 {
-			return s.file
-		}
-		return fmt.Sprintf("%s:%d", s.file, 1+bytes.Count(s.text[:offset], []byte("\n")))
+		return c.sources[where].line(offset)
 	}
 }
 

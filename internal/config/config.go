@@ -1,14 +1,11 @@
-// Package config reads the configuration file: which NICs are guarded, which
+// Package config reads the configuration file, and those in the folder beside it: which NICs are guarded, which
 // policies there are, and which VM has which. It is strict: what it does not
 // understand is an error with its line, never a guess. It reads nothing off the
 // host; a policy's words stay words here.
 package config
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"net"
 	"net/netip"
@@ -32,6 +29,7 @@ const DefaultPolicy = "default"
 // A Config is a configuration file that was found right.
 type Config struct {
 	File    string   // for messages
+	Files   []string // all that it was read from, File first
 	Parents []string // names, alternative names or globs of NICs
 
 	// KillOnReconnect says that a hook failure while libvirtd reconnects to a
@@ -59,11 +57,12 @@ type Config struct {
 	// each other stood for something else, each with its line.
 	Changes []string
 
+	first    map[string]int // where there are several Files: the one that has a key
 	policies map[string]Policy
 	groups   groups
 	vms      []vm
 	devices  []device
-	where    func() func(at string) string // the file and line of what stands at a path (see positions)
+	where    func() func(at string) string // the file and line of what stands at a path (see places)
 }
 
 // A Policy is what its [policy.NAME] section says, and what the VM's own section
@@ -142,28 +141,14 @@ type vm struct {
 	own    Own
 }
 
-// Load reads and checks a configuration file. What is wrong with its text is an *Error.
+// Load reads and checks a configuration file, and those beside it. What is wrong with their
+// text is an *Error.
 func Load(file string) (*Config, error) {
 	text, err := Read(file)
 	if err != nil {
 		return nil, err
 	}
-	return Parse(file, text)
-}
-
-// Read reads a configuration file, for Parse. Its errors are those of Load.
-func Read(file string) ([]byte, error) {
-	text, err := read(file)
-	if errors.Is(err, fs.ErrNotExist) {
-		if file == "" {
-			return nil, errors.New("no configuration: --config names no file")
-		}
-		return nil, fmt.Errorf("no configuration: write %s with at least a line like: parents = [\"eth0\"]", file)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("configuration: %w", err)
-	}
-	return text, nil
+	return text.Parse()
 }
 
 // maxSize bounds a configuration file in bytes: some hundred thousand entries.
@@ -184,24 +169,35 @@ func read(file string) ([]byte, error) {
 	return os.ReadFile(file)
 }
 
-// Parse checks the text of a configuration file; file is its name in messages.
-func Parse(file string, text []byte) (*Config, error) {
-	// Editors on Windows begin files so, and TOML does not say what that is.
-	text = bytes.TrimPrefix(text, []byte("\ufeff"))
-	check := newChecker(&source{file, text})
+// Parse checks the text of a configuration file alone; file is its name in messages.
+func Parse(file string, content []byte) (*Config, error) {
+	return Text{[]*source{newSource(file, content)}}.Parse()
+}
+
+// Parse checks what was read.
+func (t Text) Parse() (*Config, error) {
+	check := newChecker(t.sources...)
 	raw, err := decode(check)
 	if err != nil {
 		return nil, err
 	}
-	c := &Config{File: file, Parents: raw.Parents}
+	c := &Config{File: t.Files()[0], Files: t.Files(), Parents: raw.Parents}
 	c.check(check, raw)
 	if err := check.err(); err != nil {
 		return nil, err
 	}
-	c.where = check.places
+	c.where, c.first = check.places, check.first
 	c.Warnings = c.warn(check, raw)
 	c.Changes = changes(check, raw.Policy)
 	return c, nil
+}
+
+// FileOf gives the file in which a key stands, or in which it may best be written.
+func (c *Config) FileOf(key string) string {
+	if i, several := c.first[key]; several {
+		return c.Files[i]
+	}
+	return c.File
 }
 
 // Policy gives the policy of a VM's interface: that of the first [[vm]] that matches

@@ -176,6 +176,8 @@ func TestParseErrors(t *testing.T) {
 		{about: "no hexadecimal uuid", text: parents + "[[vm]]\nuuid = \"6695eb01-f6a4-8304-79aa-97f2502e193z\"", want: "is no UUID"},
 		{about: "uuid without hyphens", text: parents + "[[vm]]\nuuid = \"6695eb01f6a4830479aa97f2502e193f0000\"", want: "is no UUID"},
 		{about: "VM's address a word", text: parents + "[[vm]]\nname = \"a\"\naddresses = [\"gateway\"]", want: `addresses: "gateway" is no address: want an address, a prefix, "dhcp" or "slaac"`},
+		{about: "VM's word misspelt", text: parents + "[[vm]]\nname = \"a\"\naddresses = [\"dhcpp\"]", want: `did you mean "dhcp"?`},
+		{about: "EtherType misspelt", text: parents + "[policy.x]\nethertypes = [\"lldpp\"]", want: `did you mean "lldp"?`},
 		{about: "VM's address with host bits", text: parents + "[[vm]]\nname = \"a\"\naddresses = [\"192.168.2.30/24\"]", want: `"192.168.2.30/24" has host bits: write 192.168.2.0/24, or 192.168.2.30 for the one address`},
 		{about: "all addresses a VM's", text: parents + "[[vm]]\nname = \"a\"\naddresses = [\"dhcp\",\n\"::/0\"]", want: `"::/0" holds no addresses that a VM can have`},
 		{about: "a VM's groups", text: parents + "[[vm]]\nname = \"a\"\naddresses = [\"ff02::/16\"]", want: `"ff02::/16" holds no addresses that a VM can have`},

@@ -83,18 +83,20 @@ type fileDevice struct {
 }
 
 // decode reads the text of the files; what is wrong with it goes to the checker, or, when
-// one is no TOML at all, is the error.
+// some are no TOML at all, is the error.
 func decode(check checker) (*file, error) {
 	var f file
+	var wrong []Mistake
 	for i, source := range check.sources {
 		var tree map[string]any
 		if err := toml.Unmarshal(source.text, &tree); err != nil {
-			return nil, &Error{Mistakes: []Mistake{noTOML(source, err)}}
+			wrong = append(wrong, noTOML(source, err))
+			continue
 		}
 		check.current = i
 		check.fill("", "", tree, reflect.ValueOf(&f).Elem())
 	}
-	return &f, nil
+	return &f, mistaken(wrong)
 }
 
 // noTOML tells why a file is no TOML.

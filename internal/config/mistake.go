@@ -20,6 +20,15 @@ type Error struct {
 	More     int       // that are not among them
 }
 
+// mistaken is the error of mistakes, nil for none.
+func mistaken(all []Mistake) error {
+	if len(all) == 0 {
+		return nil
+	}
+	few := all[:min(len(all), maxMistakes)]
+	return &Error{Mistakes: few, More: len(all) - len(few)}
+}
+
 // Error gives the first mistake, and how many there are beside it, in one line: libvirt
 // shows a hook's errors so.
 func (e *Error) Error() string {

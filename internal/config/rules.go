@@ -2,8 +2,12 @@ package config
 
 import (
 	"fmt"
+	"maps"
 	"net"
+	"slices"
 	"strconv"
+
+	"macvtap-filter/internal/near"
 )
 
 // etherTypeNames may stand for the EtherTypes that people are most likely to pass
@@ -98,7 +102,7 @@ func parseEtherType(s string) (uint16, error) {
 	}
 	n, err := strconv.ParseUint(s, 0, 16)
 	if err != nil || n < lowestEtherType {
-		return 0, fmt.Errorf("%q is no EtherType: write a number from 0x0600 on such as \"0x88cc\", or a name such as \"lldp\"", s)
+		return 0, fmt.Errorf("%q is no EtherType: write a number from 0x0600 on such as \"0x88cc\", or a name such as \"lldp\"%s", s, meant(near.Name(s, slices.Sorted(maps.Keys(etherTypeNames)))))
 	}
 	switch n {
 	case 0x0800, 0x86dd, 0x0806:

@@ -51,7 +51,9 @@ func (c checker) fillSection(at, key string, table map[string]any, out reflect.V
 			}
 			c.renamed[join(at, name)] = k // what else is wrong is told, too
 		}
-		c.fill(join(at, name), join(key, written(name)), table[k], field(out, name))
+		if to := field(out, name); !c.taken(join(at, name), join(key, written(name)), to.Type()) {
+			c.fill(join(at, name), join(key, written(name)), table[k], to)
+		}
 	}
 }
 
@@ -67,6 +69,9 @@ func (c checker) fillSections(at, key string, tables map[string]any, out reflect
 				c.addKey(join(at, k), "%s: is in no section: want it below [%s.NAME], as %s", join(key, k), key, example(kind))
 				continue
 			}
+		}
+		if c.taken(join(at, k), join(key, written(k)), kind) {
+			continue
 		}
 		one := reflect.New(kind).Elem()
 		if earlier := out.MapIndex(reflect.ValueOf(k)); earlier.IsValid() {

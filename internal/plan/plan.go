@@ -291,7 +291,7 @@ func (p *planner) addOther(i domain.Interface, names []string) error {
 		return err
 	}
 	if p.config.GuardsParent(beneath...) {
-		return fmt.Errorf("the domain XML says that it is on %q, but its device sits on %q, which is one of the parents in %s", i.Parent, beneath[0], p.config.File)
+		return fmt.Errorf("the domain XML says that it is on %q, but its device sits on %q, which is one of the parents in %s", i.Parent, beneath[0], p.config.FileOf("parents"))
 	}
 	absent, err := p.network.Absent(p.config.Literals())
 	if err != nil {
@@ -301,7 +301,7 @@ func (p *planner) addOther(i domain.Interface, names []string) error {
 	if err != nil {
 		return err
 	}
-	other := &OtherError{NIC: i.Parent, File: p.config.File, Absent: absent}
+	other := &OtherError{NIC: i.Parent, File: p.config.FileOf("parents"), Absent: absent}
 	switch {
 	case kept:
 		why := other.kept(argument(p.domain))
@@ -340,7 +340,7 @@ func (p *planner) addTable(i domain.Interface, table ruleset.Table) {
 	}
 	p.plan.Tables = append(p.plan.Tables, table)
 	if p.config.Guard && !p.config.GuardsName(i.Target) {
-		p.warn(i, fmt.Sprintf("the guard does not close this device while it has no rules: add the beginning of its name to guard_prefixes in %s", p.config.File))
+		p.warn(i, fmt.Sprintf("the guard does not close this device while it has no rules: add the beginning of its name to guard_prefixes in %s", p.config.FileOf("guard_prefixes")))
 	}
 }
 
@@ -392,7 +392,7 @@ func (p *planner) policy(i domain.Interface, configured config.Policy) (*resolut
 	}
 	warnings := resolved.warnings
 	if choice := p.domain.Choice; choice != nil && !p.config.HonourMetadata {
-		warnings = append(warnings, fmt.Sprintf("the domain's metadata asks for policy %q and %d allow entries, and is ignored; metadata = \"honour\" in %s heeds it", choice.Policy, len(choice.Allow), p.config.File))
+		warnings = append(warnings, fmt.Sprintf("the domain's metadata asks for policy %q and %d allow entries, and is ignored; metadata = \"honour\" in %s heeds it", choice.Policy, len(choice.Allow), p.config.FileOf("metadata")))
 	}
 	for _, w := range warnings {
 		p.warn(i, w)

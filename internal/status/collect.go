@@ -63,7 +63,7 @@ func (s *Sources) parents(h *host.Host, c *config.Config) {
 		s.miss(fmt.Errorf("whether the parents are there is not known: %w", err))
 	}
 	for _, a := range s.Absent {
-		s.Notes = append(s.Notes, fmt.Sprintf("parents in %s: %s", c.File, a))
+		s.Notes = append(s.Notes, fmt.Sprintf("parents in %s: %s", c.FileOf("parents"), a))
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"macvtap-filter/internal/config"
@@ -18,33 +19,42 @@ const (
 	calm   = time.Second
 )
 
-// A text is what was read of a configuration file.
+// A text is what was read of a configuration.
 type text struct {
-	content string
-	err     error
+	config.Text
+	err error
 }
 
 func readText(file string) text {
-	content, err := config.Read(file)
-	return text{string(content), err}
+	read, err := config.Read(file)
+	return text{read, err}
 }
 
-// parse gives the configuration that was read from the file.
-func (t text) parse(file string) (*config.Config, error) {
+// parse gives the configuration that was read.
+func (t text) parse() (*config.Config, error) {
 	if t.err != nil {
 		return nil, t.err
 	}
-	return config.Parse(file, []byte(t.content))
+	return t.Parse()
 }
 
 // same reports whether two readings read the same.
 func (t text) same(o text) bool {
-	return t.content == o.content && fmt.Sprint(t.err) == fmt.Sprint(o.err)
+	return t.Equal(o.Text) && fmt.Sprint(t.err) == fmt.Sprint(o.err)
 }
 
-// readFirst reads the file when watch starts.
+// filesOf gives a configuration's file and those beside it, as far as they can be found.
+func filesOf(file string) []string {
+	beside, _ := config.Beside(file)
+	return append([]string{file}, beside...)
+}
+
+// anyWritten reports whether one of the configuration's files is being written.
+func anyWritten(file string) bool { return slices.ContainsFunc(filesOf(file), beingWritten) }
+
+// readFirst reads the configuration when watch starts.
 func readFirst(ctx context.Context, file string) text {
-	for end := time.Now().Add(patience.Write); beingWritten(file) && time.Now().Before(end) && ctx.Err() == nil; {
+	for end := time.Now().Add(patience.Write); anyWritten(file) && time.Now().Before(end) && ctx.Err() == nil; {
 		time.Sleep(settle)
 	}
 	return readText(file)
@@ -66,7 +76,7 @@ type configReader struct {
 // something happens, and what to tell, if anything.
 func (c *configReader) read(now time.Time) (again time.Duration, tell *text) {
 	c.follow()
-	read, written := readText(c.file), beingWritten(c.file)
+	read, written := readText(c.file), anyWritten(c.file)
 	switch {
 	case !written && read.same(c.taken) && !c.forced:
 		c.since = time.Time{}
@@ -83,10 +93,14 @@ func (c *configReader) read(now time.Time) (again time.Duration, tell *text) {
 	return 0, &read
 }
 
-// follow has the folder tell in which the file is by links.
+// follow has the folders tell in which the files are by links, and the one beside the file,
+// which may have come only now.
 func (c *configReader) follow() {
-	if real, err := filepath.EvalSymlinks(c.file); err == nil {
-		_ = c.folders.add(filepath.Dir(real)) // it may have gone since
+	_ = c.folders.add(filepath.Join(filepath.Dir(c.file), config.Folder)) // few have it
+	for _, file := range filesOf(c.file) {
+		if real, err := filepath.EvalSymlinks(file); err == nil {
+			_ = c.folders.add(filepath.Dir(real)) // it may have gone since
+		}
 	}
 }
 
@@ -94,10 +108,6 @@ func (c *configReader) follow() {
 // watched, not files, since files are replaced. Whatever happens in the configuration's
 // may be about it: it may be a link, or below one.
 func listenFiles(ctx context.Context, configFile string, taken text, reload <-chan struct{}, tell func(event)) error {
-	configFile, err := filepath.Abs(configFile)
-	if err != nil {
-		return fmt.Errorf("watch files: %w", err)
-	}
 	folders, err := openFolders(ctx)
 	if err != nil {
 		return err

@@ -127,3 +127,66 @@ func TestReplaced(t *testing.T) {
 		t.Error("a file that was away for a moment was told of")
 	}
 }
+
+// TestFolder shows the folder beside the file, which comes while watch runs: its files count
+// as they come, change and go, and half of one does not.
+func TestFolder(t *testing.T) {
+	n := network(t)
+	tap := plug(t, n, "macvtap0", webMAC)
+	w := start(t, n, dmz)
+	w.until("protected", func() bool { return !passes(t, n, tap, "192.168.2.77") })
+	folder := filepath.Join(filepath.Dir(w.file), "conf.d")
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	section := func(more string) []byte { return []byte("[policy.lab]\n" + more + "[[vm]]\nname = \"x\"\n") }
+	reads := 0
+	took := func(about string) {
+		t.Helper()
+		reads++
+		w.until(about, func() bool { return w.count("read the configuration") == reads })
+		if passes(t, n, tap, "192.168.2.77") {
+			t.Errorf("%s: open", about)
+		}
+	}
+	must(os.Mkdir(folder, 0o700))
+	must(os.WriteFile(filepath.Join(folder, "a.toml"), section(""), 0o600))
+	took("a folder that came")
+	must(os.WriteFile(filepath.Join(folder, "a.toml"), section("log = true\n"), 0o600))
+	took("a file that changed")
+	must(os.WriteFile(filepath.Join(folder, "b.new"), []byte("[policy.more]\n"), 0o600))
+	must(os.Rename(filepath.Join(folder, "b.new"), filepath.Join(folder, "b.toml")))
+	took("a file that got its name")
+	must(os.Remove(filepath.Join(folder, "b.toml")))
+	took("a file that went away")
+
+	// One that is open to be written is not read.
+	f, err := os.Create(filepath.Join(folder, "c.toml"))
+	must(err)
+	_, err = f.WriteString("[policy.half]\n")
+	must(err)
+	time.Sleep(3 * time.Second) // in which it would be read
+	if w.count("read the configuration") > reads {
+		t.Error("half a file was taken while it was open")
+	}
+	must(f.Close())
+	took("a file that was written slowly")
+
+	// A mistake is told of each file, and changes nothing.
+	must(os.WriteFile(filepath.Join(folder, "d.toml"), []byte("[policy.half]\nalow = []\n[policy.lab]\nlog = false\n"), 0o600))
+	w.until("mistakes", func() bool {
+		return w.logged("d.toml:2:1: unknown key policy.half.alow") && w.logged("the last good configuration stays in force") &&
+			w.logged("d.toml:4:1: policy.lab.log: "+filepath.Join(folder, "a.toml")+":2 sets it, too")
+	})
+	must(os.RemoveAll(folder))
+	took("a folder that went away")
+	must(os.Mkdir(folder+".new", 0o700))
+	must(os.WriteFile(filepath.Join(folder+".new", "a.toml"), section(""), 0o600))
+	must(os.Rename(folder+".new", folder))
+	took("a folder that was put there")
+	must(os.WriteFile(filepath.Join(folder, "a.toml"), section("log = true\n"), 0o600))
+	took("a file in it")
+}

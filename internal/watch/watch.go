@@ -17,6 +17,7 @@ import (
 	"log/slog"
 	"runtime"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"macvtap-filter/internal/config"
@@ -69,7 +70,7 @@ func Run(ctx context.Context, o Options) error {
 	}
 	defer release()
 	first := readFirst(ctx, o.ConfigFile)
-	c, err := first.parse(o.ConfigFile)
+	c, err := first.parse()
 	if err != nil {
 		return err
 	}
@@ -333,13 +334,13 @@ func (w *watcher) standing(ctx context.Context, seen look) (map[string]kernel.St
 
 // reload takes another configuration. One that is wrong changes nothing.
 func (w *watcher) reload(t text) {
-	c, err := t.parse(w.ConfigFile)
+	c, err := t.parse()
 	if err != nil {
 		w.sayMistakes(err)
 		return
 	}
 	w.well("configuration")
-	w.Log(slog.LevelInfo, fmt.Sprintf("read the configuration %s", c.File), journal.Fields{Reason: journal.Config})
+	w.Log(slog.LevelInfo, fmt.Sprintf("read the configuration %s", strings.Join(c.Files, ", ")), journal.Fields{Reason: journal.Config})
 	w.config = c
 	w.configured()
 	w.replan(func(*device) bool { return true })
