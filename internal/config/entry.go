@@ -95,14 +95,23 @@ func ParseEntry(s string) (Entry, error) {
 	} else {
 		e.Range = r
 	}
-	for _, f := range fields[1:] {
-		service, err := parseService(f)
-		if err != nil {
-			return Entry{}, fmt.Errorf("%q: %w", s, err)
-		}
-		e.Services = append(e.Services, service)
+	var err error
+	if e.Services, err = parseServices(fields[1:]); err != nil {
+		return Entry{}, fmt.Errorf("%q: %w", s, err)
 	}
 	return e, nil
+}
+
+func parseServices(all []string) ([]Service, error) {
+	var out []Service
+	for _, text := range all {
+		service, err := parseService(text)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, service)
+	}
+	return out, nil
 }
 
 // wordlike reports whether an entry is letters and hyphens alone, as no range is.

@@ -134,6 +134,7 @@ func TestParseErrors(t *testing.T) {
 
 		// Policies that build on others, and groups.
 		{about: "extends nobody", text: parents + "[policy.web]\n[policy.x]\nextends = \"wep\"", want: `policy "x": extends = "wep": nobody defines that policy: did you mean "web"?`, not: "more: "},
+		{about: "extends nobody but itself, misspelt", text: parents + "[policy.web]\nextends = \"wep\"", want: `nobody defines that policy`, not: "did you mean"},
 		{about: "extends itself", text: parents + "[policy.x]\nextends = \"x\"", want: `policy "x": extends = "x": policies build on each other in a circle: x → x`, not: "more: "},
 		{about: "a circle of policies", text: parents + "[policy.a]\nextends = \"b\"\n[policy.b]\nextends = \"c\"\n[policy.x]\nextends = \"a\"\n[policy.c]\nextends = \"a\"", want: "circle: a → b → c → a", not: "more: "},
 		{about: "default extends", text: parents + "[policy.x]\n[policy.default]\nextends = \"x\"", want: `policy "default": extends = "x": this policy is what the others build on`, not: "more: "},
@@ -141,6 +142,7 @@ func TestParseErrors(t *testing.T) {
 		{about: "inherit with a service", text: parents + "[policy.x]\nallow = [\"inherit tcp/22\"]", want: `allow: "inherit tcp/22": "inherit" stands alone`, not: "more: "},
 		{about: "an inherited mistake is told where it is", text: parents + "[policy.x]\n[policy.default]\nallow = [\"x\"]", want: `allow: "x" is no address`, not: "more: "},
 		{about: "a group's service denied", text: parents + "[group.a]\nmembers = [\"10.0.0.1\"]\n[policy.x]\ndeny = [\"@a tcp/22\"]", want: `deny: "@a tcp/22": ports narrow only allow entries`, not: "more: "},
+		{about: "a group's service misspelt", text: parents + "[group.a]\nmembers = [\"10.0.0.1\", \"10.0.0.2\"]\n[policy.x]\nallow = [\"@a tcp/htps\"]", want: `allow: "@a tcp/htps": "tcp/htps": no port of that protocol has that name: write its number: did you mean "tcp/https"?`, not: "more: "},
 		{about: "unknown group", text: parents + "[group.admins]\nmembers = [\"10.0.0.1\"]\n[policy.x]\nallow = [\"@admin tcp/22\"]", want: `allow: "@admin": nobody defines that group, by a section [group.admin]: did you mean "@admins"?`, not: "more: "},
 		{about: "unknown group in a group", text: parents + "[group.admins]\nmembers = [\"@admin\"]", want: `group "admins": members: "@admin": nobody defines that group`, not: "more: "},
 		{about: "unknown group of a VM", text: parents + "[[vm]]\nname = \"a\"\naddresses = [\"@a\"]", want: `addresses: "@a": nobody defines that group`, not: "more: "},

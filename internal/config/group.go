@@ -115,18 +115,23 @@ func (g groups) entries(out []Entry, text string) ([]Entry, error) {
 		e, err := ParseEntry(text)
 		return append(out, e), err
 	}
-	who, services, _ := strings.Cut(strings.Join(strings.Fields(text), " "), " ")
-	name, _ := isGroup(who)
+	fields := strings.Fields(text)
+	name, _ := isGroup(fields[0])
 	members, err := g.lookup(name)
 	if err != nil {
 		return out, err
 	}
+	services, err := parseServices(fields[1:])
+	if err != nil {
+		return out, fmt.Errorf("%q: %w", text, err)
+	}
+	written := strings.Join(fields, " ")
 	for _, m := range members {
-		e, err := ParseEntry(m + " " + services)
+		e, err := ParseEntry(m)
 		if err != nil {
 			return out, err
 		}
-		e.Group, e.text = strings.TrimSpace(who+" "+services), m
+		e.Group, e.Services = written, services
 		out = append(out, e)
 	}
 	return out, nil

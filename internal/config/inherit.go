@@ -78,7 +78,7 @@ func (b *builder) base(name string) built {
 		return b.policy(DefaultPolicy)
 	}
 	if _, ok := b.raw[*extends]; !ok {
-		known := append(slices.Sorted(maps.Keys(b.raw)), DefaultPolicy)
+		known := slices.DeleteFunc(append(slices.Sorted(maps.Keys(b.raw)), DefaultPolicy), func(other string) bool { return other == name })
 		b.check.add(at, "policy %q: extends = %q: nobody defines that policy%s", name, *extends, meant(near.Name(*extends, known)))
 		return b.policy(DefaultPolicy)
 	}
