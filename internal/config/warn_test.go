@@ -21,6 +21,7 @@ func TestWarnings(t *testing.T) {
 		{"a policy that others build on", "[policy.a]\nextends = 'web'\n" + web + "[[vm]]\nname = 'a'\npolicy = 'a'\n", nil},
 		{"a group that no list names", "[group.a]\nmembers = ['10.0.0.1']\n[group.b]\nmembers = ['10.0.0.1']\n[policy.default]\nallow = ['@b tcp/22']\n",
 			[]string{`c:2:8: group "a": no list names it: "@a" in one stands for its members`}},
+		{"a group of a device's addresses", "[group.a]\nmembers = ['10.0.0.1']\n[[device]]\nname = 'tap*'\naddresses = ['@a']\n", nil},
 		{"a group that domains may name", "metadata = 'honour'\n[group.a]\nmembers = ['10.0.0.1']\n", nil},
 		{"gateways' MAC addresses beside an inherited key", "[policy.default]\nnext_hop = 'any'\n[policy.web]\ngateway_macs = ['52:54:00:00:00:01']\n[[vm]]\nname = 'a'\npolicy = 'web'\n",
 			[]string{`c:5:16: policy "web": gateway_macs: they count for nothing: next_hop = "any" is inherited`}},
