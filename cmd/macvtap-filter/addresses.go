@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -62,6 +63,21 @@ func (o owned) device() string {
 	return device
 }
 
+// vm and uuid are the VM's, "" of a device that libvirt has none for.
+func (o owned) vm() string {
+	if o.owner.IsDevice() {
+		return ""
+	}
+	return o.owner.Name
+}
+
+func (o owned) uuid() string {
+	if o.owner.IsDevice() {
+		return ""
+	}
+	return o.owner.UUID
+}
+
 // since says since when an address is known, nil where nobody can tell.
 func (o owned) since(a filter.Address) *time.Time {
 	index, _ := o.held.Table.Index()
@@ -69,6 +85,9 @@ func (o owned) since(a filter.Address) *time.Time {
 }
 
 func (o owned) String() string {
+	if o.owner.IsDevice() {
+		return o.owner.String()
+	}
 	return fmt.Sprintf("VM %q: interface %q", o.owner.Name, o.device())
 }
 
@@ -142,7 +161,7 @@ func addressesTable(std streams, all []owned) error {
 	for _, o := range all {
 		own, any4, any6 := filter.Addresses(o.held.Table)
 		line := func(address, source, since, used string) {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", shown(o.owner.Name), o.device(), address, source, since, used)
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", shown(cmp.Or(o.vm(), "-")), o.device(), address, source, since, used)
 		}
 		for _, a := range own {
 			used := "-"
@@ -187,7 +206,7 @@ func addressesJSON(std streams, all []owned) error {
 	out := []interfaceJSON{}
 	for _, o := range all {
 		own, any4, any6 := filter.Addresses(o.held.Table)
-		i := interfaceJSON{VM: o.owner.Name, UUID: o.owner.UUID, Interface: o.device(), Addresses: []addressJSON{}, Any: []string{}}
+		i := interfaceJSON{VM: o.vm(), UUID: o.uuid(), Interface: o.device(), Addresses: []addressJSON{}, Any: []string{}}
 		for _, a := range own {
 			its := addressJSON{Address: a.String(), Source: string(a.Source), Since: o.since(a)}
 			if a.Used != nil {

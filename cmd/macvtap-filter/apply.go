@@ -37,7 +37,10 @@ func apply(ctx context.Context, std streams, o options, args []string) error {
 	}
 	client, err := libvirt.Dial(ctx)
 	if err != nil {
-		return err
+		if len(o.devices) == 0 && !(o.all && c.HasDevices()) {
+			return err
+		}
+		return applyWithout(ctx, std, o, c, len(args) > 0 || o.all, err)
 	}
 	defer client.Close()
 	names := args
@@ -55,6 +58,7 @@ func apply(ctx context.Context, std streams, o options, args []string) error {
 	}
 	a := applier{std: std, options: o, config: c, client: client}
 	failed := a.each(ctx, names)
+	failed = a.devices(ctx) || failed
 	if o.all {
 		if err := anew(ctx, func(ctx context.Context) error { return sweep(ctx, std, o) }); err != nil {
 			return err
@@ -64,6 +68,21 @@ func apply(ctx context.Context, std streams, o options, args []string) error {
 		}
 	}
 	if failed {
+		return errTold
+	}
+	return nil
+}
+
+// applyWithout programs the rules of devices that libvirt has no VM for, while it does not
+// answer: those of VMs are found by their rules. That it does not is an error where VMs were
+// to get rules.
+func applyWithout(ctx context.Context, std streams, o options, c *config.Config, vms bool, why error) error {
+	a := applier{std: std, options: o, config: c}
+	failed := a.devices(ctx)
+	switch {
+	case vms:
+		return why
+	case failed:
 		return errTold
 	}
 	return nil
@@ -227,23 +246,27 @@ func spare(ctx context.Context, d *domain.Domain, made *plan.Plan) error {
 // settle has a running VM's rules stand, those that do already and others in place of
 // what stood.
 func settle(ctx context.Context, d *domain.Domain, made plan.Plan, former former) error {
-	if err := kernel.Settle(ctx, made.Tables, former); err != nil {
-		return fmt.Errorf("VM %q: %w", d.Name, err)
+	err := kernel.Settle(ctx, made.Tables, former)
+	switch {
+	case err == nil:
+		return nil
+	case d.VM() == "":
+		return fmt.Errorf("device %q: %w", d.Name, err)
 	}
-	return nil
+	return fmt.Errorf("VM %q: %w", d.Name, err)
 }
 
 // tellApplied says what stands for a VM.
 func tellApplied(std streams, d *domain.Domain, made plan.Plan) {
-	if len(made.Tables) == len(made.Open) && len(made.Failed) == 0 {
+	if len(made.Tables) == len(made.Open) && len(made.Failed) == 0 && d.VM() != "" {
 		notef(std, "VM %q has no direct interface on a configured parent", d.Name)
 	}
 	for _, t := range made.Tables {
 		device, _ := ruleset.TableDevice(t.Name)
 		if slices.Contains(made.Open, device) {
-			notef(std, "VM %q: interface %q passes the guard with everything: its parent is not configured", d.Name, device)
+			notef(std, "%s passes the guard with everything: its parent is not configured", interfaceOf(d, device))
 		} else {
-			notef(std, "VM %q: interface %q is protected", d.Name, device)
+			notef(std, "%s is protected", interfaceOf(d, device))
 		}
 	}
 }
@@ -298,10 +321,19 @@ func remove(ctx context.Context, std streams, o options, args []string) error {
 			uuids[owners[0]] = true
 		}
 	}
+	byDevice := deviceRules(o.devices)
+	for _, device := range o.devices {
+		if found, err := anyRules(ctx, deviceRules([]string{device})); err != nil {
+			return err
+		} else if !found {
+			errorf(std, "device %q has no rules by a [[device]] section; \"macvtap-filter status\" shows whose there are", device)
+			failed = true
+		}
+	}
 	named := func(s kernel.Standing) bool {
 		// Rules without an owner are somebody's own, whatever their name.
 		owner := filter.ParseOwner(s.Comment).UUID
-		return owner != "" && (o.all || uuids[owner])
+		return owner != "" && (o.all || uuids[owner]) || byDevice(s)
 	}
 	if watched {
 		back, err := putsBack(ctx, told, named)
@@ -333,6 +365,12 @@ func putsBack(ctx context.Context, told watch.Report, which func(kernel.Standing
 			return s.Name == ruleset.TableName(d.Name) && which(s)
 		})
 	}), nil
+}
+
+// anyRules reports whether some of the rules that stand are such.
+func anyRules(ctx context.Context, which func(kernel.Standing) bool) (bool, error) {
+	tables, err := kernel.Tables(ctx)
+	return slices.ContainsFunc(tables, which), err
 }
 
 // ownersNamed gives the UUIDs of the VMs of that name or UUID that have rules,

@@ -15,6 +15,7 @@ func commands() []command {
 	changes := func(f *flag.FlagSet, o *options) {
 		f.BoolVar(&o.dryRun, "dry-run", false, "")
 		f.BoolVar(&o.all, "all", false, "")
+		deviceFlag(f, o)
 	}
 	previews := func(f *flag.FlagSet, o *options) {
 		changes(f, o)
@@ -61,9 +62,9 @@ func commands() []command {
 // wantVMs checks the arguments of commands that take VM… | --all.
 func wantVMs(o options, args []string) error {
 	switch {
-	case o.all && len(args) > 0:
+	case o.all && len(args)+len(o.devices) > 0:
 		return badInput(errors.New("give either VMs or --all"))
-	case !o.all && len(args) == 0:
+	case !o.all && len(args)+len(o.devices) == 0:
 		return badInput(errors.New("name the VMs, or give --all"))
 	}
 	return nil

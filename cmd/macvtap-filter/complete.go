@@ -48,7 +48,7 @@ func candidates(ctx context.Context, before []string, word string) []string {
 		case value == "VM":
 			return beginning(word, runningVMs(ctx))
 		case value == "DEV":
-			return beginning(word, devices("macvtap"))
+			return beginning(word, macvtaps())
 		}
 		return nil
 	}
@@ -62,7 +62,7 @@ func candidates(ctx context.Context, before []string, word string) []string {
 		}
 		return beginning(word, unused(before[at+1:], names))
 	case strings.Contains(shape, "PARENT…"):
-		return beginning(word, unused(before[at+1:], devices("")))
+		return beginning(word, unused(before[at+1:], devices()))
 	case strings.Contains(shape, "FILE |"):
 		return nil
 	}
@@ -130,7 +130,7 @@ func valueWanted(c command, before []string) (string, bool) {
 	if m == nil {
 		return "", true
 	}
-	return m[1], true
+	return strings.TrimSuffix(m[1], "…"), true
 }
 
 func flagSet(c command) *flag.FlagSet {
@@ -156,16 +156,25 @@ func runningVMs(ctx context.Context) []string {
 	return slices.DeleteFunc(names, func(name string) bool { return strings.ContainsAny(name, "\n\t") })
 }
 
-// devices gives the network devices whose names begin so.
-func devices(prefix string) []string {
+// devices gives the network devices.
+func devices() []string {
 	entries, _ := os.ReadDir("/sys/class/net")
 	var out []string
 	for _, e := range entries {
-		if name := e.Name(); name != "lo" && strings.HasPrefix(name, prefix) {
+		if name := e.Name(); name != "lo" {
 			out = append(out, name)
 		}
 	}
 	return out
+}
+
+// macvtaps gives the macvtap devices: those that have such a folder
+// (drivers/net/macvtap.c, macvtap_link_event).
+func macvtaps() []string {
+	return slices.DeleteFunc(devices(), func(name string) bool {
+		_, err := os.Stat("/sys/class/net/" + name + "/macvtap")
+		return err != nil
+	})
 }
 
 // unused leaves out what stands on the line already.

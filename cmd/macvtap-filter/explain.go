@@ -25,6 +25,7 @@ import (
 // A question is what "explain" is asked: whose rules, and which frames.
 type question struct {
 	vm, xml string // the running VM, or the file, whose rules they are
+	own     string // or the device that libvirt has no VM for
 	device  string // its interface, when it has several
 
 	out, in            bool
@@ -47,6 +48,7 @@ whose rules; without any, those of a VM that no [[vm]] section names:
   --vm VM          a running VM's (asks libvirt, and the kernel for the addresses that
                    they have learned, which only root can read)
   --xml FILE       a domain XML's
+  --device DEV     those of a macvtap device that a [[device]] section is for
   --interface DEV  which of the VM's interfaces, by its device
   --facts FILE     what "macvtap-filter facts PARENT" printed on the host
 
@@ -74,6 +76,7 @@ func explainFlags(f *flag.FlagSet, o *options) {
 	f.BoolVar(&q.in, "in", false, "")
 	f.StringVar(&q.vm, "vm", "", "")
 	f.StringVar(&q.xml, "xml", "", "")
+	f.StringVar(&q.own, "device", "", "")
 	f.StringVar(&q.device, "interface", "", "")
 	f.StringVar(&o.facts, "facts", "", "")
 	f.StringVar(&q.to, "to", "", "")
@@ -163,7 +166,7 @@ func explain(ctx context.Context, std streams, o options, args []string) error {
 		fmt.Fprintln(std.out, verdict(table, d))
 		unlearned = unlearned || !d.Passes && filter.Unlearned(table, d.Rule)
 	}
-	if unlearned && q.vm == "" {
+	if unlearned && q.vm+q.own == "" {
 		notef(std, "no address is known as the VM's own, as of one that has just started: --vm NAME takes those that a running VM has; \"addresses\" in its [[vm]] section names them")
 	}
 	return nil
@@ -177,6 +180,8 @@ func (q question) check() error {
 	switch captured := q.hex+q.pcap != ""; {
 	case q.vm != "" && q.xml != "":
 		return errors.New("give either --vm or --xml")
+	case q.own != "" && q.vm+q.xml != "":
+		return errors.New("give either --device, or --vm or --xml")
 	case q.hex != "" && q.pcap != "":
 		return errors.New("give either --hex or --pcap")
 	case captured && words:
@@ -248,6 +253,8 @@ func (q question) domain(ctx context.Context, c *config.Config) (*domain.Domain,
 		}
 		defer client.Close()
 		return liveDomain(ctx, client, q.vm)
+	case q.own != "":
+		return ownDevice(ctx, c, q.own)
 	case q.xml != "":
 		file, err := os.Open(q.xml)
 		if err != nil {
@@ -260,6 +267,21 @@ func (q question) domain(ctx context.Context, c *config.Config) (*domain.Domain,
 	// Any VM will do, on the first parent.
 	parent, err := anyParent(ctx, c)
 	return &domain.Domain{Name: "any", Direct: []domain.Interface{{Number: 1, Parent: parent}}}, err
+}
+
+// ownDevice gives what stands for the domain of a device that a [[device]] section is for.
+func ownDevice(ctx context.Context, c *config.Config, name string) (*domain.Domain, error) {
+	h, err := host.Open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer h.Close()
+	f := &deviceFinder{config: c, host: h}
+	if client, err := libvirt.Dial(ctx); err == nil {
+		defer client.Close()
+		f.client = client
+	}
+	return f.named(ctx, name, false)
 }
 
 // anyParent gives the first parent's name; of a glob, that of the first NIC here that

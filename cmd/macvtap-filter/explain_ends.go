@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"net"
 	"net/netip"
@@ -94,13 +95,13 @@ func (e ends) peerMAC(a netip.Addr) net.HardwareAddr {
 func (q question) bindings(ctx context.Context, std streams, t ruleset.Table, i domain.Interface, e ends) (ruleset.Table, ends, error) {
 	var known []netip.Addr
 	inWords := q.hex+q.pcap == "" && (q.out && q.from == "" || q.in && q.to == "")
-	if learns := filter.LearnsFamily(t, anyIPv4) || filter.LearnsFamily(t, anyIPv6); q.vm != "" && learns { // who asks may not be root
+	if learns := filter.LearnsFamily(t, anyIPv4) || filter.LearnsFamily(t, anyIPv6); q.vm+q.own != "" && learns { // who asks may not be root
 		held, err := kernel.Read(ctx, ruleset.TableName(i.Target))
 		switch {
 		case errors.Is(err, fs.ErrPermission) && inWords:
-			notef(std, "VM %q: only root can read the addresses that its rules have learned: the one that the frame has is taken for its own", q.vm)
+			notef(std, "%s: only root can read the addresses that its rules have learned: the one that the frame has is taken for its own", q.whose())
 		case errors.Is(err, fs.ErrPermission):
-			notef(std, "VM %q: only root can read the addresses that its rules have learned: none is taken for its own", q.vm)
+			notef(std, "%s: only root can read the addresses that its rules have learned: none is taken for its own", q.whose())
 		case err != nil:
 			return t, e, err
 		}
@@ -124,4 +125,12 @@ func (q question) bindings(ctx context.Context, std streams, t ruleset.Table, i 
 		}
 	}
 	return t, e, nil
+}
+
+// whose names the VM or device that runs.
+func (q question) whose() string {
+	if q.own != "" {
+		return fmt.Sprintf("device %q", q.own)
+	}
+	return fmt.Sprintf("VM %q", q.vm)
 }

@@ -130,6 +130,9 @@ type options struct {
 	diff   bool // a dry run that is told as a diff
 	all    bool
 	repair bool
+
+	devices []string // that libvirt has no VM for
+
 	bind   bool // of addresses
 	forget bool
 	json   bool

@@ -114,13 +114,17 @@ libvirt calls the program by itself when it is in /etc/libvirt/hooks/qemu.d/:
 exit codes: 0 done; 1 failed, or something is not as it should be; 2 wrong usage, configuration or XML
 `
 
-const applyUsage = `usage: macvtap-filter apply [--dry-run] [--diff] VM… | --all
+const applyUsage = `usage: macvtap-filter apply [--dry-run] [--diff] VM… | --device DEV… | --all
 
 Asks libvirt for the live XML of running VMs and programs their rules, each VM's in
 one transaction. An interface whose rules stand as they should keeps these, and what
-they counted. With --all, every running VM; rules of devices that are gone are
-removed, and the guard is raised or taken away as the configuration says.
+they counted. With --all, every running VM, and every device that a [[device]]
+section is for; rules of devices that are gone are removed, and the guard is raised or
+taken away as the configuration says.
 
+  --device DEV   a macvtap device that libvirt has no VM for, by its [[device]]
+                 section; it may use the MAC address that it has now. It needs no
+                 libvirt, and may be given several times
   --dry-run      print the rules instead, as nft text, those that stand already
                  included, and change nothing
   --diff         print how they would differ from those that stand instead, as a
@@ -130,18 +134,20 @@ removed, and the guard is raised or taken away as the configuration says.
 example: macvtap-filter apply web-1 web-2
 `
 
-const removeUsage = `usage: macvtap-filter remove [--dry-run] [--diff] VM… | --all
+const removeUsage = `usage: macvtap-filter remove [--dry-run] [--diff] VM… | --device DEV… | --all
 
 Removes the rules of VMs: their interfaces are open to the local network then. It
 needs no libvirt; a VM is named as it was when its rules were made, or by its UUID.
 Where watch runs, which would put them back, nothing is removed: stop it first.
 With --all, the guard is removed, too.
 
+  --device DEV   the rules of a macvtap device that libvirt has no VM for; it may be
+                 given several times
   --dry-run      say whose rules would go, and change nothing
   --diff         print what would go instead, as a diff, and change nothing
 `
 
-const verifyUsage = `usage: macvtap-filter verify [--repair [--dry-run]] [--json] [VM… | --all]
+const verifyUsage = `usage: macvtap-filter verify [--repair [--dry-run]] [--json] [VM… | --device DEV… | --all]
 
 Compares the rules in the kernel with those that should be there for running VMs,
 rule by rule, and the devices that they are bound to; without arguments, of all.
@@ -156,6 +162,8 @@ Without libvirt, it compares what status does, and says so.
 Exits 0 when all is as it should be, 1 when it is not. Who goes on starting and
 stopping VMs meanwhile causes no finding.
 
+  --device DEV   a macvtap device that libvirt has no VM for, by its [[device]]
+                 section; it may be given several times
   --repair       program what should be there, remove what should not, and say so;
                  then 0 means that all is as it should be now
   --dry-run      change nothing, in spite of --repair

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"macvtap-filter/internal/config"
+	"macvtap-filter/internal/domain"
 	"macvtap-filter/internal/drift"
 	"macvtap-filter/internal/filter"
 	"macvtap-filter/internal/host"
@@ -20,7 +21,7 @@ import (
 // verify holds what the kernel has against what should be there, and with --repair
 // puts it there.
 func verify(ctx context.Context, std streams, o options, args []string) error {
-	if o.all && len(args) > 0 {
+	if o.all && len(args)+len(o.devices) > 0 {
 		return badInput(errors.New("give either VMs or --all"))
 	}
 	c, err := config.Load(o.config)
@@ -29,11 +30,11 @@ func verify(ctx context.Context, std streams, o options, args []string) error {
 	}
 	client, err := libvirt.Dial(ctx)
 	if err != nil {
-		return verifyWithout(ctx, std, o, args, err)
+		return verifyWithout(ctx, std, o, append(args, o.devices...), err)
 	}
 	defer client.Close()
 	v := &verifier{std: std, options: o, config: c, client: client}
-	all := len(args) == 0
+	all := len(args)+len(o.devices) == 0
 	names := slices.Compact(slices.Sorted(slices.Values(args)))
 	if all {
 		if names, err = client.Running(ctx); err != nil {
@@ -137,6 +138,15 @@ func (v *verifier) look(ctx context.Context, names []string, all bool, others []
 			v.vms, v.interfaces = v.vms+1, v.interfaces+len(vm.Tables)
 		}
 	}
+	for _, d := range v.devices(ctx, h, all, others) {
+		vm, err := v.compared(ctx, d, network)
+		if err != nil {
+			v.fail(err)
+			unclear[d.Name] = true
+		}
+		vms = append(vms, vm)
+		v.interfaces += len(vm.Tables)
+	}
 	var held []kernel.Held
 	var found []drift.Finding
 	err = anew(ctx, func(ctx context.Context) (err error) {
@@ -169,6 +179,38 @@ func (v *verifier) should(ctx context.Context, name string, network plan.Network
 	if err != nil {
 		return drift.VM{}, err
 	}
+	return v.compared(ctx, d, network)
+}
+
+// devices finds the devices that [[device]] sections are for: all, or those that are named,
+// or that have rules among others.
+func (v *verifier) devices(ctx context.Context, h *host.Host, all bool, others []string) (found []*domain.Domain) {
+	f := &deviceFinder{config: v.config, client: v.client, host: h}
+	if all || len(others) > 0 {
+		every, failures := f.every(ctx)
+		for _, err := range failures {
+			v.fail(err)
+		}
+		for _, d := range every {
+			if all || slices.Contains(others, ruleset.TableName(d.Name)) {
+				found = append(found, d)
+			}
+		}
+		return found
+	}
+	for _, name := range v.options.devices {
+		d, err := f.named(ctx, name, false)
+		if err != nil {
+			v.fail(err)
+			continue
+		}
+		found = append(found, d)
+	}
+	return found
+}
+
+// compared plans what should stand for a VM or a device, as far as it can.
+func (v *verifier) compared(ctx context.Context, d *domain.Domain, network plan.Network) (drift.VM, error) {
 	made := plan.Each(d, v.config, network)
 	for _, w := range made.Warnings {
 		if w.OtherMAC != nil {
@@ -296,6 +338,12 @@ func (v *verifier) repair(ctx context.Context, found []drift.Finding) ([]drift.F
 			stale[f.Handle] = true
 			continue
 		}
+		if f.Own {
+			if err := anew(ctx, func(ctx context.Context) error { return v.repairDevice(ctx, f.Device) }); err != nil {
+				v.fail(err)
+			}
+			continue
+		}
 		if mended[f.VM] {
 			continue
 		}
@@ -320,6 +368,26 @@ func (v *verifier) repair(ctx context.Context, found []drift.Finding) ([]drift.F
 		}
 	}
 	return v.lookAgain(ctx, found)
+}
+
+// repairDevice programs the rules of a device that a [[device]] section is for.
+func (v *verifier) repairDevice(ctx context.Context, name string) error {
+	h, err := host.Open(ctx)
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	f := &deviceFinder{config: v.config, client: v.client, host: h}
+	d, err := f.named(ctx, name, false)
+	if err != nil {
+		return err
+	}
+	made, unlock, err := planLocked(ctx, d, v.config, true)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return errors.Join(settle(ctx, d, made, keeping(made, ownedBy(d))), made.Err())
 }
 
 // lowered reports whether a repair took the guard away: rules that marked frames for it

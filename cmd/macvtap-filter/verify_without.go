@@ -33,7 +33,7 @@ func verifyWithout(ctx context.Context, std streams, o options, names []string, 
 	var found, left []drift.Finding
 	v.interfaces = len(s.Interfaces)
 	for _, i := range wrong(s) {
-		f := drift.Finding{State: drift.State(i.State), VM: i.VM, UUID: i.UUID, Interface: i.Number, Device: i.Device, Table: ruleset.RulesTable, Rules: ruleset.TableName(i.Device), Reason: i.Problem, Kept: true}
+		f := drift.Finding{State: drift.State(i.State), VM: i.VM, UUID: i.UUID, Interface: i.Number, Device: i.Device, Table: ruleset.RulesTable, Rules: ruleset.TableName(i.Device), Reason: i.Problem, Kept: true, Own: i.Section != ""}
 		if i.State == "" {
 			f.State = "unknown"
 		}

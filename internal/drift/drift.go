@@ -36,6 +36,7 @@ type Finding struct {
 	Rules  string `json:"-"` // the name of the rules, see ruleset.TableName, or of the guard
 	Handle uint64 `json:"-"` // of the rules that stand
 	Kept   bool   `json:"-"` // only who removes rules, or mends the configuration, mends it
+	Own    bool   `json:"-"` // the device is one that libvirt has no VM for
 }
 
 // String tells the finding in one line, and below it how the rules differ.
@@ -50,10 +51,20 @@ func (f Finding) Where() string {
 		return "the guard"
 	case f.Interface > 0:
 		return fmt.Sprintf("VM %q: interface %d, device %q", f.VM, f.Interface, f.Device)
+	case f.Own:
+		return fmt.Sprintf("device %q", f.Device)
 	case f.VM == "":
 		return fmt.Sprintf("no known VM: device %q", f.Device)
 	}
 	return fmt.Sprintf("VM %q: device %q", f.VM, f.Device)
+}
+
+// of gives a finding of the rules of a VM, or of a device that libvirt has none for.
+func (f Finding) of(name, uuid string) Finding {
+	if f.Own = domain.IsDevice(uuid); !f.Own {
+		f.VM, f.UUID = name, uuid
+	}
+	return f
 }
 
 // A VM is a running one and the rules that should stand for it.
@@ -99,18 +110,18 @@ func Find(vms []VM, held []kernel.Held, exists func(device string) bool) []Findi
 			continue // watch closes what it cannot tell the VM of
 		}
 		found = append(found, Finding{
-			State: Stale, VM: owner.Name, UUID: owner.UUID, Device: device, Table: ruleset.RulesTable, Rules: h.Name, Handle: h.Handle,
+			State: Stale, Device: device, Table: ruleset.RulesTable, Rules: h.Name, Handle: h.Handle,
 			Reason: stale(device, running[owner.UUID], exists(device)),
-		})
+		}.of(owner.Name, owner.UUID))
 	}
 	return found
 }
 
 func compare(vm VM, should ruleset.Table, h kernel.Held, stands bool) (Finding, bool) {
 	device, _ := ruleset.TableDevice(should.Name)
-	f := Finding{VM: vm.Name, UUID: vm.UUID, Device: device, Table: ruleset.RulesTable, Rules: should.Name, Handle: h.Handle}
+	f := Finding{Device: device, Table: ruleset.RulesTable, Rules: should.Name, Handle: h.Handle}.of(vm.Name, vm.UUID)
 	for _, i := range vm.Direct {
-		if i.Target == device {
+		if i.Target == device && !f.Own {
 			f.Interface = i.Number
 		}
 	}

@@ -25,7 +25,7 @@ name = "mac*"
 policy = "dmz"
 `
 
-const incusDevice = "mac00163e000001" // Incus makes such a name of the MAC address
+const incusDevice = "mac5f00163e" // Incus makes such names: eight digits of chance behind mac
 
 var incusMAC = net.HardwareAddr{0, 0x16, 0x3e, 0, 0, 1}
 
