@@ -10,17 +10,18 @@ import (
 // token costs time, and time fills the bucket.
 type bucket struct {
 	cost, most, tokens, last time.Duration
+	over                     bool
 }
 
 // full is a new element's.
 func full(s ruleset.Share, now time.Duration) *bucket {
 	cost := s.Unit / time.Duration(s.Rate)
 	most := cost * time.Duration(s.Burst)
-	return &bucket{cost, most, most, now}
+	return &bucket{cost, most, most, now, s.Over}
 }
 
-// spend counts on the share of a set's element, and reports whether there was any of it left;
-// an element without a share always has.
+// spend counts on the share of a set's element, and reports whether there was any of it left, or,
+// where the share says so, none; with an element without a share a rule always goes on.
 func (j *Judge) spend(set string, key []byte) bool {
 	b := j.buckets[set][string(key)]
 	if b == nil {
@@ -28,8 +29,8 @@ func (j *Judge) spend(set string, key []byte) bool {
 	}
 	b.tokens, b.last = min(b.tokens+j.now-b.last, b.most), j.now
 	if b.tokens < b.cost {
-		return false
+		return b.over
 	}
 	b.tokens -= b.cost
-	return true
+	return !b.over
 }

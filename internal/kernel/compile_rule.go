@@ -333,16 +333,25 @@ func (c *ruleCompiler) update(u ruleset.Update) {
 		each = append(each, &expr.Counter{})
 	}
 	if s := u.Share; s != (ruleset.Share{}) {
-		each = append(each, &expr.Limit{Type: expr.LimitTypePkts, Rate: uint64(s.Rate), Unit: shareUnits[s.Unit], Burst: uint32(s.Burst)})
+		each = append(each, &expr.Limit{Type: expr.LimitTypePkts, Rate: uint64(s.Rate), Unit: shareUnits[s.Unit], Burst: uint32(s.Burst), Over: s.Over})
 	}
 	op := uint32(unix.NFT_DYNSET_OP_UPDATE)
 	if u.Delete {
 		op = dynsetDelete
 	}
-	keyed(c, "dynset", set.Name, set.ID, op, uint32(len(each)), uint32(u.Timeout.Milliseconds()), uint32(u.Share.Rate), uint32(u.Share.Burst), uint32(u.Share.Unit/time.Second))
+	keyed(c, "dynset", set.Name, set.ID, op, uint32(len(each)), uint32(u.Timeout.Milliseconds()), uint32(u.Share.Rate), uint32(u.Share.Burst), uint32(u.Share.Unit/time.Second), uint32(limitFlags(u.Share)))
 	c.add(func() expr.Any {
 		return &expr.Dynset{SrcRegKey: register, SetName: set.Name, SetID: set.ID, Operation: op, Timeout: u.Timeout, Exprs: each}
 	})
+}
+
+// limitFlags are those of expression limit (include/uapi/linux/netfilter/nf_tables.h, enum
+// nft_limit_flags).
+func limitFlags(s ruleset.Share) uint64 {
+	if s.Over {
+		return unix.NFT_LIMIT_F_INV
+	}
+	return 0
 }
 
 // write changes bytes of the frame.

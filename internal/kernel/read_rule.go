@@ -439,7 +439,8 @@ func each(u *ruleset.Update, b []byte) bool {
 	case "limit":
 		value := func(kind uint16) uint64 { return number(nested(data, kind)) }
 		u.Share = ruleset.Share{Rate: int(value(unix.NFTA_LIMIT_RATE)), Burst: int(value(unix.NFTA_LIMIT_BURST)), Unit: time.Duration(value(unix.NFTA_LIMIT_UNIT)) * time.Second}
-		return value(unix.NFTA_LIMIT_TYPE) == unix.NFT_LIMIT_PKTS && value(unix.NFTA_LIMIT_FLAGS) == 0 && shareUnits[u.Share.Unit] != 0
+		u.Share.Over = value(unix.NFTA_LIMIT_FLAGS)&unix.NFT_LIMIT_F_INV != 0
+		return value(unix.NFTA_LIMIT_TYPE) == unix.NFT_LIMIT_PKTS && value(unix.NFTA_LIMIT_FLAGS) == limitFlags(u.Share) && shareUnits[u.Share.Unit] != 0
 	}
 	return false
 }

@@ -101,6 +101,7 @@ func (d *digest) rule(r Rule) {
 		d.number(u.Share.Rate)
 		d.number(u.Share.Burst)
 		d.number(int(u.Share.Unit))
+		d.is(u.Share.Over)
 	}
 	d.number(len(r.Writes))
 	for _, w := range r.Writes {

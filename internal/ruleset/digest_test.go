@@ -25,7 +25,7 @@ func TestDigest(t *testing.T) {
 		rule(Rule{Comment: "x"}), rule(Rule{Unknown: "x"}), rule(Rule{Counter: "x"}), rule(Rule{Log: "x"}), rule(Rule{Limit: 1}), rule(Rule{Mark: new(uint32)}), rule(Rule{Mark: &mark}),
 		rule(Rule{Writes: []Write{{To: Raw(NetworkHeader, 0, 1), Value: []byte{1}}}}), rule(Rule{Writes: []Write{{To: Raw(NetworkHeader, 0, 1), Value: []byte{2}}}}), rule(Rule{Writes: []Write{{To: Raw(NetworkHeader, 0, 1), From: Raw(NetworkHeader, 1, 1)}}}),
 		update(Update{Set: "a"}), update(Update{Set: "b"}), update(Update{Set: "a"}, Update{Set: "b"}), update(Update{Set: "a", Count: true}), update(Update{Set: "a", Fields: ports}),
-		update(Update{Set: "a", Delete: true}), update(Update{Set: "a", Timeout: Day}), update(Update{Set: "a", Share: Share{1, 2, Day}}), update(Update{Set: "a", Share: Share{2, 1, Day}}), update(Update{Set: "a", Share: Share{1, 2, Week}}),
+		update(Update{Set: "a", Delete: true}), update(Update{Set: "a", Timeout: Day}), update(Update{Set: "a", Share: Share{1, 2, Day, false}}), update(Update{Set: "a", Share: Share{2, 1, Day, false}}), update(Update{Set: "a", Share: Share{1, 2, Week, false}}), update(Update{Set: "a", Share: Share{1, 2, Week, true}}),
 		match(Byte(L4Proto, 6)), match(Byte(L4Proto, 17)), match(Byte(IP6NextHeader, 6)), match(Compare{L4Proto, NotEqual, []byte{6}}), match(Byte(L4Proto, 6), Byte(L4Proto, 6)),
 		match(InPrefix{IPSource, false, prefix("10.0.0.0/8")}), match(InPrefix{IPSource, true, prefix("10.0.0.0/8")}), match(InPrefix{IPSource, false, prefix("10.0.0.0/9")}),
 		match(Masked{IPSource, []byte{1}, Equal, []byte{2}}), match(Masked{IPSource, []byte{1}, NotEqual, []byte{2}}), match(Masked{IPSource, []byte{2}, Equal, []byte{2}}), match(Masked{IPSource, []byte{1}, Equal, []byte{1}}),

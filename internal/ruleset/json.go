@@ -178,10 +178,18 @@ func (u Update) json() object {
 		statements = append(statements, object{"counter": nil})
 	}
 	if u.Share != (Share{}) {
-		statements = append(statements, object{"limit": object{"rate": u.Share.Rate, "burst": u.Share.Burst, "per": u.Share.unit()}})
+		statements = append(statements, object{"limit": u.Share.json()})
 	}
 	if statements != nil {
 		out["stmt"] = statements
+	}
+	return out
+}
+
+func (s Share) json() object {
+	out := object{"rate": s.Rate, "burst": s.Burst, "per": s.unit()}
+	if s.Over {
+		out["inv"] = true
 	}
 	return out
 }

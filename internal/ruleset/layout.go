@@ -312,6 +312,13 @@ const (
 	dropPrefix = "drop-"
 )
 
+// FlowPrefix begins the names of sets of flows that stand. There may be hundreds of thousands, and
+// no NIC's rules are other ones for them: nobody reads them but who takes a NIC's away.
+const FlowPrefix = OwnPrefix + "flows-"
+
+// IsFlows reports whether a set of that name is one of these.
+func IsFlows(set string) bool { return strings.HasPrefix(set, FlowPrefix) }
+
 // Anchor is the set that has an element of each interface whose rules stand, its MAC address.
 const Anchor = OwnPrefix + "mac"
 

@@ -63,6 +63,10 @@ type Set struct {
 	// already, and did not look into the set before; 0 for never.
 	Grace time.Duration
 
+	// Regrace has an interface given that time, too, whose rules begin with what was learned
+	// before: what this set is about was not kept.
+	Regrace bool
+
 	// Expires says that elements may expire. What such a set holds is, as with a dynamic one,
 	// no difference.
 	Expires bool
@@ -184,6 +188,7 @@ type Write struct {
 type Share struct {
 	Rate, Burst int
 	Unit        time.Duration
+	Over        bool // the rule goes on with what is above the share, not with what is within it
 }
 
 // The units of a share.

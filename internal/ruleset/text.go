@@ -250,7 +250,11 @@ func (w Write) String() string {
 
 // String writes the share as nft text.
 func (s Share) String() string {
-	return fmt.Sprintf("limit rate %d/%s burst %d packets", s.Rate, s.unit(), s.Burst)
+	over := ""
+	if s.Over {
+		over = "over "
+	}
+	return fmt.Sprintf("limit rate %s%d/%s burst %d packets", over, s.Rate, s.unit(), s.Burst)
 }
 
 func (s Share) unit() string {
