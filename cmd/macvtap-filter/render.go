@@ -71,6 +71,9 @@ func render(ctx context.Context, std streams, o options, args []string) error {
 // noteJSON tells of what nft's JSON has no words for.
 func noteJSON(std streams, format string, tables []ruleset.Table) {
 	learns := func(t ruleset.Table) bool { return filter.LearnsFamily(t, anyIPv4) || filter.LearnsFamily(t, anyIPv6) }
+	if format == "json" && slices.ContainsFunc(tables, filter.TracksFlows) {
+		notef(std, "rules in nft's JSON know no flows: under them a VM gets no answers to what it opens where inbound lists services, and gives none where outbound does, or to serve by UDP; the text, and the hook, have such rules")
+	}
 	if format == "json" && slices.ContainsFunc(tables, learns) {
 		notef(std, "rules in nft's JSON learn no addresses: under them a VM has those alone that are in addresses of its [[vm]] section; the text, and the hook, have such rules")
 	}

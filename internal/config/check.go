@@ -150,6 +150,8 @@ func checkPolicy(check checker, name string, raw filePolicy, base built, g group
 	p := Policy{Name: name, Rules: checkRules(check, at, raw, base.Rules)}
 	p.Deny = list(check, at, "deny", raw.Deny, base.Deny, g.denied)
 	p.Allow = list(check, at, "allow", raw.Allow, base.Allow, g.entries)
+	p.Inbound = checkOpenings(check, at, "inbound", raw.Inbound, base.Inbound, g)
+	p.Outbound = checkOpenings(check, at, "outbound", raw.Outbound, base.Outbound, g)
 	learn := checkLearn(check, at, raw, p.Rules, base.learn)
 	p.Learn = learn.how
 	return built{p, learn}

@@ -72,6 +72,11 @@ type Policy struct {
 	Section int // that gave it to an interface, by its place among the [[vm]], from 1; 0 for none
 	Deny    []Entry
 	Allow   []Entry
+
+	// Inbound is what peers that are not denied may open on the VM, and Outbound what the VM
+	// may open.
+	Inbound, Outbound Openings
+
 	Rules
 }
 
@@ -95,6 +100,9 @@ type Rules struct {
 	// AnyNextHop has frames to addresses beyond the link go to any MAC address, not to
 	// routers' only.
 	AnyNextHop bool
+
+	// Max bounds what a NIC sends.
+	Max Rates
 
 	// Isolate keeps unicast frames to and from the gateways' MAC addresses:
 	// those in GatewayMACs or, when there are none, those among the facts.

@@ -28,6 +28,11 @@ type filePolicy struct {
 	Extends     *string   `toml:"extends"`
 	Deny        *[]string `toml:"deny"`
 	Allow       *[]string `toml:"allow"`
+	Inbound     *[]string `toml:"inbound"`
+	Outbound    *[]string `toml:"outbound"`
+	Packets     *int      `toml:"max_packets"`
+	NewFlows    *int      `toml:"max_new_flows"`
+	Broadcasts  *int      `toml:"max_broadcasts"`
 	Serve       *[]string `toml:"serve"`
 	EtherTypes  *[]string `toml:"ethertypes"`
 	Spoofing    *string   `toml:"spoofing"`

@@ -41,6 +41,10 @@ func checkRules(check checker, at string, raw filePolicy, base Rules) Rules {
 		EtherTypes:     list(check, at, "ethertypes", raw.EtherTypes, base.EtherTypes, one(parseEtherType)),
 		GatewayMACs:    list(check, at, "gateway_macs", raw.GatewayMACs, base.GatewayMACs, one(parseGatewayMAC)),
 	}
+	r.Max = Rates{
+		Packets:  checkRate(check, at, "max_packets", raw.Packets, base.Max.Packets),
+		NewFlows: checkRate(check, at, "max_new_flows", raw.NewFlows, base.Max.NewFlows), Broadcasts: checkRate(check, at, "max_broadcasts", raw.Broadcasts, base.Max.Broadcasts),
+	}
 	if raw.GatewayMACs != nil && len(r.GatewayMACs) > 0 && raw.NextHop != nil && r.AnyNextHop && !r.Isolate {
 		check.add(at+".gateway_macs", "gateway_macs: they count for nothing with next_hop = \"any\"")
 	}

@@ -35,6 +35,7 @@ func (s side) arp() {
 		c.hearARP() // whoever has an address may say so by its own MAC address
 	}
 	c.isolated()
+	c.limited()
 	if !s.out {
 		c.learnARP()
 	}

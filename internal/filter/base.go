@@ -83,6 +83,7 @@ func (s side) other() {
 		c.otherMAC()
 	}
 	c.isolated()
+	c.limited()
 	switch {
 	case s.out:
 		c.drop("malformed", "IPv4 header that is not right", ruleset.Is(ruleset.EtherType, ruleset.EtherTypeIPv4))

@@ -37,13 +37,53 @@ import (
 func (c *chain) fastPath(f family) {
 	toRouters := c.out && c.nextHopIsRouter(f)
 	if peers, inSet, any := c.fastOpen(f); any && (!toRouters || c.has(routerSet(f))) {
-		c.fast("not in deny", all(peers, one(f.fastProtocol()), c.fastServer(f), c.fastPorts(f), c.fastSource(f), inSet, c.fastNextHop(f, toRouters)))
+		for _, kind := range c.fastKinds(f, inSet) {
+			c.fast("not in deny", all(peers, kind.is, c.fastSource(f), kind.stands, inSet, c.fastNextHop(f, toRouters)))
+			c.Rules[len(c.Rules)-1].Updates = kind.keeps
+		}
 	}
-	if f.name == family6.name {
+	if f.name == family6.name || c.policy.Tracks() {
 		return
 	}
 	if link, any := c.fastLink(family4); any && c.has(family4.set(hosts)) {
 		c.fast("allow", all(one(noOptions), link, one(family4.fastProtocol()), c.fastClient(), c.fastPorts(family4), c.fastSource(family4), c.fastNextHop(family4, false), c.fastHosts()))
+	}
+}
+
+// A fastKind is what a fast path is for: matches that tell it, and, where flows are known, one that
+// its flow stands.
+type fastKind struct {
+	is, stands []ruleset.Match
+	keeps      []ruleset.Update
+}
+
+// fastKinds gives those of peers that are not denied. Where flows are known, these are TCP and UDP of
+// one that stands: segments that neither open nor end a connection, and whole datagrams that may
+// not be cut up, as nearly all are (RFC 1191). There is none where peers are looked up in a set: behind
+// "ip daddr" nft lists the bytes of a flow by names.
+func (c *chain) fastKinds(f family, inSet []ruleset.Match) []fastKind {
+	usual := all(one(f.fastProtocol()), c.fastServer(f), c.fastPorts(f))
+	switch {
+	case !c.policy.Tracks():
+		return []fastKind{{is: usual}}
+	case len(inSet) > 0:
+		return nil
+	}
+	whole := []ruleset.Match{ruleset.Compare{Field: network(6, 2), Op: ruleset.Equal, Value: []byte{0x40, 0}}}
+	protocol := network(9, 1)
+	if f.name == family6.name {
+		whole, protocol = nil, network(6, 1)
+	}
+	kind := func(proto byte, flows string, is ...ruleset.Match) fastKind {
+		return fastKind{
+			is:     all(one(ruleset.Byte(protocol, proto)), whole, is),
+			stands: one(c.stands(f, flows, f.header())), keeps: []ruleset.Update{c.keeps(f, flows, f.header())},
+		}
+	}
+	return []fastKind{
+		kind(ruleset.TCP, tcpFlows, ruleset.Byte(flagsOf(f), tcpData[0])),
+		kind(ruleset.TCP, tcpFlows, ruleset.Byte(flagsOf(f), tcpData[1])),
+		kind(ruleset.UDP, udpFlows, all(c.fastServer(f), c.fastPorts(f))...),
 	}
 }
 

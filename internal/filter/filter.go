@@ -31,13 +31,16 @@ func Table(d *domain.Domain, i domain.Interface, p policy.Policy) (ruleset.Table
 	for _, v := range []view{fromVM, toVM} {
 		s := side{view: v, builder: b}
 		s.ip(family4)
+		s.flowChains(family4)
 		if !p.DropIPv6 {
 			s.ip(family6)
 			s.icmpv6()
 			s.translated()
+			s.flowChains(family6)
 		}
 		s.arp()
 		s.other()
+		s.limitChains()
 		s.base(i.Target)
 	}
 	// By the MAC addresses' set, which has each interface, a start sees whether an index was another's.

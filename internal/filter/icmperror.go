@@ -20,10 +20,9 @@ import (
 // with an internet host's address for its source; it tells the VM nothing but of such
 // traffic, and gets no answer.
 func (c *chain) icmpErrors(f family) {
-	q := quoted4()
+	q := f.quoted()
 	message := []ruleset.Match{firstFragment, amongBytes(ruleset.ICMPType, unreachable4, timeExceeded4, parameterProblem4)}
 	if f.name == family6.name {
-		q = quoted6()
 		message = []ruleset.Match{directly, ruleset.Between{Field: ruleset.ICMPv6Type, From: []byte{unreachable6}, To: []byte{parameterProblem6}}}
 	}
 	// Many a router of a tunnel has an IPv4 link-local address alone.
@@ -135,14 +134,13 @@ type quotation struct {
 	protocol, source, destination, fromPort, toPort ruleset.Field
 }
 
-func quoted4() quotation {
-	return quotation{
-		header:   ruleset.Byte(quoted(0, 1), 0x45),
-		protocol: quoted(9, 1), source: quoted(12, 4), destination: quoted(16, 4), fromPort: quoted(20, 2), toPort: quoted(22, 2),
+func (f family) quoted() quotation {
+	if f.name == family4.name {
+		return quotation{
+			header:   ruleset.Byte(quoted(0, 1), 0x45),
+			protocol: quoted(9, 1), source: quoted(12, 4), destination: quoted(16, 4), fromPort: quoted(20, 2), toPort: quoted(22, 2),
+		}
 	}
-}
-
-func quoted6() quotation {
 	return quotation{
 		header:   ruleset.Masked{Field: quoted(0, 1), Mask: []byte{0xf0}, Op: ruleset.Equal, Value: []byte{0x60}},
 		protocol: quoted(6, 1), source: quoted(8, 16), destination: quoted(24, 16), fromPort: quoted(40, 2), toPort: quoted(42, 2),

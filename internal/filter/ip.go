@@ -11,6 +11,7 @@ import (
 func (s side) ip(f family) {
 	c := s.newChain(f.name)
 	c.isolated()
+	c.limited()
 	c.learnLease(f)
 	c.fastPath(f)
 	if s.out {
@@ -23,9 +24,10 @@ func (s side) ip(f family) {
 		c.spoofedSources(f)
 		c.nextHop(f)
 	}
+	c.laterFragments(f)
 	peers, any := s.notClosed(f, s.peerField(f))
 	if any {
-		c.accept(s.openWords(f), s.bare(f, peers)...)
+		c.lets(f, s.openWords(f), s.bare(f, peers)...)
 	}
 	c.dhcpServer(f)
 	if s.out {
@@ -41,7 +43,7 @@ func (s side) ip(f family) {
 		}
 		c.groups(f)
 		if any && f.name == family6.name && !s.policy.PassTunnels {
-			c.accept(s.openWords(f), all(peers, known(f), s.plain())...) // behind an extension header, or in fragments
+			c.lets(f, s.openWords(f), all(peers, known(f), s.plain())...) // behind an extension header, or in fragments
 		}
 	}
 	c.goTranslated(f)
@@ -267,7 +269,7 @@ func (s side) translated() {
 	}
 	c := s.newChain("translated")
 	if c.has(relayedSet) {
-		c.accept("NAT64 or 6to4 address of a peer that is allowed or not denied", all(one(ruleset.Lookup{Fields: []ruleset.Field{s.ip6}, Set: relayedSet}), s.plain())...)
+		c.lets(family6, "NAT64 or 6to4 address of a peer that is allowed or not denied", all(one(ruleset.Lookup{Fields: []ruleset.Field{s.ip6}, Set: relayedSet}), s.plain())...)
 	}
 	c.services(family6, relayedServicesSet, func(byte) string { return "NAT64 or 6to4 address of " + s.allowWords(family4, services, 0) })
 	c.drop("tunnel", "address of a NAT64, 6to4 or Teredo relay")
@@ -279,7 +281,7 @@ func (c *chain) allowed(f family) {
 	field := c.peerField(f)
 	for _, kind := range []string{hosts, ranges} {
 		if c.has(f.set(kind)) {
-			c.accept(c.allowWords(f, kind, 0), all(one(ruleset.Lookup{Fields: []ruleset.Field{field}, Set: f.set(kind)}), known(f))...)
+			c.lets(f, c.allowWords(f, kind, 0), all(one(ruleset.Lookup{Fields: []ruleset.Field{field}, Set: f.set(kind)}), known(f))...)
 		}
 	}
 	c.services(f, f.set(services), func(proto byte) string { return c.allowWords(f, services, proto) })
@@ -296,11 +298,11 @@ func (c *chain) services(f family, set string, words func(proto byte) string) {
 	}
 	lookup := ruleset.Lookup{Fields: []ruleset.Field{c.peerField(f), ruleset.L4Proto, c.port}, Set: set}
 	if f.name == family4.name {
-		c.accept(words(0), firstFragment, lookup)
+		c.lets(f, words(0), firstFragment, lookup)
 		return
 	}
 	for _, proto := range c.policy.ServiceProtocols(f.is) {
-		c.accept(words(proto), ruleset.Byte(ruleset.IP6NextHeader, proto), lookup)
+		c.lets(f, words(proto), ruleset.Byte(ruleset.IP6NextHeader, proto), lookup)
 	}
 }
 
@@ -348,26 +350,33 @@ const (
 var sctpChunk = ruleset.Raw(ruleset.TransportHeader, 12, 1)
 
 // served lets denied peers open the VM's services, and the VM answer: no segment
-// of the VM's that opens a connection, and nothing to groups.
+// of the VM's that opens a connection, no datagram of UDP to who sent none, and nothing to groups.
 func (c *chain) served(f family) {
 	hosts := outside(c.peerField(f), f.special)
 	for _, s := range c.policy.Serve {
+		if s.Proto == ruleset.UDP {
+			words := serveWords(s)
+			field := ruleset.DestinationPort
+			if c.out {
+				words, field = "answer of "+words, ruleset.SourcePort
+			}
+			c.goTo(f.name+servedChain, all(hosts, ports(f, field, s))...)
+			c.Rules[len(c.Rules)-1].Comment = ruleset.Comment(words)
+			continue
+		}
 		if !c.out {
 			c.accept(serveWords(s), all(hosts, ports(f, ruleset.DestinationPort, s))...)
 			continue
 		}
 		answer, words := all(hosts, ports(f, ruleset.SourcePort, s)), "answer of "+serveWords(s)
-		switch s.Proto {
-		case ruleset.TCP:
+		if s.Proto == ruleset.TCP {
 			flags := func(mask, value byte) ruleset.Match {
 				return ruleset.Masked{Field: ruleset.TCPFlags, Mask: []byte{mask}, Op: ruleset.Equal, Value: []byte{value}}
 			}
 			c.accept(words, all(answer, one(flags(tcpACK, tcpACK)))...)
 			c.accept(words, all(answer, one(flags(tcpSYN|tcpRST, tcpRST)))...)
-		case ruleset.SCTP:
+		} else {
 			c.accept(words, all(answer, one(isNot(sctpChunk, sctpINIT)), one(isNot(sctpChunk, sctpCookieEcho)))...)
-		default:
-			c.accept(words, answer...)
 		}
 	}
 }

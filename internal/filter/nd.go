@@ -208,15 +208,21 @@ func (c *chain) open6() {
 	for _, kind := range []string{hosts, ranges} {
 		if c.has(family6.set(kind)) {
 			peer := ruleset.Lookup{Fields: []ruleset.Field{c.ip6}, Set: family6.set(kind)}
-			c.accept(c.allowWords(family6, kind, 0), directly, peer)
-			c.accept(c.allowWords(family6, kind, 0), all(fragmented, one(peer))...)
+			c.lets(family6, c.allowWords(family6, kind, 0), directly, peer)
+			c.lets(family6, c.allowWords(family6, kind, 0), all(fragmented, one(peer))...)
 		}
 	}
 	c.asRouters6()
 	if peers, any := c.notClosed(family6, c.ip6); any {
-		c.accept(c.openWords(family6), peers...)
+		c.lets(family6, c.openWords(family6), peers...)
 	}
 	c.goTranslated(family6)
+}
+
+const mldQueryWords = "MLD query of a switch or router"
+
+func mldQueries() []ruleset.Match {
+	return all(alerted(), []ruleset.Match{within(ruleset.IP6Source, linkLocal6, false), ruleset.Byte(afterHopByHop, mldQuery)})
 }
 
 func (s side) icmpv6ToVM() {
@@ -225,7 +231,7 @@ func (s side) icmpv6ToVM() {
 	c.hearND()
 	for _, kind := range []string{hosts, ranges} {
 		if c.has(family6.set(kind)) {
-			c.accept(s.allowWords(family6, kind, 0), ruleset.Lookup{Fields: []ruleset.Field{s.ip6}, Set: family6.set(kind)})
+			c.lets(family6, s.allowWords(family6, kind, 0), ruleset.Lookup{Fields: []ruleset.Field{s.ip6}, Set: family6.set(kind)})
 		}
 	}
 	c.asRouters6()
@@ -233,7 +239,7 @@ func (s side) icmpv6ToVM() {
 		c.drop("router-advertisement", "router advertisement of no gateway", icmpType(routerAdvertisement))
 		c.drop("redirect", "redirect of no gateway", icmpType(redirect))
 	}
-	c.accept("MLD query of a switch or router", all(alerted(), one(within(ruleset.IP6Source, linkLocal6, false)), one(ruleset.Byte(afterHopByHop, mldQuery)))...)
+	c.accept(mldQueryWords, mldQueries()...)
 	c.ownND()
 	c.routersND()
 	if c.has(routerSet(family6)) {
@@ -249,7 +255,7 @@ func (s side) icmpv6ToVM() {
 		c.accept(s.allowWords(family6, services, 0), directly, icmpTypes(neighbourTypes), ruleset.Lookup{Fields: []ruleset.Field{s.ip6}, Set: family6.set(servicePeers)})
 	}
 	if peers, any := c.notClosed(family6, s.ip6); any {
-		c.accept(s.openWords(family6), peers...)
+		c.lets(family6, s.openWords(family6), peers...)
 	}
 	c.goTranslated(family6)
 	c.icmpErrors(family6)

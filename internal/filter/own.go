@@ -42,7 +42,8 @@ func (b *builder) ownSets() []ruleset.Set {
 	if b.learns(family4) || b.learns(family6) {
 		out = append(out, learnSets()...)
 	}
-	return lasting(out)
+	out = append(out, b.limitSets()...)
+	return append(lasting(out), b.flowSets()...)
 }
 
 // ownSet gives a set of the NIC's values of a field.

@@ -37,7 +37,7 @@ func (c *chain) asRouters4() {
 	if !c.out {
 		types = append(types, icmpRedirect, icmpRouter)
 	}
-	c.accept(words, firstFragment, amongBytes(ruleset.ICMPType, types...), router)
+	c.lets(family4, words, firstFragment, amongBytes(ruleset.ICMPType, types...), router)
 }
 
 // asRouters6 lets pass echo and errors; to the VM advertisements and redirects of a router on
@@ -47,7 +47,7 @@ func (c *chain) asRouters6() {
 	if !any {
 		return
 	}
-	c.accept(words, directly, amongBytes(ruleset.ICMPv6Type, unreachable6, tooBig6, timeExceeded6, parameterProblem6, echoRequest6, echoReply6), router)
+	c.lets(family6, words, directly, amongBytes(ruleset.ICMPv6Type, unreachable6, tooBig6, timeExceeded6, parameterProblem6, echoRequest6, echoReply6), router)
 	if !c.out {
 		c.accept(words, directly, discoveryHopLimit, icmpTypes([]byte{routerAdvertisement, redirect}), router)
 	}

@@ -54,6 +54,8 @@ log = true
 `,
 	"isolated": notLearned + "isolate = true\ngateway_macs = [\"02:00:00:00:02:01\"]\nipv6 = \"drop\"\n",
 	"leased":   "[[vm]]\nname = \"*\"\naddresses = [\"203.0.113.7\", \"dhcp\", \"2001:db8:5::7\", \"slaac\"]\n",
+	"inbound":  notLearned + "inbound = [\"tcp/1-30000\", \"udp/1-30000\", \"192.168.2.0/24 udp/53 icmp\"]\nmax_new_flows = 100000\n",
+	"outbound": notLearned + "outbound = [\"udp/1-30000\", \"203.0.113.0/24 tcp/22\", \"sctp/9\"]\ninbound = [\"any\"]\nallow = [\"router\", \"192.168.2.80 udp/1-65535\"]\n",
 	"closed":   notLearned + "deny = [\"0.0.0.0/0\", \"::/0\"]\n",
 	"many":     notLearned + "deny = [\"10.1.0.0/16\", \"10.3.0.0/16\", \"10.5.0.0/16\", \"10.7.0.0/16\", \"10.9.0.0/16\", \"10.11.0.0/16\", \"10.13.0.0/16\", \"10.15.0.0/16\", \"10.17.0.0/16\", \"192.168.0.0/16\", \"fe80::/10\"]\n",
 }

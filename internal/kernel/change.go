@@ -24,20 +24,21 @@ type transaction struct {
 	table    ruleset.Table // what stands
 	standing []Held
 
-	seen   map[string]string // digests of the parts that were read and are as they should be, or will be, by name
-	used   map[string]string // by the names of interfaces, the part that each will have
-	index  map[string]uint32 // and the device, by its index
-	made   ruleset.Table     // what is made: sets, chains with their rules
-	fresh  []string          // chains whose rules go first
-	gone   []string          // chains that go
-	add    map[string][]ruleset.Element
-	del    map[string][]ruleset.Element
-	trim   bool                   // the sets are full of what rules added
-	sets   map[string]ruleset.Set // own ones that stand or will
-	stars  map[string]bool        // those that have the element *
-	tables []uint64               // handles of tables that go
-	old    map[string]bool        // base chains that take the place of such a table's
-	live   bool                   // base chains of devices in use change, see prepare
+	seen     map[string]string // digests of the parts that were read and are as they should be, or will be, by name
+	used     map[string]string // by the names of interfaces, the part that each will have
+	index    map[string]uint32 // and the device, by its index
+	made     ruleset.Table     // what is made: sets, chains with their rules
+	fresh    []string          // chains whose rules go first
+	gone     []string          // chains that go
+	add      map[string][]ruleset.Element
+	del      map[string][]ruleset.Element
+	departed map[uint32]bool        // indexes whose flows go, see dropFlows
+	trim     bool                   // the sets are full of what rules added
+	sets     map[string]ruleset.Set // own ones that stand or will
+	stars    map[string]bool        // those that have the element *
+	tables   []uint64               // handles of tables that go
+	old      map[string]bool        // base chains that take the place of such a table's
+	live     bool                   // base chains of devices in use change, see prepare
 
 	starts   bool     // these are the rules of a VM that starts: what others learned is of no use
 	counters []string // that will be counted, each once, in the order of their first use
@@ -59,7 +60,7 @@ func newTransaction(p *picture, held []Held, sums digests) *transaction {
 		made:  ruleset.Table{Name: ruleset.RulesTable},
 		parts: map[string]ruleset.Part{}, other: map[string]string{},
 		trusted: map[string]string{}, compared: map[[2]*ruleset.Rule]bool{}, digests: sums,
-		add: map[string][]ruleset.Element{}, del: map[string][]ruleset.Element{}, sets: map[string]ruleset.Set{}, stars: map[string]bool{},
+		add: map[string][]ruleset.Element{}, del: map[string][]ruleset.Element{}, sets: map[string]ruleset.Set{}, stars: map[string]bool{}, departed: map[uint32]bool{},
 	}
 	for _, s := range t.table.Sets {
 		if s.Own() {
@@ -283,6 +284,10 @@ func (t *transaction) elements(should ruleset.Table, index uint32, keep bool) {
 		t.trimElements()
 	}
 	filled := should.Filled()
+	isOf := func(e ruleset.Element) bool { return e.ElementOf(index) }
+	if !keep && slices.ContainsFunc(t.sets[ruleset.Anchor].Elements, isOf) {
+		t.departed[index] = true
+	}
 	t.dropElements(index, func(s ruleset.Set, e ruleset.Element) bool {
 		if keep && (filled[s.Name] || ruleset.IsDrops(s.Name) || s.Dynamic == 0 && s.Expires) {
 			return true
@@ -297,11 +302,9 @@ func (t *transaction) grace(should ruleset.Table, index uint32, stands bool, num
 	learned := func(s ruleset.Set) bool {
 		return s.Lasts && slices.ContainsFunc(s.Elements, func(e ruleset.Element) bool { return e.Left > 0 })
 	}
-	if slices.ContainsFunc(should.Sets, learned) {
-		return // it comes with what was learned before
-	}
+	known := slices.ContainsFunc(should.Sets, learned) // it comes with what was learned before
 	for _, s := range should.Sets {
-		if knew := stands && t.standing[number].Table.Uses(s.Name); s.Grace > 0 && !knew {
+		if knew := stands && t.standing[number].Table.Uses(s.Name) || known && !s.Regrace; s.Grace > 0 && !knew {
 			key := [][]byte{binary.NativeEndian.AppendUint32(nil, index)}
 			t.add[s.Name] = append(t.add[s.Name], ruleset.Element{From: key, To: key, Left: s.Grace})
 		}
@@ -324,8 +327,34 @@ func (t *transaction) trimElements() {
 	}
 }
 
+// dropFlows takes away the flows of indexes whose interfaces are gone: they are another VM's
+// when an index is used again. What other interfaces have is not looked at but for that.
+func (t *transaction) dropFlows() error {
+	if len(t.departed) == 0 {
+		return nil
+	}
+	for name, s := range t.picture.sets {
+		if !ruleset.IsFlows(name) {
+			continue
+		}
+		flows := *s
+		if err := t.picture.readElements(&flows); err != nil {
+			return err
+		}
+		for _, e := range flows.named().Elements {
+			if t.departed[binary.NativeEndian.Uint32(e.From[0])] {
+				t.del[name] = append(t.del[name], e)
+			}
+		}
+	}
+	return nil
+}
+
 // dropElements takes away the elements of an index, but what is kept.
 func (t *transaction) dropElements(index uint32, keep func(ruleset.Set, ruleset.Element) bool) {
+	if keep == nil {
+		t.departed[index] = true
+	}
 	for _, s := range t.table.Sets {
 		if !s.Own() {
 			continue
@@ -383,6 +412,7 @@ func (t *transaction) sweepElements() (any bool) {
 			is := func(o ruleset.Element) bool { return ruleset.SameElement(o, e) }
 			if s.Own() && !known[0] && !known[binary.NativeEndian.Uint32(e.From[0])] && !slices.ContainsFunc(t.del[s.Name], is) {
 				t.del[s.Name], any = append(t.del[s.Name], e), true
+				t.departed[binary.NativeEndian.Uint32(e.From[0])] = true
 			}
 		}
 	}
@@ -405,6 +435,11 @@ func (t *transaction) messages(sweep bool) ([]netlink.Message, error) {
 	swept := false
 	if sweep {
 		swept = t.sweepElements()
+	}
+	if err := t.dropFlows(); err != nil {
+		return nil, err
+	}
+	if sweep {
 		unused = t.unused()
 		for _, c := range unused.Chains {
 			delete(t.trusted, ruleset.PartName(c.Name))

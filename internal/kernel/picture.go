@@ -263,8 +263,15 @@ func (p *picture) declaration(name string) error {
 	return nil
 }
 
-// elements reads a set's elements, and what they counted.
+// elements reads a set's elements, and what they counted; of flows, none.
 func (p *picture) elements(s *set) error {
+	if ruleset.IsFlows(s.name) {
+		return nil
+	}
+	return p.readElements(s)
+}
+
+func (p *picture) readElements(s *set) error {
 	its := slices.Concat(p.named, attribute(unix.NFTA_SET_ELEM_LIST_SET, cString(s.name)))
 	err := p.reader.dump(unix.NFT_MSG_GETSETELEM, its, func(b []byte) error {
 		for _, e := range attributes(nested(b, unix.NFTA_SET_ELEM_LIST_ELEMENTS)) {

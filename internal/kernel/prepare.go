@@ -74,7 +74,7 @@ func (t *transaction) swapped() {
 	}
 	t.made = ruleset.Table{Name: ruleset.RulesTable}
 	t.fresh, t.gone, t.tables, t.stars = nil, nil, nil, nil
-	t.add, t.del = map[string][]ruleset.Element{}, map[string][]ruleset.Element{}
+	t.add, t.del, t.departed = map[string][]ruleset.Element{}, map[string][]ruleset.Element{}, map[uint32]bool{}
 }
 
 // mend puts right the chains of all interfaces that drop and count, and gives whether one was

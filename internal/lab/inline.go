@@ -8,6 +8,7 @@ import (
 var (
 	rawSet      = regexp.MustCompile(`(?s)\tset (\S+) \{\n\t\ttypeof [^\n]*\n(.*?)\t\}\n\n`)
 	rawElements = regexp.MustCompile(`(?s)elements = (\{.*?\})\n`)
+	dynamicSet  = regexp.MustCompile(`(?m)^\tset (\S+) \{\n(?:\t\t.*\n)*?\t\tflags dynamic,timeout\n`)
 
 	elementComment = regexp.MustCompile(` comment "[^"]*"`)
 )
@@ -30,7 +31,13 @@ func Inline(listing string) string {
 		}
 		listing = strings.Join(lines, "\n")
 	}
-	return listing
+	return dynamicSet.ReplaceAllStringFunc(listing, func(set string) string {
+		name := dynamicSet.FindStringSubmatch(set)[1]
+		if strings.Contains(listing, "update @"+name+" ") {
+			return set
+		}
+		return strings.Replace(set, "dynamic,", "", 1) // nft sees it by the rules
+	})
 }
 
 // withoutEmpty gives a rule without an empty set, or that there is no such rule.

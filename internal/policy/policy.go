@@ -38,6 +38,8 @@ type Policy struct {
 	// and the link's broadcast addresses, less the VM's own.
 	Claimed []netip.Addr
 
+	Inbound, Outbound Openings
+
 	Gateways []netip.Addr   // routers of the host's default routes, as far as it knows them
 	Host     []netip.Addr   // the host's own, on the parent
 	OnLink   []netip.Prefix // prefixes of the parent's link, as far as the host knows them
@@ -134,6 +136,9 @@ func Resolve(p config.Policy, f facts.Facts) (Policy, []string, error) {
 	if slices.ContainsFunc(p.Allow, isRouter) {
 		out.Routers = sorted(f.Gateway)
 	}
+	var idleOpenings []string
+	out.Inbound, out.Outbound, idleOpenings = openings(p, f)
+	warnings = append(warnings, idleOpenings...)
 	if len(p.GatewayMACs) == 0 {
 		for _, mac := range f.GatewayMACs {
 			out.GatewayMACs = append(out.GatewayMACs, net.HardwareAddr(mac))
