@@ -82,21 +82,26 @@ func (c checker) fillSections(at, key string, tables map[string]any, out reflect
 	}
 }
 
-// fillList reads a list: of sections, behind those that are there.
+// fillList reads a list: of sections, behind those that are there. There may be ten thousand
+// strings: nothing is made for each of them.
 func (c checker) fillList(at, key string, list []any, out reflect.Value) {
 	kind := out.Type().Elem()
-	if out.IsNil() || kind.Kind() != reflect.Struct {
-		out.Set(reflect.MakeSlice(out.Type(), 0, len(list)))
+	before := 0
+	if kind.Kind() == reflect.Struct {
+		before = out.Len()
 	}
-	for _, value := range list {
-		element := join(at, strconv.Itoa(out.Len()))
-		one := reflect.New(kind).Elem()
-		if reflect.TypeOf(value) == treeType(kind) {
-			c.fill(element, key, value, one)
-		} else {
-			c.addType(element, "%s: want %s", key, describe(out.Type(), key))
+	all := reflect.MakeSlice(out.Type(), before+len(list), before+len(list))
+	reflect.Copy(all, out)
+	out.Set(all)
+	for i, value := range list {
+		switch text, isText := value.(string); {
+		case reflect.TypeOf(value) != treeType(kind):
+			c.addType(join(at, strconv.Itoa(before+i)), "%s: want %s", key, describe(out.Type(), key))
+		case isText:
+			all.Index(i).SetString(text)
+		default:
+			c.fill(join(at, strconv.Itoa(before+i)), key, value, all.Index(before+i))
 		}
-		out.Set(reflect.Append(out, one))
 	}
 }
 

@@ -153,6 +153,7 @@ func TestFolder(t *testing.T) {
 		}
 	}
 	must(os.Mkdir(folder, 0o700))
+	time.Sleep(time.Second) // in which it is seen, and has nothing
 	must(os.WriteFile(filepath.Join(folder, "a.toml"), section(""), 0o600))
 	took("a folder that came")
 	must(os.WriteFile(filepath.Join(folder, "a.toml"), section("log = true\n"), 0o600))
