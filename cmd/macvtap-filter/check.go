@@ -28,6 +28,7 @@ func check(ctx context.Context, std streams, o options, args []string) error {
 	checkKernel(ctx, r, c)
 	if c != nil {
 		checkGuard(ctx, r, c)
+		checkDevices(ctx, r, c)
 	}
 	checkForeign(ctx, r)
 	checkSecurity(r)
