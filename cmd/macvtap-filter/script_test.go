@@ -169,7 +169,11 @@ func runLibvirt(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: libvirt FILE")
 	}
 	xml := ts.ReadFile(args[0])
-	results := map[uint32][]byte{daemon.AuthList: daemon.Words(1, 0), daemon.LookupByName: daemon.VM("web-1", [16]byte{}, 7), daemon.GetXML: daemon.Text(xml)}
+	vm := daemon.VM("web-1", [16]byte{0x66, 0x95}, 7)
+	results := map[uint32][]byte{
+		daemon.AuthList: daemon.Words(1, 0), daemon.LookupByName: vm, daemon.GetXML: daemon.Text(xml),
+		daemon.ListAll: slices.Concat(daemon.Words(1), vm, daemon.Words(1)),
+	}
 	listener := listenAsLibvirt(ts)
 	go func() {
 		for {

@@ -109,10 +109,15 @@ func Find(vms []VM, held []kernel.Held, exists func(device string) bool) []Findi
 		if owner.UUID == domain.UnknownUUID && exists(device) {
 			continue // watch closes what it cannot tell the VM of
 		}
-		found = append(found, Finding{
+		f := Finding{
 			State: Stale, Device: device, Table: ruleset.RulesTable, Rules: h.Name, Handle: h.Handle,
 			Reason: stale(device, running[owner.UUID], exists(device)),
-		}.of(owner.Name, owner.UUID))
+		}.of(owner.Name, owner.UUID)
+		if f.Own && exists(device) {
+			// Whoever changed a file did not say that the device is to be open.
+			f.Kept, f.Reason = true, fmt.Sprintf("no [[device]] section is for it any more; its rules stay: write one, or remove them with \"macvtap-filter remove --device %s\"", device)
+		}
+		found = append(found, f)
 	}
 	return found
 }
