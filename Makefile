@@ -19,6 +19,7 @@ NFT     ?= trixie sid
 comma   := ,
 
 HOOK    := $(DESTDIR)/etc/libvirt/hooks/qemu.d/macvtap-filter
+NETWORK := $(DESTDIR)/etc/libvirt/hooks/network.d/macvtap-filter
 LINK    := $(DESTDIR)/usr/local/sbin/macvtap-filter
 CONFIG  := $(DESTDIR)/etc/macvtap-filter/config.toml
 UNIT    := $(DESTDIR)/usr/local/lib/systemd/system/macvtap-filter-watch.service
@@ -160,10 +161,11 @@ install:
 	daemon=$$(libvirt_pid); \
 	restart=no; \
 	if test -n "$$daemon" && ! runs_hooks "$$daemon" "$(DESTDIR)/etc/libvirt/hooks"; then restart=yes; fi; \
-	install -d -m 0755 "$(dir $(HOOK))" "$(dir $(LINK))" "$(dir $(UNIT))"; \
+	install -d -m 0755 "$(dir $(HOOK))" "$(dir $(NETWORK))" "$(dir $(LINK))" "$(dir $(UNIT))"; \
 	new=$$(dirname "$(dir $(HOOK))")/.macvtap-filter.new; \
 	install -m 0755 $(BIN) "$$new"; \
 	mv -f "$$new" "$(HOOK)"; \
+	ln -sfn ../qemu.d/macvtap-filter "$(NETWORK)"; \
 	ln -sfn /etc/libvirt/hooks/qemu.d/macvtap-filter "$(LINK)"; \
 	install -m 0644 cmd/macvtap-filter/macvtap-filter-watch.service "$(UNIT)"; \
 	put_shared "$(SHARE)" zsh/site-functions; \
@@ -177,7 +179,7 @@ uninstall:
 	@if test -z "$(DESTDIR)" && { systemctl --quiet is-active macvtap-filter-watch || systemctl --quiet is-enabled macvtap-filter-watch; } 2>/dev/null; then \
 	  echo "the service is running or enabled; first: systemctl disable --now macvtap-filter-watch" >&2; exit 1; \
 	fi
-	rm -f "$(HOOK)" "$(LINK)" "$(UNIT)"
+	rm -f "$(HOOK)" "$(NETWORK)" "$(LINK)" "$(UNIT)"
 	@$(SETUP) remove_shared "$(SHARE)" zsh/site-functions
 	@echo "VMs start open to the local network from now on: nothing filters them any more"
 	@echo "left as they are: $(CONFIG) and the rules of running VMs; \"nft list tables netdev\" shows these"

@@ -298,6 +298,11 @@ func remove(ctx context.Context, std streams, o options, args []string) error {
 	if watched && o.all {
 		return wouldUndo
 	}
+	if o.all && !o.dryRun {
+		if err := unplug(ctx, func(filter.Owner) bool { return true }); err != nil {
+			return err
+		}
+	}
 	if o.all {
 		// First: nothing would open the devices again whose rules go.
 		if err := lowerGuard(ctx, std, o, "devices without rules are open"); err != nil {

@@ -20,9 +20,10 @@ import (
 // The files where libvirt finds the hooks of QEMU domains
 // (https://libvirt.org/hooks.html).
 const (
-	hookFile = "/etc/libvirt/hooks/qemu.d/macvtap-filter"
-	mainHook = "/etc/libvirt/hooks/qemu"
-	hooks    = "/etc/libvirt/hooks/qemu.d/*"
+	hookFile    = "/etc/libvirt/hooks/qemu.d/macvtap-filter"
+	mainHook    = "/etc/libvirt/hooks/qemu"
+	networkHook = "/etc/libvirt/hooks/network.d/macvtap-filter" // of networks
+	hooks       = "/etc/libvirt/hooks/qemu.d/*"
 )
 
 // hookVersion is the first libvirt that looks into qemu.d, as libvirt counts.
@@ -57,6 +58,14 @@ func checkHook(r *report) {
 		if self, err := os.Executable(); err == nil && !sameFile(self, hookFile) {
 			r.warn("hook: this program is another file, %s", self)
 		}
+	}
+	switch info, err := os.Stat(networkHook); {
+	case err != nil:
+		r.warn("hook: %s is missing: a NIC of a network of macvtap devices is not closed before it is plugged in: run \"make install\", or install the package again", networkHook)
+	case info.Mode()&0o111 == 0:
+		r.warn("hook: %s is not executable, and libvirt passes it over: chmod 755 %s", networkHook, networkHook)
+	default:
+		r.ok("hook: %s; libvirt runs it once it was restarted since that was put there", networkHook)
 	}
 	for _, other := range otherHooks() {
 		text, err := os.ReadFile(other)

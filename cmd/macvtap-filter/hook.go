@@ -44,6 +44,9 @@ func runHook(call hook.Call, std streams) int {
 	signal.Ignore(syscall.SIGPIPE)
 	h := &hookCall{Call: call, std: std, log: hookLog(std)}
 	err := within(hookLimit, call.Domain, func(ctx context.Context) error {
+		if action == hook.Plug { // another daemon's call, it may be
+			return h.plug(ctx)
+		}
 		noteCaller()
 		switch action {
 		case hook.Release:
@@ -59,7 +62,7 @@ func runHook(call hook.Call, std streams) int {
 		return exitDone
 	}
 	code := exitCode(err, std)
-	refuses := action == hook.Protect || action == hook.Reprotect && h.kill.Load()
+	refuses := action == hook.Protect || action == hook.Plug || action == hook.Reprotect && h.kill.Load()
 	if !isTerminal(std.err) {
 		for _, err := range apart(err) {
 			for _, line := range eachMistake(err) {
@@ -382,6 +385,9 @@ func (h *hookCall) release(ctx context.Context) error {
 	_ = unexpect(d) // it did not come
 	removed, err := kernel.Remove(ctx, ownedBy(d))
 	if err != nil {
+		return fmt.Errorf("VM %q: %w", d.Name, err)
+	}
+	if err := unplug(ctx, func(o filter.Owner) bool { return o.UUID == d.UUID }); err != nil {
 		return fmt.Errorf("VM %q: %w", d.Name, err)
 	}
 	for _, t := range removed {

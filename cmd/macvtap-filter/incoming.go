@@ -86,6 +86,10 @@ func unexpect(d *domain.Domain) error {
 // resume looks whether a VM that has started was reverted to a snapshot: no operation says
 // so. Then it runs already, as one that was saved. XML that cannot be read was the start's to tell of.
 func (h *hookCall) resume(ctx context.Context) error {
+	// What was closed for its last run, of whose end no hook was told, is opened: its rules stand.
+	if err := unplug(ctx, func(o filter.Owner) bool { return o.Is(h.Domain) }); err != nil {
+		return fmt.Errorf("VM %q: %w", h.Domain, err)
+	}
 	if !fromSnapshot(h.Domain) {
 		return nil
 	}
@@ -115,7 +119,7 @@ func (h *hookCall) resume(ctx context.Context) error {
 // fromSnapshot reports whether a VM's QEMU was told to begin with a snapshot (qemu(1), -loadvm).
 // Where nobody can say, it was not.
 func fromSnapshot(vm string) bool {
-	pid, err := os.ReadFile("/run/libvirt/qemu/" + vm + ".pid")
+	pid, err := os.ReadFile(pidFile(vm))
 	if err != nil {
 		return false
 	}

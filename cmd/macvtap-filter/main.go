@@ -35,7 +35,7 @@ type streams struct {
 }
 
 func main() {
-	if call, ok := hook.Parse(os.Args[1:], isCommand); ok && call.Action() != hook.None {
+	if call, ok := hook.Parse(os.Args[0], os.Args[1:], isCommand); ok && call.Action() != hook.None {
 		// It waits for the kernel: threads that look for work in between are a tenth of what it costs.
 		runtime.GOMAXPROCS(1)
 	}
@@ -46,7 +46,7 @@ func main() {
 
 // run calls the hook or a command and gives the exit code.
 func run(args []string, std streams) int {
-	if call, ok := hook.Parse(args, isCommand); ok {
+	if call, ok := hook.Parse(os.Args[0], args, isCommand); ok {
 		return runHook(call, std)
 	}
 	out := &output{Writer: std.out}
@@ -195,7 +195,7 @@ func runCommand(args []string, std streams) error {
 		args = []string{args[1], "--help"}
 	}
 	c, ok := findCommand(args[0])
-	if _, isHook := hook.Parse(args, isCommand); isHook && !ok {
+	if _, isHook := hook.Parse(os.Args[0], args, isCommand); isHook && !ok {
 		return badInput(fmt.Errorf("a hook call takes no flags: name the configuration with the variable %s", config.Variable))
 	}
 	if !ok {

@@ -103,10 +103,20 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 // wants an exit code and nothing on standard output, which libvirt may take for
 // XML: hook CODE XML NAME OPERATION SUBOPERATION
 func callHook(ts *testscript.TestScript, neg bool, args []string) {
+	callAs(ts, "macvtap-filter", neg, args)
+}
+
+// callNetworkHook does so with libvirt's hook of networks, which is network.d/macvtap-filter:
+// network CODE XML NAME OPERATION SUBOPERATION
+func callNetworkHook(ts *testscript.TestScript, neg bool, args []string) {
+	callAs(ts, "$WORK/network.d/macvtap-filter", neg, args)
+}
+
+func callAs(ts *testscript.TestScript, program string, neg bool, args []string) {
 	if neg || len(args) != 5 {
 		ts.Fatalf("usage: hook CODE XML NAME OPERATION SUBOPERATION")
 	}
-	exits(ts, false, append([]string{args[0], "sh", "-c", `exec macvtap-filter "$@" - <"$0"`}, args[1:]...))
+	exits(ts, false, append([]string{args[0], "sh", "-c", "exec " + program + ` "$@" - <"$0"`}, args[1:]...))
 	if out := ts.ReadFile("stdout"); out != "" {
 		ts.Fatalf("a hook call wrote to standard output: %q", out)
 	}

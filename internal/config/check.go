@@ -83,6 +83,12 @@ func (c *Config) check(check checker, raw *file) {
 		c.HonourMetadata = *m == "honour"
 	}
 	c.checkGuard(check, raw)
+	if h := raw.HotPlug; h != nil {
+		if *h != "close" && *h != "refuse" {
+			check.add("hotplug", "hotplug = %q: want \"close\" or \"refuse\"", *h)
+		}
+		c.RefusePlugs = *h == "refuse"
+	}
 	if l := raw.Listen; l != nil {
 		var err error
 		if c.Listen, err = ParseListen(*l); err != nil {

@@ -47,6 +47,10 @@ type Config struct {
 	GuardPrefixes []string
 	OpenOthers    bool
 
+	// RefusePlugs says that no NIC of a network is plugged into a running VM where nothing
+	// would close it until its rules stand.
+	RefusePlugs bool
+
 	// Listen is where watch has its figures read.
 	Listen Listen
 

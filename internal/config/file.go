@@ -17,6 +17,7 @@ type file struct {
 	Guard     *bool                 `toml:"guard"`
 	Prefixes  *[]string             `toml:"guard_prefixes"`
 	Others    *string               `toml:"guard_others"`
+	HotPlug   *string               `toml:"hotplug"`
 	Listen    *string               `toml:"listen"`
 	Policy    map[string]filePolicy `toml:"policy"`
 	Group     map[string]fileGroup  `toml:"group"`

@@ -10,6 +10,29 @@ func isCommand(name string) bool {
 	return slices.Contains([]string{"apply", "remove", "render", "check"}, name)
 }
 
+const program = "/etc/libvirt/hooks/qemu.d/macvtap-filter"
+
+// TestNetworkActions has the hook of networks do one thing, and nothing of what is a VM's there.
+func TestNetworkActions(t *testing.T) {
+	for _, operation := range append(qemuOperations, "port-created", "port-deleted", "updated", "plugged", "render") {
+		for _, sub := range []string{"begin", "end"} {
+			for program, network := range map[string]bool{
+				"/etc/libvirt/hooks/network.d/macvtap-filter": true, "/etc/libvirt/hooks/network": true,
+				program: false, "/etc/libvirt/hooks/qemu": false, "macvtap-filter": false, "/usr/sbin/macvtap-filter": false,
+			} {
+				call, ok := Parse(program, []string{"pool", operation, sub, "-"}, isCommand)
+				if !ok || call.Network != network {
+					t.Errorf("%s pool %s %s: %+v, a call %t, want one of a network: %t", program, operation, sub, call, ok, network)
+				}
+				plugs := network && operation == "port-created" && sub == "begin"
+				if got := call.Action(); (got == Plug) != plugs || network && !plugs && got != None {
+					t.Errorf("%s pool %s %s: action %d", program, operation, sub, got)
+				}
+			}
+		}
+	}
+}
+
 // qemuOperations are libvirt 9's (src/util/virhook.c), each with both suboperations.
 var qemuOperations = []string{"start", "stopped", "prepare", "release", "migrate", "started", "reconnect", "attach", "restore"}
 
@@ -21,11 +44,11 @@ func TestActions(t *testing.T) {
 	}
 	for _, operation := range append(qemuOperations, "thaw", "", "Start", "begin") {
 		for _, sub := range []string{"begin", "end"} {
-			call, ok := Parse([]string{"web", operation, sub, "-"}, isCommand)
+			call, ok := Parse(program, []string{"web", operation, sub, "-"}, isCommand)
 			if !ok {
 				t.Errorf("%s %s is no hook call", operation, sub)
 			}
-			if want := (Call{"web", operation, sub}); call != want {
+			if want := (Call{Domain: "web", Operation: operation, Suboperation: sub}); call != want {
 				t.Errorf("call %+v, want %+v", call, want)
 			}
 			if got, want := call.Action(), acts[operation+" "+sub]; got != want {
@@ -58,11 +81,11 @@ func TestParse(t *testing.T) {
 		{"none", "", false},
 	}
 	for _, test := range tests {
-		if _, got := Parse(strings.Split(test.args, "|"), isCommand); got != test.want {
+		if _, got := Parse(program, strings.Split(test.args, "|"), isCommand); got != test.want {
 			t.Errorf("%s: %q is a hook call: %t, want %t", test.about, test.args, got, test.want)
 		}
 	}
-	if _, got := Parse(nil, isCommand); got {
+	if _, got := Parse(program, nil, isCommand); got {
 		t.Error("no arguments are a hook call")
 	}
 }
@@ -80,7 +103,7 @@ func FuzzParse(f *testing.F) {
 		if n >= 0 && n < 4 {
 			args = args[:n]
 		}
-		call, ok := Parse(args, isCommand)
+		call, ok := Parse(program, args, isCommand)
 		if !ok {
 			if call.Action() != None {
 				t.Errorf("%q is no call, and asks for action %d", args, call.Action())
@@ -90,7 +113,7 @@ func FuzzParse(f *testing.F) {
 			}
 			return
 		}
-		if len(args) != 4 || call != (Call{a, b, c}) || c != "begin" && c != "end" {
+		if len(args) != 4 || call != (Call{Domain: a, Operation: b, Suboperation: c}) || c != "begin" && c != "end" {
 			t.Errorf("%q read as %+v", args, call)
 		}
 		if call.Action() != None && !slices.Contains(qemuOperations, b) {

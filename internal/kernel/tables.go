@@ -127,6 +127,9 @@ func change(ctx context.Context, d demand) ([]Standing, error) {
 		}
 		return err
 	})
+	if err == nil && !d.alone { // of a VM that starts, no NIC is plugged in
+		err = r.unplug(ctx, d.tables)
+	}
 	return removed, err
 }
 

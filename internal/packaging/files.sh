@@ -24,9 +24,10 @@ remove_shared() {
 # program in /etc would be a configuration file to dpkg, and kept at upgrades. libvirt
 # follows it (virFileIsExecutable asks stat).
 put_packaged() {
-	install -d -m 0755 "$1/usr/sbin" "$1/etc/libvirt/hooks/qemu.d" "$1/usr/lib/systemd/system" "$1/usr/share/macvtap-filter"
+	install -d -m 0755 "$1/usr/sbin" "$1/etc/libvirt/hooks/qemu.d" "$1/etc/libvirt/hooks/network.d" "$1/usr/lib/systemd/system" "$1/usr/share/macvtap-filter"
 	install -m 0755 "$2" "$1/usr/sbin/macvtap-filter"
 	ln -s /usr/sbin/macvtap-filter "$1/etc/libvirt/hooks/qemu.d/macvtap-filter"
+	ln -s /usr/sbin/macvtap-filter "$1/etc/libvirt/hooks/network.d/macvtap-filter"
 	sed 's|/usr/local/sbin/|/usr/sbin/|' cmd/macvtap-filter/macvtap-filter-watch.service >"$1/usr/lib/systemd/system/macvtap-filter-watch.service"
 	chmod 0644 "$1/usr/lib/systemd/system/macvtap-filter-watch.service"
 	install -m 0644 internal/config/reference.toml "$1/usr/share/macvtap-filter/config.toml"

@@ -27,6 +27,7 @@ func TestInstall(t *testing.T) {
 		t.Fatalf("%v\n%s", err, said)
 	}
 	for _, name := range []string{
+		"etc/libvirt/hooks/network.d/macvtap-filter",
 		"etc/libvirt/hooks/qemu.d/macvtap-filter",
 		"usr/local/share/man/man8/macvtap-filter.8.gz",
 		"usr/local/share/man/man5/macvtap-filter.toml.5.gz",

@@ -148,6 +148,10 @@ const Prefix = "macvtap-filter-"
 const (
 	RulesTable = "macvtap-filter"
 	GuardTable = "macvtap-filter-guard"
+
+	// PlugTable closes NICs that are about to be plugged (see filter.Plugs). No device's rules have
+	// such a name.
+	PlugTable = "macvtap-filter.plugs"
 )
 
 // TableName names the rules of a device, which no table has the name of any more (see Merge).

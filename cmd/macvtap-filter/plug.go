@@ -1,0 +1,119 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+
+	"macvtap-filter/internal/config"
+	"macvtap-filter/internal/domain"
+	"macvtap-filter/internal/filter"
+	"macvtap-filter/internal/host"
+	"macvtap-filter/internal/journal"
+	"macvtap-filter/internal/kernel"
+)
+
+// libvirt tells its hook of networks of a NIC that comes to a VM before the device is there, at
+// the VM's start and when the NIC is plugged in, and an error of the hook keeps it from coming.
+// Of a NIC without a network no hook is told.
+
+// plug closes a NIC that is about to be plugged into a running VM, until its rules stand. That
+// the NIC is one of a VM that starts, or is there already, is nothing to it: the one has the
+// start's hook, and the other its rules.
+func (h *hookCall) plug(ctx context.Context) error {
+	port, direct, err := domain.ParsePort(h.std.in)
+	if err != nil {
+		return badInput(fmt.Errorf("network %q: %w", h.Domain, err))
+	}
+	if !direct {
+		return nil
+	}
+	h.domain.Store(&domain.Domain{Name: port.VM, UUID: port.UUID})
+	if !runs(port.VM) {
+		return nil
+	}
+	c, err := config.Load(configFile())
+	if err != nil {
+		return badInput(fmt.Errorf("VM %q: %w", port.VM, err))
+	}
+	comes, err := comesToParent(ctx, c, port)
+	if err != nil {
+		return fmt.Errorf("VM %q: %w", port.VM, err)
+	}
+	if !comes || guardStands(ctx) {
+		return nil
+	}
+	unlock, err := kernel.Lock(ctx)
+	if err != nil {
+		return fmt.Errorf("VM %q: %w", port.VM, err)
+	}
+	defer unlock()
+	err = kernel.Plug(ctx, c.GuardPrefixes, filter.Plug{MAC: port.MAC, Owner: filter.Owner{UUID: port.UUID, Name: port.VM}})
+	switch {
+	case err == nil:
+		h.log(slog.LevelInfo, fmt.Sprintf("VM %q: a NIC with the MAC address %s is about to be plugged in, and closed until its rules stand: watch makes them, or \"macvtap-filter apply %s\"", port.VM, port.MAC, port.VM), h.fields("", journal.Closed))
+		return nil
+	case errors.Is(err, kernel.ErrNoGuard) && !c.RefusePlugs:
+		h.log(slog.LevelWarn, fmt.Sprintf("VM %q: a NIC with the MAC address %s is about to be plugged in, and open until its rules stand, since this kernel closes none by its MAC address (Linux 6.17): watch makes them, or \"macvtap-filter apply %s\"; hotplug = \"refuse\" keeps it out", port.VM, port.MAC, port.VM), h.fields("", journal.Advice))
+		return nil
+	case errors.Is(err, kernel.ErrNoGuard):
+		return fmt.Errorf("VM %q: the NIC with the MAC address %s on %q is not plugged in, since this kernel closes none until its rules stand (Linux 6.17), and hotplug = \"refuse\" is in %s; add it to the VM that is shut off, or write \"close\"", port.VM, port.MAC, port.Parent, c.File)
+	}
+	return fmt.Errorf("VM %q: the NIC with the MAC address %s on %q cannot be closed until its rules stand: %w", port.VM, port.MAC, port.Parent, err)
+}
+
+// runs reports whether a VM runs, by the file in which libvirt notes its process
+// (libvirt's src/util/virpidfile.c), which a VM that starts has not yet.
+func runs(vm string) bool {
+	pid, err := os.ReadFile(pidFile(vm))
+	if err != nil {
+		return false
+	}
+	_, err = os.Stat("/proc/" + strings.TrimSpace(string(pid)))
+	return err == nil
+}
+
+func pidFile(vm string) string { return "/run/libvirt/qemu/" + vm + ".pid" }
+
+// comesToParent reports whether a NIC that is not there yet comes to a parent of the
+// configuration. A NIC that stays is told of, too, as libvirt finds its networks again.
+func comesToParent(ctx context.Context, c *config.Config, port domain.Port) (bool, error) {
+	h, err := host.Open(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer h.Close()
+	nic, err := h.NIC(port.Parent)
+	if err != nil {
+		return false, err
+	}
+	if !c.GuardsParent(append(nic.Names, port.Parent)...) {
+		return false, nil
+	}
+	all, err := h.Macvtaps()
+	return !slices.ContainsFunc(all, func(m host.Macvtap) bool { return m.Parent == nic.Index && bytes.Equal(m.MAC, port.MAC) }), err
+}
+
+// guardStands reports whether the guard closes whatever comes: one of prefixes, not of names.
+func guardStands(ctx context.Context) bool {
+	guard, stands, err := kernel.LookGuard(ctx)
+	return err == nil && stands && guard.Reaches("macvtap999999")
+}
+
+// unplug opens what was closed for VMs that are gone, or have started anew.
+func unplug(ctx context.Context, which func(filter.Owner) bool) error {
+	if all, err := kernel.Plugs(ctx); err != nil || len(all) == 0 {
+		return err
+	}
+	unlock, err := kernel.Lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return kernel.Unplug(ctx, func(p filter.Plug) bool { return which(p.Owner) })
+}
