@@ -5,7 +5,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"strconv"
@@ -35,6 +34,8 @@ type question struct {
 	icmp, arp          bool
 	vlan               *uint16
 	hex, pcap          string
+
+	expect string // "passes", "dropped", or "" for whatever it is
 }
 
 const explainUsage = `usage: macvtap-filter explain --out|--in [whose rules] the frame
@@ -45,16 +46,17 @@ Says what happens to a frame, which rule decides, and why. Nothing is sent.
   --in             the frame goes to the VM
 
 whose rules; without any, those of a VM that no [[vm]] section names:
-  --vm VM          a running VM's (asks libvirt, and the kernel for the addresses that
-                   they have learned, which only root can read)
-  --xml FILE       a domain XML's
+  --vm VM          a VM's, as libvirt has it; of one that runs, with the addresses that
+                   they have learned, which only root can read
+  --xml FILE|-     a domain XML's, with - from standard input
   --device DEV     those of a macvtap device that a [[device]] section is for
   --interface DEV  which of the VM's interfaces, by its device
   --facts FILE     what "macvtap-filter facts PARENT" printed on the host
 
 the frame, in words:
-  --to ADDRESS     where it goes; with --in, default the first of the VM's addresses in
-                   the configuration, or else 198.51.100.7 or 2001:db8:100::7
+  --to ADDRESS     where it goes; with --in, default an address of the VM's own: one in
+                   the configuration, or that a running VM's rules have learned, or
+                   else 198.51.100.7 or 2001:db8:100::7
   --from ADDRESS   where it comes from; with --out, the same default
   --tcp PORT, --udp PORT, --icmp, --arp (a request for --to)
   --from-port PORT default 40000; without --tcp or --udp it has no effect
@@ -66,6 +68,11 @@ the frame, in words:
 or as it was captured, from the destination MAC address on:
   --hex DIGITS
   --pcap FILE      every frame of a file as tcpdump writes one
+
+  --expect passes|dropped
+                   exit with 1 unless that becomes of every frame
+
+It prints the verdict, the rule, and the frame in words and as --hex takes it.
 
 example: macvtap-filter explain --out --to 192.168.2.77 --tcp 22
 `
@@ -91,6 +98,7 @@ func explainFlags(f *flag.FlagSet, o *options) {
 	number(f, "vlan", &q.vlan, 0, 4095)
 	f.StringVar(&q.hex, "hex", "", "")
 	f.StringVar(&q.pcap, "pcap", "", "")
+	f.StringVar(&q.expect, "expect", "", "")
 }
 
 // number is a flag for a number of some range.
@@ -121,12 +129,9 @@ func explain(ctx context.Context, std streams, o options, args []string) error {
 	if err != nil {
 		return badInput(err)
 	}
-	d, err := q.domain(ctx, c)
+	d, running, err := q.domain(ctx, std, c)
 	if err != nil {
 		return err
-	}
-	if q.xml == "" {
-		d.Complete() // what is filled in matters to nobody
 	}
 	network, err := renderNetwork(ctx, o)
 	if err != nil {
@@ -145,31 +150,59 @@ func explain(ctx context.Context, std streams, o options, args []string) error {
 		return badInput(err)
 	}
 	e := endsOf(c, d, i, network)
-	if table, e, err = q.bindings(ctx, std, table, i, e); err != nil {
+	if table, e, err = q.bindings(ctx, std, running, table, i, e); err != nil {
 		return err
 	}
 	frames, err := q.frames(e)
 	if err != nil {
 		return badInput(err)
 	}
+	table, taken := q.assumeOwn(table, e, frames, running)
+	return q.judge(std, table, frames, taken, running)
+}
+
+// judge prints what becomes of frames.
+func (q question) judge(std streams, table ruleset.Table, frames [][]byte, taken []netip.Addr, running bool) error {
 	j := judge.New(table)
 	unlearned := false
+	var others []string // than were expected
 	for n, f := range frames {
+		number := ""
 		if len(frames) > 1 {
-			fmt.Fprintf(std.out, "frame %d: ", n+1)
+			number = fmt.Sprintf("frame %d: ", n+1)
 		}
 		d, err := j.Frame(q.hook(), f)
+		text := verdict(table, d)
 		if err != nil {
-			fmt.Fprintf(std.out, "not judged: %v\n", err)
-			continue
+			text = fmt.Sprintf("not judged: %v", err)
 		}
-		fmt.Fprintln(std.out, verdict(table, d))
-		unlearned = unlearned || !d.Passes && filter.Unlearned(table, d.Rule)
+		fmt.Fprintf(std.out, "%s%s\n%s", number, text, q.shown(f))
+		if q.expect != "" && (err != nil || d.Passes != (q.expect == passes)) {
+			first, _, _ := strings.Cut(text, "\n")
+			others = append(others, number+first)
+		}
+		unlearned = unlearned || err == nil && !d.Passes && filter.Unlearned(table, d.Rule)
 	}
-	if unlearned && q.vm+q.own == "" {
+	for _, a := range taken {
+		notef(std, "%v is taken for the VM's own address, since no other is known: --vm NAME takes those that a running VM has; \"addresses\" in its [[vm]] section names them", a)
+	}
+	if unlearned && !running && q.vm == "" && len(taken) == 0 {
 		notef(std, "no address is known as the VM's own, as of one that has just started: --vm NAME takes those that a running VM has; \"addresses\" in its [[vm]] section names them")
 	}
+	if len(others) > 0 {
+		return fmt.Errorf("expected %q, and it is: %s", q.expect, strings.Join(others, "; "))
+	}
 	return nil
+}
+
+// shown gives a frame for people, and, where it was not asked so, for --hex.
+func (q question) shown(f []byte) string {
+	way := map[bool]string{true: "from", false: "to"}[q.out]
+	text := fmt.Sprintf("  frame %s the VM: %s\n", way, frame.Words(f))
+	if q.hex == "" {
+		text += fmt.Sprintf("  --hex %x\n", f)
+	}
+	return text
 }
 
 // check says what is wrong with the question, before anything is asked of the host. A
@@ -182,6 +215,8 @@ func (q question) check() error {
 		return errors.New("give either --vm or --xml")
 	case q.own != "" && q.vm+q.xml != "":
 		return errors.New("give either --device, or --vm or --xml")
+	case q.expect != "" && q.expect != passes && q.expect != dropped:
+		return fmt.Errorf("--expect %s: want %s or %s", q.expect, passes, dropped)
 	case q.hex != "" && q.pcap != "":
 		return errors.New("give either --hex or --pcap")
 	case captured && words:
@@ -200,11 +235,17 @@ func (q question) hook() ruleset.HookType {
 	return ruleset.Ingress
 }
 
+// What becomes of a frame.
+const (
+	passes  = "passes"
+	dropped = "dropped"
+)
+
 // verdict says in words what becomes of a frame.
 func verdict(t ruleset.Table, d judge.Decision) string {
-	what, why := "dropped", "by a rule without a name"
+	what, why := dropped, "by a rule without a name"
 	if d.Passes {
-		what, why = "passes", "accepted"
+		what, why = passes, "accepted"
 	}
 	if d.Number == 0 {
 		return fmt.Sprintf("%s: no rule of %s lets it pass", what, d.Chain)
@@ -243,30 +284,59 @@ func standing(t ruleset.Table, d judge.Decision) (path []string, rule ruleset.Ru
 	return d.Path, rule
 }
 
-// domain is whose rules they are.
-func (q question) domain(ctx context.Context, c *config.Config) (*domain.Domain, error) {
+// domain is whose rules they are, and whether it runs.
+func (q question) domain(ctx context.Context, std streams, c *config.Config) (d *domain.Domain, running bool, err error) {
 	switch {
 	case q.vm != "":
-		client, err := libvirt.Dial(ctx)
-		if err != nil {
-			return nil, err
-		}
-		defer client.Close()
-		return liveDomain(ctx, client, q.vm)
+		return q.named(ctx, std)
 	case q.own != "":
-		return ownDevice(ctx, c, q.own)
+		d, err := ownDevice(ctx, c, q.own)
+		if err == nil {
+			d.Complete()
+		}
+		return d, true, err
+	case q.xml == "-":
+		d, err := domain.Parse(std.in)
+		return d, false, badInput(err)
 	case q.xml != "":
 		file, err := os.Open(q.xml)
 		if err != nil {
-			return nil, badInput(err)
+			return nil, false, badInput(err)
 		}
 		defer file.Close()
 		d, err := domain.Parse(file)
-		return d, badInput(err)
+		return d, false, badInput(err)
 	}
 	// Any VM will do, on the first parent.
 	parent, err := anyParent(ctx, c)
-	return &domain.Domain{Name: "any", Direct: []domain.Interface{{Number: 1, Parent: parent}}}, err
+	d = &domain.Domain{Name: "any", Direct: []domain.Interface{{Number: 1, Parent: parent}}}
+	d.Complete() // what is filled in matters to nobody
+	return d, false, err
+}
+
+// named is a VM of libvirt's: as it runs, or, shut off, as it is defined.
+func (q question) named(ctx context.Context, std streams) (d *domain.Domain, running bool, err error) {
+	client, err := libvirt.Dial(ctx)
+	if err != nil {
+		return nil, false, err
+	}
+	defer client.Close()
+	d, err = liveDomain(ctx, client, q.vm)
+	if !errors.Is(err, libvirt.ErrNotRunning) {
+		if err == nil {
+			d.Complete()
+		}
+		return d, true, err
+	}
+	xml, err := client.XML(ctx, q.vm)
+	if err != nil {
+		return nil, false, err
+	}
+	d, err = parseNamed(q.vm, strings.NewReader(xml))
+	if err == nil {
+		notef(std, "VM %q: it is shut off: judged as it is defined, before it has learned any address", q.vm)
+	}
+	return d, false, err
 }
 
 // ownDevice gives what stands for the domain of a device that a [[device]] section is for.
@@ -327,114 +397,4 @@ func (q question) table(d *domain.Domain, made plan.Plan) (ruleset.Table, domain
 		return ruleset.Table{}, domain.Interface{}, fmt.Errorf("VM %q has no direct interface on a configured parent: nothing is filtered", d.Name)
 	}
 	return ruleset.Table{}, domain.Interface{}, fmt.Errorf("VM %q: say --interface and one of %s", d.Name, strings.Join(devices, ", "))
-}
-
-// frames are what is judged.
-func (q question) frames(e ends) ([][]byte, error) {
-	switch {
-	case q.hex != "":
-		f, err := frame.ParseHex(q.hex)
-		return [][]byte{f}, err
-	case q.pcap != "":
-		file, err := os.Open(q.pcap)
-		if err != nil {
-			return nil, err
-		}
-		defer file.Close()
-		frames, err := frame.ReadPcap(file)
-		if err == nil && len(frames) == 0 {
-			err = errors.New("no frame in it")
-		}
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", q.pcap, err)
-		}
-		return frames, nil
-	}
-	d, err := q.describe(e)
-	if err != nil {
-		return nil, err
-	}
-	f, err := d.Bytes()
-	return [][]byte{f}, err
-}
-
-// describe turns the words into a description.
-func (q question) describe(e ends) (frame.Description, error) {
-	d := frame.Description{ARP: q.arp, VLAN: q.vlan, SourcePort: 40000}
-	if q.fromPort != nil {
-		d.SourcePort = *q.fromPort
-	}
-	if err := q.addresses(&d, e); err != nil {
-		return d, err
-	}
-	d.SourceMAC, d.DestinationMAC = e.vm, e.peerMAC(d.Destination)
-	if q.in {
-		d.SourceMAC, d.DestinationMAC = e.peerMAC(d.Source), e.vm
-	}
-	if group := frame.GroupMAC(d); group != nil {
-		d.DestinationMAC = group
-	}
-	for _, m := range []struct {
-		text string
-		mac  *net.HardwareAddr
-	}{{q.toMAC, &d.DestinationMAC}, {q.fromMAC, &d.SourceMAC}} {
-		if m.text == "" {
-			continue
-		}
-		hw, err := net.ParseMAC(m.text)
-		if err != nil || len(hw) != 6 {
-			return d, fmt.Errorf("%q is no MAC address", m.text)
-		}
-		*m.mac = hw
-	}
-	return d, q.protocol(&d)
-}
-
-// addresses fills in both ends: the peer must be named, and the VM's own address
-// is the configuration's when it is not.
-func (q question) addresses(d *frame.Description, e ends) error {
-	peer, own, flagName := q.to, q.from, "--to"
-	if q.in {
-		peer, own, flagName = q.from, q.to, "--from"
-	}
-	if peer == "" {
-		return fmt.Errorf("say %s and an address, or give the frame with --hex or --pcap", flagName)
-	}
-	far, err := netip.ParseAddr(peer)
-	if err != nil {
-		return fmt.Errorf("%s: %q is no address", flagName, peer)
-	}
-	near := e.address(far.Is6())
-	if own != "" {
-		if near, err = netip.ParseAddr(own); err != nil {
-			return fmt.Errorf("%q is no address", own)
-		}
-	}
-	d.Source, d.Destination = near, far
-	if q.in {
-		d.Source, d.Destination = far, near
-	}
-	return nil
-}
-
-func (q question) protocol(d *frame.Description) error {
-	kinds := 0
-	for _, is := range []bool{q.tcp != nil, q.udp != nil, q.icmp, q.arp} {
-		if is {
-			kinds++
-		}
-	}
-	switch {
-	case kinds != 1:
-		return errors.New("say one of --tcp PORT, --udp PORT, --icmp and --arp")
-	case q.tcp != nil:
-		d.Proto, d.Port = ruleset.TCP, *q.tcp
-	case q.udp != nil:
-		d.Proto, d.Port = ruleset.UDP, *q.udp
-	case d.Destination.Is6():
-		d.Proto = ruleset.ICMPv6
-	default:
-		d.Proto = ruleset.ICMP
-	}
-	return nil
 }

@@ -172,17 +172,20 @@ func hangLibvirt(ts *testscript.TestScript, neg bool, args []string) {
 	listenAsLibvirt(ts)
 }
 
-// runLibvirt has the script see a libvirt with one VM, that of a file, which runs:
-// libvirt FILE
+// runLibvirt has the script see a libvirt with one VM, that of a file, which runs, or is
+// shut off: libvirt FILE [off]
 func runLibvirt(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 1 {
-		ts.Fatalf("usage: libvirt FILE")
+	if neg || len(args) < 1 || len(args) > 2 || len(args) == 2 && args[1] != "off" {
+		ts.Fatalf("usage: libvirt FILE [off]")
 	}
 	xml := ts.ReadFile(args[0])
 	vm := daemon.VM("web-1", [16]byte{0x66, 0x95}, 7)
 	results := map[uint32][]byte{
 		daemon.AuthList: daemon.Words(1, 0), daemon.LookupByName: vm, daemon.GetXML: daemon.Text(xml),
 		daemon.ListAll: slices.Concat(daemon.Words(1), vm, daemon.Words(1)),
+	}
+	if len(args) == 2 {
+		results[daemon.IsActive] = daemon.Words(0)
 	}
 	listener := listenAsLibvirt(ts)
 	go func() {
