@@ -35,6 +35,12 @@ func segment(ipv6 bool) request {
 	return r
 }
 
+// The ports that frames go to, from 40000.
+const (
+	udpPort = 40001
+	tcpPort = 443
+)
+
 // build builds a frame of a kind with its request before it; allowed is the LAN host
 // that the ruleset allows.
 func build(f bench.Frame, mac net.HardwareAddr, allowed netip.Addr) ([]byte, error) {
@@ -68,7 +74,7 @@ func packet(from, to net.HardwareAddr, source, destination netip.Addr, size int)
 	var ip interface {
 		gopacket.SerializableLayer
 		gopacket.NetworkLayer
-	} = &layers.IPv4{Version: 4, IHL: 5, TTL: 64, Protocol: protocol, SrcIP: source.AsSlice(), DstIP: destination.AsSlice()}
+	} = &layers.IPv4{Version: 4, IHL: 5, TTL: 64, Flags: layers.IPv4DontFragment, Protocol: protocol, SrcIP: source.AsSlice(), DstIP: destination.AsSlice()}
 	if destination.Is6() {
 		ethernet.EthernetType = layers.EthernetTypeIPv6
 		ip = &layers.IPv6{Version: 6, HopLimit: 64, NextHeader: protocol, SrcIP: source.AsSlice(), DstIP: destination.AsSlice()}
@@ -77,9 +83,9 @@ func packet(from, to net.HardwareAddr, source, destination netip.Addr, size int)
 	var transport interface {
 		gopacket.SerializableLayer
 		SetNetworkLayerForChecksum(gopacket.NetworkLayer) error
-	} = &layers.UDP{SrcPort: 40000, DstPort: 40001}
+	} = &layers.UDP{SrcPort: 40000, DstPort: udpPort}
 	if size == bench.Large {
-		transport = &layers.TCP{SrcPort: 40000, DstPort: 443, Seq: 1000, Ack: 1, ACK: true, Window: 1000}
+		transport = &layers.TCP{SrcPort: 40000, DstPort: tcpPort, Seq: 1000, Ack: 1, ACK: true, Window: 1000}
 	}
 	if err := transport.SetNetworkLayerForChecksum(ip); err != nil {
 		return nil, fmt.Errorf("build a frame: %w", err)

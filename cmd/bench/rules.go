@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -80,6 +81,14 @@ func (s *site) allRules(lengths []int, v vm, tap *lab.Tap) ([]rules, error) {
 				learned[i] = filter.WithAddress(filter.WithAddress(t, vm4), vm6)
 			}
 			all = append(all, rules{Rules: bench.Rules{Kind: bench.OursLearned, Hosts: n}, tables: learned, allowed: allowed})
+			flows, err := s.tables(v, tap.Index, s.configuration(hosts(n), false, "off")+"inbound = [\"tcp/22\"]\n")
+			if err != nil {
+				return nil, err
+			}
+			for _, t := range flows {
+				stand(t, tap.Index, allowed)
+			}
+			all = append(all, rules{Rules: bench.Rules{Kind: bench.OursFlows, Hosts: n}, tables: flows, allowed: allowed})
 		}
 		if !guard {
 			continue
@@ -102,6 +111,25 @@ func (s *site) allRules(lengths []int, v vm, tap *lab.Tap) ([]rules, error) {
 		all = append(all, rules{Rules: bench.Rules{Kind: bench.TrafficControl, Hosts: n}, programs: p, allowed: allowed})
 	}
 	return all, nil
+}
+
+// stand has the flows of all frames stand, in either direction.
+func stand(t ruleset.Table, index int, lan netip.Addr) {
+	port := func(n uint16) []byte { return binary.BigEndian.AppendUint16(nil, n) }
+	for i, s := range t.Sets {
+		if !ruleset.IsFlows(s.Name) || len(s.Key) != 4 {
+			continue
+		}
+		for _, peer := range []netip.Addr{internet4, internet6, lan} {
+			if (peer.Is4()) != strings.HasSuffix(s.Name, "-ipv4") {
+				continue
+			}
+			for _, p := range [][2]uint16{{udpPort, 40000}, {40000, udpPort}, {tcpPort, 40000}, {40000, tcpPort}} {
+				key := [][]byte{binary.NativeEndian.AppendUint32(nil, uint32(index)), peer.AsSlice(), port(p[0]), port(p[1])}
+				t.Sets[i].Elements = append(t.Sets[i].Elements, ruleset.Element{From: key, To: key})
+			}
+		}
+	}
 }
 
 // hasGuard reports whether the kernel can have a guard: older ones cannot.

@@ -69,6 +69,7 @@ const (
 	OursFirst      = "macvtap-filter, the first NIC of its policy"
 	OursGuard      = "macvtap-filter behind its guard"
 	OursLearned    = "macvtap-filter, its addresses learned"
+	OursFlows      = "macvtap-filter with inbound, of a flow that stands"
 	OursWatch      = "macvtap-filter with watch" // which moved the check of checksum offload
 	TrafficControl = "tc-bpf"
 )

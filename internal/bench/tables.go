@@ -85,9 +85,9 @@ func (r *Results) frames(way Way) Table {
 	row("shell hook, ns", func(f Frame) string {
 		return withSpread(r.Of(PerFrame(f, Rules{Kind: Shell}), Time), 1, 0)
 	})
-	for _, kind := range []string{Unfiltered, Ours, OursLearned, OursWatch, OursGuard, TrafficControl, Linear} {
+	for _, kind := range []string{Unfiltered, Ours, OursLearned, OursFlows, OursWatch, OursGuard, TrafficControl, Linear} {
 		for _, hosts := range hostCounts {
-			if kind == OursLearned && hosts != 0 {
+			if (kind == OursLearned || kind == OursFlows) && hosts != 0 {
 				continue
 			}
 			if behind := kind == OursGuard || kind == OursWatch; behind && hosts != 0 && hosts != hostCounts[len(hostCounts)-1] {

@@ -38,7 +38,7 @@ func (c *chain) fastPath(f family) {
 	toRouters := c.out && c.nextHopIsRouter(f)
 	if peers, inSet, any := c.fastOpen(f); any && (!toRouters || c.has(routerSet(f))) {
 		for _, kind := range c.fastKinds(f, inSet) {
-			c.fast("not in deny", all(peers, kind.is, c.fastSource(f), kind.stands, inSet, c.fastNextHop(f, toRouters)))
+			c.fast("not in deny", all(peers[:1], kind.first, peers[1:], kind.is, c.fastSource(f), kind.stands, inSet, c.fastNextHop(f, toRouters)))
 			c.Rules[len(c.Rules)-1].Updates = kind.keeps
 		}
 	}
@@ -51,10 +51,10 @@ func (c *chain) fastPath(f family) {
 }
 
 // A fastKind is what a fast path is for: matches that tell it, and, where flows are known, one that
-// its flow stands.
+// its flow stands. What tells several apart comes first.
 type fastKind struct {
-	is, stands []ruleset.Match
-	keeps      []ruleset.Update
+	first, is, stands []ruleset.Match
+	keeps             []ruleset.Update
 }
 
 // fastKinds gives those of peers that are not denied. Where flows are known, these are TCP and UDP of
@@ -74,16 +74,15 @@ func (c *chain) fastKinds(f family, inSet []ruleset.Match) []fastKind {
 	if f.name == family6.name {
 		whole, protocol = nil, network(6, 1)
 	}
-	kind := func(proto byte, flows string, is ...ruleset.Match) fastKind {
-		return fastKind{
-			is:     all(one(ruleset.Byte(protocol, proto)), whole, is),
-			stands: one(c.stands(f, flows, f.header())), keeps: []ruleset.Update{c.keeps(f, flows, f.header())},
-		}
+	kind := func(flows string, first, is []ruleset.Match) fastKind {
+		return fastKind{first: first, is: all(whole, is), stands: one(c.stands(f, flows, f.header())), keeps: []ruleset.Update{c.keeps(f, flows, f.header())}}
+	}
+	flags := func(value byte) []ruleset.Match {
+		return []ruleset.Match{ruleset.Byte(protocol, ruleset.TCP), ruleset.Byte(flagsOf(f), value)}
 	}
 	return []fastKind{
-		kind(ruleset.TCP, tcpFlows, ruleset.Byte(flagsOf(f), tcpData[0])),
-		kind(ruleset.TCP, tcpFlows, ruleset.Byte(flagsOf(f), tcpData[1])),
-		kind(ruleset.UDP, udpFlows, all(c.fastServer(f), c.fastPorts(f))...),
+		kind(tcpFlows, flags(tcpData[0]), nil), kind(tcpFlows, flags(tcpData[1]), nil),
+		kind(udpFlows, one(ruleset.Byte(protocol, ruleset.UDP)), all(c.fastServer(f), c.fastPorts(f))),
 	}
 }
 
