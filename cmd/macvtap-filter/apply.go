@@ -37,7 +37,7 @@ func apply(ctx context.Context, std streams, o options, args []string) error {
 	}
 	client, err := libvirt.Dial(ctx)
 	if err != nil {
-		if len(o.devices) == 0 && !(o.all && c.HasDevices()) {
+		if len(o.devices) == 0 && (!o.all || !c.HasDevices()) {
 			return err
 		}
 		return applyWithout(ctx, std, o, c, len(args) > 0 || o.all, err)

@@ -160,7 +160,7 @@ func (c checker) find(all []places, p problem) (where, offset int) {
 				continue
 			}
 			for _, written := range c.written(path) {
-				if offset, known := l.values[written]; known && !(p.key && path == p.at) {
+				if offset, known := l.values[written]; known && (!p.key || path != p.at) {
 					return i, offset
 				}
 				if offset, known := l.keys[written]; known {

@@ -108,7 +108,7 @@ mac = "00:16:3e:00:00:09"
 		{"tap0", mac(2), "", ""},
 	} {
 		p, called, ok := c.Device(test.name, test.mac)
-		if p.Name != test.want || called != test.called || ok != (test.want != "") || len(p.Own.Addresses) > 0 != (test.want == "a") {
+		if p.Name != test.want || called != test.called || ok != (test.want != "") || len(p.Addresses) > 0 != (test.want == "a") {
 			t.Errorf("%s, %s: policy %q of %q, %v", test.name, test.mac, p.Name, called, p.Own)
 		}
 	}

@@ -164,7 +164,7 @@ func (s side) flowOf(f family, kind string, source, destination ruleset.Field, a
 func (s side) quotedFlow(f family, kind string) []ruleset.Field {
 	at := f.header() + icmpHeader
 	back := s
-	back.view.out = !s.out
+	back.out = !s.out
 	move := func(field ruleset.Field) ruleset.Field { return network(field.Offset+at, field.Size) }
 	fields := back.flowOf(f, kind, move(f.sourceBytes()), move(f.destinationBytes()), at+f.header())
 	fields[0] = s.index()
