@@ -19,6 +19,7 @@ import (
 	"macvtap-filter/internal/libvirt"
 	"macvtap-filter/internal/plan"
 	"macvtap-filter/internal/ruleset"
+	"macvtap-filter/internal/why"
 )
 
 // A question is what "explain" is asked: whose rules, and which frames.
@@ -72,7 +73,9 @@ or as it was captured, from the destination MAC address on:
   --expect passes|dropped
                    exit with 1 unless that becomes of every frame
 
-It prints the verdict, the rule, and the frame in words and as --hex takes it.
+It prints the verdict, the rule, the entry or key of the configuration that is the reason
+with its file and line ("default": no file says it), and of a drop what would open it;
+and the frame in words, and as --hex takes it.
 
 example: macvtap-filter explain --out --to 192.168.2.77 --tcp 22
 `
@@ -158,12 +161,20 @@ func explain(ctx context.Context, std streams, o options, args []string) error {
 		return badInput(err)
 	}
 	table, taken := q.assumeOwn(table, e, frames, running)
-	return q.judge(std, table, frames, taken, running)
+	return q.judge(std, judged{table: table, taken: taken, running: running, why: e.asks}, frames)
+}
+
+// judged is what frames are judged by.
+type judged struct {
+	table   ruleset.Table
+	taken   []netip.Addr // for the VM's own, see assumeOwn
+	running bool
+	why     func() why.Asker
 }
 
 // judge prints what becomes of frames.
-func (q question) judge(std streams, table ruleset.Table, frames [][]byte, taken []netip.Addr, running bool) error {
-	j := judge.New(table)
+func (q question) judge(std streams, by judged, frames [][]byte) error {
+	j, asker := judge.New(by.table), by.why()
 	unlearned := false
 	var others []string // than were expected
 	for n, f := range frames {
@@ -172,7 +183,10 @@ func (q question) judge(std streams, table ruleset.Table, frames [][]byte, taken
 			number = fmt.Sprintf("frame %d: ", n+1)
 		}
 		d, err := j.Frame(q.hook(), f)
-		text := verdict(table, d)
+		text := verdict(by.table, d)
+		if reason := asker.Reason(why.Verdict{Out: q.out, Frame: f, Passes: d.Passes, Rule: d.Rule}); reason != "" {
+			text += "\n  reason: " + reason
+		}
 		if err != nil {
 			text = fmt.Sprintf("not judged: %v", err)
 		}
@@ -181,12 +195,12 @@ func (q question) judge(std streams, table ruleset.Table, frames [][]byte, taken
 			first, _, _ := strings.Cut(text, "\n")
 			others = append(others, number+first)
 		}
-		unlearned = unlearned || err == nil && !d.Passes && filter.Unlearned(table, d.Rule)
+		unlearned = unlearned || err == nil && !d.Passes && filter.Unlearned(by.table, d.Rule)
 	}
-	for _, a := range taken {
+	for _, a := range by.taken {
 		notef(std, "%v is taken for the VM's own address, since no other is known: --vm NAME takes those that a running VM has; \"addresses\" in its [[vm]] section names them", a)
 	}
-	if unlearned && !running && q.vm == "" && len(taken) == 0 {
+	if unlearned && !by.running && q.vm == "" && len(by.taken) == 0 {
 		notef(std, "no address is known as the VM's own, as of one that has just started: --vm NAME takes those that a running VM has; \"addresses\" in its [[vm]] section names them")
 	}
 	if len(others) > 0 {

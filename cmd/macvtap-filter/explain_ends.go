@@ -17,6 +17,7 @@ import (
 	"macvtap-filter/internal/kernel"
 	"macvtap-filter/internal/plan"
 	"macvtap-filter/internal/ruleset"
+	"macvtap-filter/internal/why"
 )
 
 // ends are what frames have at either end where the question does not say.
@@ -25,7 +26,8 @@ type ends struct {
 	own    config.Own       // the VM's addresses, if the configuration has them
 	router net.HardwareAddr // the gateway's
 	facts  facts.Facts
-	others []netip.Addr // that no VM has: the router's, name servers', those of hosts that are allowed
+	asks   func() why.Asker // about the interface's rules
+	others []netip.Addr     // that no VM has: the router's, name servers', those of hosts that are allowed
 }
 
 // Addresses that documents use (RFC 5737, RFC 3849), and a MAC address of nobody's.
@@ -43,6 +45,7 @@ func endsOf(c *config.Config, d *domain.Domain, i domain.Interface, n plan.Netwo
 	p, _ := plan.Configured(d, i, names, c)
 	known, _ := n.Facts(i.Parent)
 	e := ends{vm: i.MAC, own: p.Own, router: anyMAC, facts: known}
+	e.asks = func() why.Asker { return why.New(c, p, known, honoured(d, c)) }
 	e.others = slices.Concat(known.Gateway, known.DNS, known.Broadcast, []netip.Addr{broadcast})
 	for _, entry := range p.Allow {
 		if entry.Word == "" && entry.Range.From() == entry.Range.To() {
@@ -56,6 +59,14 @@ func endsOf(c *config.Config, d *domain.Domain, i domain.Interface, n plan.Netwo
 		e.router = net.HardwareAddr(known.GatewayMACs[0])
 	}
 	return e
+}
+
+// honoured is what a VM's own definition adds to what it is allowed.
+func honoured(d *domain.Domain, c *config.Config) []string {
+	if d.Choice == nil || !c.HonourMetadata {
+		return nil
+	}
+	return d.Choice.Allow
 }
 
 // A neighbourhood is a network whose gateway has a MAC address: where the host does not

@@ -66,6 +66,7 @@ type Config struct {
 	groups   groups
 	vms      []vm
 	devices  []device
+	raw      *file                         // for Written
 	where    func() func(at string) string // the file and line of what stands at a path (see places)
 }
 
@@ -198,7 +199,7 @@ func (t Text) Parse() (*Config, error) {
 	if err := check.err(); err != nil {
 		return nil, err
 	}
-	c.where, c.first = check.places, check.first
+	c.raw, c.where, c.first = raw, check.places, check.first
 	c.Warnings = c.warn(check, raw)
 	c.Changes = changes(check, raw.Policy)
 	return c, nil

@@ -187,3 +187,30 @@ func icmpWords(proto byte, b []byte) string {
 	}
 	return text
 }
+
+// Ports gives the protocol and ports of a datagram that has them, without extension headers and
+// no later fragment.
+func Ports(f []byte) (proto byte, from, to uint16, ok bool) {
+	at := 14 + 40
+	switch kind := typeOf(f); {
+	case kind == 0x0800 && len(f) >= 14+20 && binary.BigEndian.Uint16(f[14+6:])&0x1fff == 0:
+		proto, at = f[14+9], 14+4*int(f[14]&0x0f)
+	case kind == 0x86dd && len(f) >= at:
+		proto = f[14+6]
+	}
+	if proto != tcp && proto != udp && proto != 132 || len(f) < at+4 {
+		return proto, 0, 0, false
+	}
+	return proto, binary.BigEndian.Uint16(f[at:]), binary.BigEndian.Uint16(f[at+2:]), true
+}
+
+// Target gives the address that a neighbour solicitation or advertisement is about (RFC 4861,
+// 4.3, 4.4).
+func Target(f []byte) netip.Addr {
+	const at = 14 + 40
+	if typeOf(f) != 0x86dd || len(f) < at+24 || f[14+6] != icmpv6 || f[at] != 135 && f[at] != 136 {
+		return netip.Addr{}
+	}
+	a, _ := netip.AddrFromSlice(f[at+8 : at+24])
+	return a
+}

@@ -33,8 +33,8 @@ func openings(p config.Policy, f facts.Facts) (in, out Openings, warnings []stri
 		for _, entry := range all.List {
 			opening := Opening{Opening: entry, Everybody: entry.Peers == nil}
 			for _, e := range entry.Peers {
-				opening.Peers = append(opening.Peers, expand(e, f)...)
-				if len(expand(e, f)) == 0 {
+				opening.Peers = append(opening.Peers, Expand(e, f)...)
+				if len(Expand(e, f)) == 0 {
 					warnings = append(warnings, fmt.Sprintf("policy %q: %s %q stands for nobody and opens nothing: %s", p.Name, key, entry, remedy(e.Word, f.Parent)))
 				}
 			}

@@ -61,7 +61,7 @@ func expanded(all []config.Entry, f facts.Facts) []Entry {
 		if e.Word == config.Router {
 			e.Services = slices.Concat([]config.Service{dhcp4, dhcp6}, e.Services)
 		}
-		out = append(out, Entry{e, expand(e, f)})
+		out = append(out, Entry{e, Expand(e, f)})
 	}
 	slices.SortFunc(out, func(a, b Entry) int { return strings.Compare(a.String(), b.String()) })
 	return slices.CompactFunc(out, func(a, b Entry) bool { return a.String() == b.String() })
@@ -354,8 +354,8 @@ func allowed(policy string, entries []Entry, f facts.Facts) (all []peers, warnin
 	return all, warnings
 }
 
-// expand gives the addresses of an entry.
-func expand(e config.Entry, f facts.Facts) []netipx.IPRange {
+// Expand gives the addresses of an entry.
+func Expand(e config.Entry, f facts.Facts) []netipx.IPRange {
 	var addrs []netip.Addr
 	switch e.Word {
 	case "":

@@ -46,7 +46,7 @@ func routersOpen(p config.Policy, denied *netipx.IPSet, f facts.Facts) (warnings
 		holds := func(r netipx.IPRange) bool {
 			return slices.ContainsFunc(f.Gateway, func(a netip.Addr) bool { return r.Contains(a) && denied.Contains(a) })
 		}
-		if !isRouter(e) && len(e.Services) == 0 && slices.ContainsFunc(expand(e, f), holds) {
+		if !isRouter(e) && len(e.Services) == 0 && slices.ContainsFunc(Expand(e, f), holds) {
 			warnings = append(warnings, fmt.Sprintf("policy %q: allow %q opens all services of the router, which \"router\" would leave closed; name the services that are meant, as in \"dns udp/53 tcp/53\"", p.Name, e))
 		}
 	}
@@ -68,7 +68,7 @@ func idle(p config.Policy, denied *netipx.IPSet, f facts.Facts) (warnings []stri
 		for _, link := range append(slices.Clone(f.OnLink), linkLocals) {
 			whole := netipx.RangeOfPrefix(link)
 			opens := func(r netipx.IPRange) bool { return r.Contains(whole.From()) && r.Contains(whole.To()) }
-			if !link.IsSingleIP() && denied.OverlapsPrefix(link) && slices.ContainsFunc(expand(e, f), opens) {
+			if !link.IsSingleIP() && denied.OverlapsPrefix(link) && slices.ContainsFunc(Expand(e, f), opens) {
 				lan = append(lan, link.String())
 			}
 		}
