@@ -158,7 +158,7 @@ func lowerGuard(ctx context.Context, std streams, o options, why string) error {
 // checkGuard tries the guard that the configuration wants, or would get.
 func checkGuard(ctx context.Context, r *report, c *config.Config) {
 	err := kernel.TryGuard(ctx, filter.Guard(c.GuardPrefixes))
-	_, standing, lookErr := kernel.LookGuard(ctx)
+	guard, standing, lookErr := kernel.LookGuard(ctx)
 	switch {
 	case errors.Is(err, unix.EPERM) || errors.Is(lookErr, unix.EPERM):
 		r.warn("guard: cannot be tried without root: %v", errors.Join(err, lookErr))
@@ -169,7 +169,7 @@ func checkGuard(ctx context.Context, r *report, c *config.Config) {
 	case c.Guard && !standing:
 		r.warn("guard: none stands yet: the start of the first VM raises it; where VMs run already, run \"macvtap-filter apply --all\"")
 	case c.Guard:
-		r.ok("guard: stands")
+		checkReach(ctx, r, c, guard)
 	case standing:
 		r.warn("guard: one stands, but guard = true is not in %s: run \"macvtap-filter apply --all\", which removes it", c.FileOf("guard"))
 	case err != nil:
@@ -177,4 +177,33 @@ func checkGuard(ctx context.Context, r *report, c *config.Config) {
 	default:
 		r.ok("guard: not wanted; this kernel can have one (guard = true)")
 	}
+}
+
+// checkReach tells which devices a guard that stands closes while they have no rules.
+func checkReach(ctx context.Context, r *report, c *config.Config, guard kernel.Standing) {
+	if !guard.Spelled() {
+		r.ok("guard: stands")
+		return
+	}
+	h, err := host.Open(ctx)
+	if err != nil {
+		r.fail("guard: %v", err)
+		return
+	}
+	defer h.Close()
+	all, err := h.Macvtaps()
+	if err != nil {
+		r.fail("guard: %v", err)
+		return
+	}
+	for _, m := range all {
+		if c.GuardsName(m.Name) && !guard.Reaches(m.Name) {
+			r.warn("guard: stands, and %q passes it, which came later with a name that it does not cover: \"macvtap-filter apply --all\" raises it anew", m.Name)
+		}
+	}
+	say := r.warn
+	if slices.Equal(c.GuardPrefixes, []string{"macvtap"}) {
+		say = r.ok // libvirt's own names
+	}
+	say("guard: stands; the nft here knows no prefixes of device names, so it closes those that are %s and a number, and of others, such as Incus makes, those that there were when it was raised", strings.Join(c.GuardPrefixes, ", "))
 }

@@ -425,11 +425,15 @@ func testNames(t *testing.T) {
 	}
 	reaches("macvtap511", true)
 	reaches("macvtap512", false)
+	reaches("macvtap-x", false) // no number, and none that there is
+	reaches("macvtap1f", false)
+	reaches("other0", false)
 	far := addTap(t, n, "macvtap5000", otherMAC)
 	odd := addTap(t, n, "macvtap-x", net.HardwareAddr{0x52, 0x54, 0, 0, 0, 3})
 	raise(t, n.Hypervisor, guard)
 	reaches("macvtap5000", true)
 	reaches("macvtap5500", false)
+	reaches("macvtap-x", true)
 	last := addTap(t, n, "macvtap5631", net.HardwareAddr{0x52, 0x54, 0, 0, 0, 4}) // 4608 + 1023
 	for _, tap := range []*lab.Tap{tap, far, odd, last} {
 		passes(t, n, tap, "192.0.2.1", false)

@@ -184,6 +184,16 @@ func (p *picture) from(names ...string) error {
 
 // one reads a chain and its rules, nil where there is none of that name.
 func (p *picture) one(name string) (*chain, error) {
+	c, err := p.chainNamed(name)
+	if c == nil || err != nil {
+		return nil, err
+	}
+	in := slices.Concat(p.named, attribute(unix.NFTA_RULE_CHAIN, cString(name)))
+	return c, p.reader.dump(unix.NFT_MSG_GETRULE, in, p.addRule)
+}
+
+// chainNamed reads a chain without its rules, nil where there is none of that name.
+func (p *picture) chainNamed(name string) (*chain, error) {
 	wanted := slices.Concat(p.named, attribute(unix.NFTA_CHAIN_NAME, cString(name)))
 	err := p.reader.ask(unix.NFT_MSG_GETCHAIN, 0, wanted, func(b []byte) error {
 		p.addChain(b)
@@ -192,11 +202,7 @@ func (p *picture) one(name string) (*chain, error) {
 	if errors.Is(err, unix.ENOENT) {
 		return nil, nil
 	}
-	if err != nil {
-		return nil, err
-	}
-	in := slices.Concat(p.named, attribute(unix.NFTA_RULE_CHAIN, cString(name)))
-	return p.chains[name], p.reader.dump(unix.NFT_MSG_GETRULE, in, p.addRule)
+	return p.chains[name], err
 }
 
 func (p *picture) addChain(b []byte) {

@@ -20,7 +20,8 @@ type Standing struct {
 	Owner   uint32 // the netlink port of the process that alone may change them, 0 for anybody
 	Index   uint32 // the interface index of the device that they were made for, 0 where they do not say
 
-	old bool // a table of the device's own, as versions before made it
+	old   bool   // a table of the device's own, as versions before made it
+	names string // of the guard, that it is bound to: each between two spaces, "" where it is to prefixes
 }
 
 // Foreign reports whether the device that has the name now is another one than the rules were
@@ -167,7 +168,11 @@ func (r *reader) guard() ([]Held, error) {
 
 // standing is what a table of its own is.
 func (p *picture) standing() Standing {
-	return Standing{Name: p.name, Comment: p.comment, Handle: p.handle, Owner: p.owner}
+	s := Standing{Name: p.name, Comment: p.comment, Handle: p.handle, Owner: p.owner}
+	if p.name == ruleset.GuardTable {
+		s.names = p.spelledNames()
+	}
+	return s
 }
 
 // dialReader opens a reader. It belongs to the caller's network namespace.

@@ -3,6 +3,7 @@ package kernel
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net"
 	"os/exec"
 	"slices"
@@ -58,7 +59,7 @@ func Spell(ctx context.Context, guard ruleset.Table) (ruleset.Table, error) {
 			n := min(len(names), namesInChain)
 			hook := *c.Hook
 			hook.Prefixes, hook.Names = nil, names[:n]
-			chains = append(chains, ruleset.Chain{Name: fmt.Sprintf("%s-%d", c.Name, i), Hook: &hook, Rules: c.Rules})
+			chains = append(chains, ruleset.Chain{Name: spelledName(c.Name, i), Hook: &hook, Rules: c.Rules})
 			names = names[n:]
 		}
 	}
@@ -71,18 +72,60 @@ func Spell(ctx context.Context, guard ruleset.Table) (ruleset.Table, error) {
 // comment.
 const upTo = ", up to number "
 
-// Reaches reports whether a guard that stands covers a device's name and enough that
-// come after it. RaiseGuard has it reach farther.
+// Reaches reports whether a guard that stands covers a device's name, and enough that
+// come after it. RaiseGuard has it do so. Of names that are no prefix and number it covers
+// those that there were when it was raised.
 func (s Standing) Reaches(device string) bool {
-	_, text, found := strings.Cut(s.Comment, upTo)
+	if !s.Spelled() {
+		return true
+	}
+	if !strings.Contains(s.names, " "+device+" ") {
+		return false
+	}
+	_, text, _ := strings.Cut(s.Comment, upTo)
 	last, err := strconv.Atoi(text)
-	if !found || err != nil {
-		return true // prefixes
+	if err != nil {
+		return true
 	}
 	digits := strings.TrimLeftFunc(device, func(r rune) bool { return r < '0' || r > '9' })
 	n, err := strconv.Atoi(digits)
 	return err != nil || n <= last-reserve
 }
+
+// Spelled reports whether a guard that stands is bound to names, and not to prefixes.
+func (s Standing) Spelled() bool { return strings.Contains(s.Comment, upTo) }
+
+// spelledChains reads the chains of one direction of a guard whose names are spelled out.
+func (p *picture) spelledChains() error {
+	if !p.standing().Spelled() {
+		return nil
+	}
+	for i := 0; ; i++ {
+		c, err := p.chainNamed(spelledName("from-vm", i))
+		if c == nil || err != nil {
+			return err
+		}
+	}
+}
+
+// spelledNames gives the names that the guard's chains are bound to.
+func (p *picture) spelledNames() string {
+	names := map[string]bool{}
+	for _, c := range p.chains {
+		if c.Hook != nil {
+			for _, name := range c.Hook.Names {
+				names[name] = true
+			}
+		}
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	return " " + strings.Join(slices.Sorted(maps.Keys(names)), " ") + " "
+}
+
+// spelledName is the name of one of the chains in place of one.
+func spelledName(chain string, number int) string { return fmt.Sprintf("%s-%d", chain, number) }
 
 // namesOf gives the names of a prefix: itself, those that there are, and those that
 // come next; and the highest number of these.

@@ -180,8 +180,12 @@ func retry(ctx context.Context, attempt func() error) error {
 // lookGuard gives the guard's table, or false when there is none.
 func lookGuard(conn *netlink.Conn) (Standing, bool, error) {
 	r := &reader{conn: conn}
-	p := &picture{reader: r, name: ruleset.GuardTable, named: attribute(unix.NFTA_TABLE_NAME, cString(ruleset.GuardTable))}
-	if err := p.header(); err != nil {
+	p := &picture{reader: r, name: ruleset.GuardTable, named: attribute(unix.NFTA_TABLE_NAME, cString(ruleset.GuardTable)), chains: map[string]*chain{}}
+	err := p.header()
+	if err == nil && p.stands {
+		err = p.spelledChains()
+	}
+	if err != nil {
 		return Standing{}, false, fmt.Errorf("look for nftables' table %q: %w", ruleset.GuardTable, err)
 	}
 	return p.standing(), p.stands, nil
