@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"macvtap-filter/internal/attack"
 	"macvtap-filter/internal/filter"
 	"macvtap-filter/internal/judge"
 	"macvtap-filter/internal/ruleset"
@@ -27,7 +28,7 @@ func TestFastPathOnlySavesTime(t *testing.T) {
 				begins(t, j, nil)
 			}
 			for _, hook := range []ruleset.HookType{ruleset.Egress, ruleset.Ingress} {
-				maker := newMaker(rand.New(rand.NewPCG(seed, 2)))
+				maker := attack.NewMaker(rand.New(rand.NewPCG(seed, 2)), vmMAC)
 				fast, total := 0, frames(t)
 				if !olderKernel() { // and so slow a machine
 					total *= 5
@@ -35,7 +36,7 @@ func TestFastPathOnlySavesTime(t *testing.T) {
 				var f []byte
 				for n := range total {
 					if n%2 == 0 || !filter.TracksFlows(made) { // else again: its flow stands now
-						f = maker.frame(hook)
+						f = maker.Frame(hook)
 					}
 					a, errA := with.Frame(hook, f)
 					b, errB := without.Frame(hook, f)

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"macvtap-filter/internal/attack"
 	"macvtap-filter/internal/judge"
 	"macvtap-filter/internal/ruleset"
 )
@@ -58,7 +59,7 @@ func TestJudgeLearnsAsTheKernel(t *testing.T) {
 	made := learning(3)
 	create(t, n, made)
 	j := judge.New(made)
-	maker := newMaker(rand.New(rand.NewPCG(seed, 3)))
+	maker := attack.NewMaker(rand.New(rand.NewPCG(seed, 3)), vmMAC)
 	agree(t, n, tap, j, ruleset.Ingress, maker, frames(t))
 	agree(t, n, tap, j, ruleset.Egress, maker, frames(t))
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
 
+	"macvtap-filter/internal/attack"
 	"macvtap-filter/internal/config"
 	"macvtap-filter/internal/domain"
 	"macvtap-filter/internal/facts"
@@ -118,7 +119,7 @@ func TestJudgeAgreesWithTheKernel(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			made := table(t, policy)
 			create(t, n, made)
-			maker := newMaker(rand.New(rand.NewPCG(seed, 1)))
+			maker := attack.NewMaker(rand.New(rand.NewPCG(seed, 1)), vmMAC)
 			j := judge.New(made)
 			begins(t, j, func(hook ruleset.HookType, frame []byte) { send(t, n, tap, hook, [][]byte{frame}) })
 			begun := time.Now()
@@ -226,14 +227,14 @@ func create(t *testing.T, n *lab.Network, made ruleset.Table) {
 }
 
 // agree sends frames in one direction, many at a time.
-func agree(t *testing.T, n *lab.Network, tap *lab.Tap, j *judge.Judge, hook ruleset.HookType, maker *maker, total int) {
+func agree(t *testing.T, n *lab.Network, tap *lab.Tap, j *judge.Judge, hook ruleset.HookType, maker *attack.Maker, total int) {
 	t.Helper()
 	const atOnce = 500
 	passed := 0
 	for sent := 0; sent < total; sent += atOnce {
 		var batch [][]byte
 		for range min(atOnce, total-sent) {
-			batch = append(batch, maker.frame(hook))
+			batch = append(batch, maker.Frame(hook))
 		}
 		batch = delivered(hook, batch)
 		arrived := send(t, n, tap, hook, batch[:unicasts(batch)])

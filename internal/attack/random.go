@@ -1,27 +1,30 @@
-package judge_test
+package attack
 
 import (
 	"encoding/binary"
 	"math/rand/v2"
+	"net"
 	"net/netip"
 
 	"macvtap-filter/internal/ruleset"
 )
 
-// A maker makes frames that are likely to meet many different rules: addresses,
+// A Maker makes frames that are likely to meet many different rules: addresses,
 // ports and types from what the policies name and what lies beside it, then a few
 // bytes changed, cut off, or tags and extension headers put in between.
-type maker struct {
+type Maker struct {
 	*rand.Rand
+	vm     net.HardwareAddr
 	serial uint32
 }
 
-func newMaker(r *rand.Rand) *maker { return &maker{Rand: r} }
+// NewMaker gives one of frames from and to a VM's MAC address.
+func NewMaker(r *rand.Rand, vm net.HardwareAddr) *Maker { return &Maker{Rand: r, vm: vm} }
 
-func pick[T any](m *maker, all ...T) T { return all[m.IntN(len(all))] }
+func pick[T any](m *Maker, all ...T) T { return all[m.IntN(len(all))] }
 
-// frame makes one frame, different from every other.
-func (m *maker) frame(hook ruleset.HookType) []byte {
+// Frame makes one frame, different from every other.
+func (m *Maker) Frame(hook ruleset.HookType) []byte {
 	f := m.ether(hook)
 	switch m.IntN(8) {
 	case 0:
@@ -39,9 +42,9 @@ func (m *maker) frame(hook ruleset.HookType) []byte {
 }
 
 // ether is a pair of MAC addresses.
-func (m *maker) ether(hook ruleset.HookType) []byte {
+func (m *Maker) ether(hook ruleset.HookType) []byte {
 	far := pick(m, []byte{2, 0, 0, 0, 2, 1}, []byte{2, 0, 0, 0, 2, 0x4d})
-	near := []byte(vmMAC)
+	near := []byte(m.vm)
 	if m.IntN(20) == 0 && hook == ruleset.Egress {
 		near = []byte{0x52, 0x54, 0, 0, 0, 9}
 	}
@@ -69,13 +72,13 @@ var peers6 = []string{
 	"3fff:fff::1", "2606:4700::1111", "2001:4860:4860::8888", "2a00:1450:2:0::1", "2001:1::1", "2001:0:1::1", "2003::1", "1fff::1", "4000::1", "2001:db8:2:1::1",
 }
 
-func (m *maker) addr(all []string) []byte { return netip.MustParseAddr(pick(m, all...)).AsSlice() }
+func (m *Maker) addr(all []string) []byte { return netip.MustParseAddr(pick(m, all...)).AsSlice() }
 
-func (m *maker) port() []byte {
+func (m *Maker) port() []byte {
 	return binary.BigEndian.AppendUint16(nil, pick[uint16](m, 53, 67, 68, 80, 85, 443, 546, 547, 4500, 5353, 9, 40000))
 }
 
-func (m *maker) ipv4() []byte {
+func (m *Maker) ipv4() []byte {
 	proto := pick[byte](m, 1, 4, 6, 6, 17, 17, 17, 41, 47, 50, 97, 2)
 	body := m.transport(proto)
 	h := []byte{0x45, 0, 0, 0, 0, 1, 0, 0, 64, proto, 0, 0}
@@ -91,7 +94,7 @@ func (m *maker) ipv4() []byte {
 	return append([]byte{8, 0}, append(h, body...)...)
 }
 
-func (m *maker) ipv6() []byte {
+func (m *Maker) ipv6() []byte {
 	proto := pick[byte](m, 58, 58, 58, 58, 4, 6, 17, 17, 41, 47, 50, 59)
 	body := m.transport(proto)
 	for range m.IntN(8) / 5 {
@@ -104,7 +107,7 @@ func (m *maker) ipv6() []byte {
 }
 
 // extension puts an extension header before a body, and gives its type.
-func (m *maker) extension(next byte, body []byte) (byte, []byte) {
+func (m *Maker) extension(next byte, body []byte) (byte, []byte) {
 	kind := pick[byte](m, 0, 43, 44, 44, 51, 60)
 	h := []byte{next, 0, 5, 2, 0, 0, 1, 0}
 	switch kind {
@@ -117,7 +120,7 @@ func (m *maker) extension(next byte, body []byte) (byte, []byte) {
 	return kind, append(h, body...)
 }
 
-func (m *maker) transport(proto byte) []byte {
+func (m *Maker) transport(proto byte) []byte {
 	switch proto {
 	case 6:
 		h := append(m.port(), m.port()...)
@@ -134,7 +137,7 @@ func (m *maker) transport(proto byte) []byte {
 	return []byte{0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0}
 }
 
-func (m *maker) icmpv6() []byte {
+func (m *Maker) icmpv6() []byte {
 	kind := pick[byte](m, 128, 133, 134, 135, 135, 135, 136, 136, 137, 143, 131, 132, 2)
 	h := []byte{kind, 0, 0, 0, 0, 0, 0, 0}
 	if kind == 135 || kind == 136 || kind == 137 {
@@ -144,14 +147,14 @@ func (m *maker) icmpv6() []byte {
 		return m.quote(h, m.ipv6)
 	}
 	if kind >= 133 && kind <= 137 && m.IntN(3) > 0 {
-		mac := pick(m, []byte(vmMAC), []byte(vmMAC), []byte{2, 0, 0, 0, 2, 1})
+		mac := pick(m, []byte(m.vm), []byte(m.vm), []byte{2, 0, 0, 0, 2, 1})
 		h = append(append(h, pick[byte](m, 1, 2, 14), 1), mac...)
 	}
 	return h
 }
 
 // quote puts a datagram, or its beginning, behind an ICMP header.
-func (m *maker) quote(header []byte, datagram func() []byte) []byte {
+func (m *Maker) quote(header []byte, datagram func() []byte) []byte {
 	if m.IntN(4) == 0 {
 		return header
 	}
@@ -165,15 +168,15 @@ func (m *maker) quote(header []byte, datagram func() []byte) []byte {
 	return append(header, about...)
 }
 
-func (m *maker) arp() []byte {
+func (m *Maker) arp() []byte {
 	h := []byte{8, 6, 0, 1, 8, 0, 6, 4, 0, pick[byte](m, 1, 1, 2, 2, 3, 8)}
-	mac := pick(m, []byte(vmMAC), []byte(vmMAC), []byte{2, 0, 0, 0, 2, 1})
+	mac := pick(m, []byte(m.vm), []byte(m.vm), []byte{2, 0, 0, 0, 2, 1})
 	h = append(append(h, mac...), m.addr(peers4)...)
 	return append(append(h, 0, 0, 0, 0, 0, 0), m.addr(peers4)...)
 }
 
 // other is a frame of another kind: tags, LLC, EtherTypes that a policy names.
-func (m *maker) other() []byte {
+func (m *Maker) other() []byte {
 	inner := pick(m, m.ipv4, m.ipv6, m.arp)()
 	switch m.IntN(4) {
 	case 0:
@@ -191,7 +194,7 @@ func (m *maker) other() []byte {
 
 // mutate changes some bytes behind the MAC addresses, or cuts the frame off, in
 // one frame of four.
-func (m *maker) mutate(f []byte) []byte {
+func (m *Maker) mutate(f []byte) []byte {
 	switch m.IntN(8) {
 	case 0:
 		for range 1 + m.IntN(3) {
