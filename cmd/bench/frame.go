@@ -63,11 +63,32 @@ func build(f bench.Frame, mac net.HardwareAddr, allowed netip.Addr) ([]byte, err
 	return append(ask[:], frame...), err
 }
 
+// checksum asks to sum up a segment: what a Linux guest asks of its host for all of its own.
+func checksum(ipv6 bool) request {
+	r := segment(ipv6)
+	r[1] = 0 // nothing is to be cut up
+	return r
+}
+
+// A transport is a header behind that of IP.
+type transport interface {
+	gopacket.SerializableLayer
+	SetNetworkLayerForChecksum(gopacket.NetworkLayer) error
+}
+
 // packet builds a frame with a UDP datagram, or a TCP segment if it is to be cut up,
 // filled up to size.
 func packet(from, to net.HardwareAddr, source, destination netip.Addr, size int) ([]byte, error) {
-	protocol, headers := layers.IPProtocolUDP, 14+20+8
 	if size == bench.Large {
+		return filled(from, to, source, destination, &layers.TCP{SrcPort: 40000, DstPort: tcpPort, Seq: 1000, Ack: 1, ACK: true, Window: 1000}, size)
+	}
+	return filled(from, to, source, destination, &layers.UDP{SrcPort: 40000, DstPort: udpPort}, size)
+}
+
+// filled builds a frame with a payload up to size.
+func filled(from, to net.HardwareAddr, source, destination netip.Addr, behind transport, size int) ([]byte, error) {
+	protocol, headers := layers.IPProtocolUDP, 14+20+8
+	if behind.LayerType() == layers.LayerTypeTCP {
 		protocol, headers = layers.IPProtocolTCP, 14+20+20
 	}
 	ethernet := &layers.Ethernet{SrcMAC: from, DstMAC: to, EthernetType: layers.EthernetTypeIPv4}
@@ -80,19 +101,12 @@ func packet(from, to net.HardwareAddr, source, destination netip.Addr, size int)
 		ip = &layers.IPv6{Version: 6, HopLimit: 64, NextHeader: protocol, SrcIP: source.AsSlice(), DstIP: destination.AsSlice()}
 		headers += 20
 	}
-	var transport interface {
-		gopacket.SerializableLayer
-		SetNetworkLayerForChecksum(gopacket.NetworkLayer) error
-	} = &layers.UDP{SrcPort: 40000, DstPort: udpPort}
-	if size == bench.Large {
-		transport = &layers.TCP{SrcPort: 40000, DstPort: tcpPort, Seq: 1000, Ack: 1, ACK: true, Window: 1000}
-	}
-	if err := transport.SetNetworkLayerForChecksum(ip); err != nil {
+	if err := behind.SetNetworkLayerForChecksum(ip); err != nil {
 		return nil, fmt.Errorf("build a frame: %w", err)
 	}
 	buf := gopacket.NewSerializeBuffer()
 	options := gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}
-	if err := gopacket.SerializeLayers(buf, options, ethernet, ip, transport, gopacket.Payload(make([]byte, size-headers))); err != nil {
+	if err := gopacket.SerializeLayers(buf, options, ethernet, ip, behind, gopacket.Payload(make([]byte, max(size-headers, 0)))); err != nil {
 		return nil, fmt.Errorf("build a frame: %w", err)
 	}
 	return buf.Bytes(), nil

@@ -22,7 +22,7 @@ func timeFrames(ctx context.Context, o options, rounds int, out *bench.Results) 
 	if err != nil {
 		return err
 	}
-	t, err := s.startTraffic(tap)
+	t, err := startTraffic(s.network, tap)
 	if err != nil {
 		return err
 	}

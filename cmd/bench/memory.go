@@ -156,30 +156,32 @@ const fewAllowed = 10
 
 // hold programs rules, and adds the bytes that the kernel takes for them.
 func (s *site) hold(ctx context.Context, h holding, out *bench.Results) error {
-	taken := func(program func(context.Context) error) (float64, error) {
-		before, err := kernelMemory()
-		if err != nil {
-			return 0, err
-		}
-		if err := program(ctx); err != nil {
-			return 0, err
-		}
-		after, err := kernelMemory()
-		return after - before, err
-	}
 	if h.first != nil {
-		bytes, err := taken(h.first)
+		bytes, err := taken(func() error { return h.first(ctx) })
 		if err != nil {
 			return err
 		}
 		out.Add(bench.Held(bench.Rules{Kind: bench.OursFirst, Hosts: h.Hosts}), bench.Memory, bytes)
 	}
-	bytes, err := taken(h.more)
+	bytes, err := taken(func() error { return h.more(ctx) })
 	if err != nil {
 		return err
 	}
 	out.Add(bench.Held(h.Rules), bench.Memory, bytes/float64(h.nics))
 	return nil
+}
+
+// taken gives the bytes that the kernel takes for what is done.
+func taken(do func() error) (float64, error) {
+	before, err := kernelMemory()
+	if err != nil {
+		return 0, err
+	}
+	if err := do(); err != nil {
+		return 0, err
+	}
+	after, err := kernelMemory()
+	return after - before, err
 }
 
 // kernelMemory gives the bytes of memory that the kernel holds for itself and cannot

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -115,7 +114,6 @@ func (s *site) allRules(lengths []int, v vm, tap *lab.Tap) ([]rules, error) {
 
 // stand has the flows of all frames stand, in either direction.
 func stand(t ruleset.Table, index int, lan netip.Addr) {
-	port := func(n uint16) []byte { return binary.BigEndian.AppendUint16(nil, n) }
 	for i, s := range t.Sets {
 		if !ruleset.IsFlows(s.Name) || len(s.Key) != 4 {
 			continue
@@ -125,7 +123,7 @@ func stand(t ruleset.Table, index int, lan netip.Addr) {
 				continue
 			}
 			for _, p := range [][2]uint16{{udpPort, 40000}, {40000, udpPort}, {tcpPort, 40000}, {40000, tcpPort}} {
-				key := [][]byte{binary.NativeEndian.AppendUint32(nil, uint32(index)), peer.AsSlice(), port(p[0]), port(p[1])}
+				key := flowKey(index, peer, p[0], p[1])
 				t.Sets[i].Elements = append(t.Sets[i].Elements, ruleset.Element{From: key, To: key})
 			}
 		}

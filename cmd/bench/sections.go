@@ -40,6 +40,7 @@ var sections = []section{
 	{"frames", "time per frame under several rulesets (2 min)", 15, timeFrames, shellNeeds},
 	{"scale", "starts beside many others and at once, commands over all VMs (6 min)", 3, timeScale, shellNeeds},
 	{"memory", "what the kernel holds for one more NIC (2 min)", 2, timeMemory, shellNeeds},
+	{"flows", "segments of TCP connections, and memory for flows, beside connection tracking (2 min)", 15, timeFlows, shellNeeds},
 	{"listing", "what nft lists, and what a start sends to the kernel (5 min)", 2, timeListing, listNeeds},
 	{"guests", "iperf3 and ping of a real guest (2 min)", 4, timeGuests, guestNeeds},
 }

@@ -31,6 +31,7 @@ var measured = map[string][2]string{
 	"start":  {bench.HookCall(bench.NextStart, bench.Before, 1), bench.Time},
 	"frames": {bench.PerFrame(bench.Frames[0], bench.Rules{Kind: bench.TrafficControl, Hosts: 10}), bench.Time},
 	"memory": {bench.Held(bench.Rules{Kind: bench.Before}), bench.Memory},
+	"flows":  {bench.PerFlowFrame(bench.FlowFrames(bench.ToVM)[4], bench.BridgedConntrack), bench.Time},
 	"guests": {bench.Guest(bench.UDP, bench.FromVM, bench.Rules{Kind: bench.Ours}), bench.Datagrams},
 	"scale":  {bench.Command(bench.ApplyAnew, bench.Before, 3), bench.Time},
 

@@ -6,6 +6,7 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"macvtap-filter/internal/bench"
@@ -33,14 +34,26 @@ type traffic struct {
 	hypervisor *lab.Namespace
 	tap        *lab.Tap
 	socket     int
+	counters   map[bench.Way]counter
 }
+
+// A counter tells how many frames a device passed on, or had no room for.
+type counter struct {
+	device int
+	of     func(*netlink.LinkStatistics) uint64
+}
+
+func passedOn(s *netlink.LinkStatistics) uint64 { return s.TxPackets }
 
 // batch is how many frames are sent between two looks at the clock. One system
 // call sends so many to the VM.
 const batch = 64
 
-func (s *site) startTraffic(tap *lab.Tap) (*traffic, error) {
-	t := &traffic{hypervisor: s.network.Hypervisor, tap: tap, socket: -1}
+func startTraffic(n *lab.Network, tap *lab.Tap) (*traffic, error) {
+	t := &traffic{hypervisor: n.Hypervisor, tap: tap, socket: -1, counters: map[bench.Way]counter{
+		bench.FromVM: {tap.Index, passedOn},
+		bench.ToVM:   {tap.Index, func(s *netlink.LinkStatistics) uint64 { return s.RxDropped }},
+	}}
 	link, err := t.hypervisor.Links().LinkByIndex(t.tap.Index)
 	if err != nil {
 		return nil, err
@@ -51,7 +64,7 @@ func (s *site) startTraffic(tap *lab.Tap) (*traffic, error) {
 	if err := errors.Join(t.tap.OpenVirtio(), t.tap.TakeOffloads(), t.tap.Up()); err != nil {
 		return nil, err
 	}
-	if t.socket, err = openCable(s.network); err != nil {
+	if t.socket, err = openCable(n); err != nil {
 		return nil, fmt.Errorf("open the cable's far end: %w", err)
 	}
 	return t, nil
@@ -83,16 +96,21 @@ func (t *traffic) close() error { return errors.Join(unix.Close(t.socket), t.tap
 // the median of the batches', since other processes interrupt a few of them. It
 // fails when the rules let fewer than all pass.
 func (t *traffic) round(way bench.Way, frame []byte, slice time.Duration) (ns float64, err error) {
-	send := t.fromVM(frame)
-	if way == bench.ToVM {
-		send = t.toVM(frame)
-	}
+	return t.roundOf(way, [][]byte{frame}, slice)
+}
+
+// roundOf sends frames that differ, each of them once if there is more than one.
+func (t *traffic) roundOf(way bench.Way, frames [][]byte, slice time.Duration) (ns float64, err error) {
+	send := t.sender(way, frames)
 	before, err := t.passed(way)
 	if err != nil {
 		return 0, err
 	}
 	var took bench.Series
 	for begin := time.Now(); len(took) == 0 || time.Since(begin) < slice; {
+		if len(frames) > 1 && (len(took)+1)*batch > len(frames) {
+			break
+		}
 		start := time.Now()
 		if err := send(); err != nil {
 			return 0, fmt.Errorf("send %s: %w", way, err)
@@ -112,27 +130,29 @@ func (t *traffic) round(way bench.Way, frame []byte, slice time.Duration) (ns fl
 
 // drops reports whether the rules stop a frame.
 func (t *traffic) drops(way bench.Way, frame []byte) (bool, error) {
-	send := t.fromVM(frame)
-	if way == bench.ToVM {
-		send = t.toVM(frame)
-	}
 	before, err := t.passed(way)
 	if err != nil {
 		return false, err
 	}
-	if err := send(); err != nil {
+	if err := t.sender(way, [][]byte{frame})(); err != nil {
 		return false, err
 	}
 	after, err := t.settled(way, before+1, 50*time.Millisecond)
 	return after == before, err
 }
 
-func (t *traffic) fromVM(frame []byte) func() error {
+// sender sends a batch with each call: the same frame again and again, or the next ones.
+func (t *traffic) sender(way bench.Way, frames [][]byte) func() error {
+	if way == bench.ToVM {
+		return t.toVM(frames)
+	}
+	next := 0
 	return func() error {
 		for range batch {
-			if err := t.tap.SendRaw(frame); err != nil {
+			if err := t.tap.SendRaw(frames[next%len(frames)]); err != nil {
 				return err
 			}
+			next++
 		}
 		return nil
 	}
@@ -144,16 +164,18 @@ type message struct {
 	_      uint32 // bytes sent, and room up to the next header
 }
 
-func (t *traffic) toVM(frame []byte) func() error {
-	vector := &unix.Iovec{Base: &frame[0]}
-	vector.SetLen(len(frame))
-	messages := make([]message, batch)
+func (t *traffic) toVM(frames [][]byte) func() error {
+	messages := make([]message, max(batch, len(frames)/batch*batch))
 	for i := range messages {
-		messages[i].header.Iov = vector
+		frame := frames[i%len(frames)]
+		messages[i].header.Iov = &unix.Iovec{Base: &frame[0]}
+		messages[i].header.Iov.SetLen(len(frame))
 		messages[i].header.Iovlen = 1
 	}
+	next := 0
 	return func() error {
-		n, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, uintptr(t.socket), uintptr(unsafe.Pointer(&messages[0])), batch, 0, 0, 0)
+		n, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, uintptr(t.socket), uintptr(unsafe.Pointer(&messages[next%len(messages)])), batch, 0, 0, 0)
+		next += batch
 		switch {
 		case errno != 0:
 			return errno
@@ -167,14 +189,12 @@ func (t *traffic) toVM(frame []byte) func() error {
 // passed counts the frames that the rules let pass: those that the device passed
 // on, or those that it had no room for in the tap's queue.
 func (t *traffic) passed(way bench.Way) (uint64, error) {
-	link, err := t.hypervisor.Links().LinkByIndex(t.tap.Index)
+	counter := t.counters[way]
+	link, err := t.hypervisor.Links().LinkByIndex(counter.device)
 	if err != nil {
 		return 0, err
 	}
-	if way == bench.ToVM {
-		return link.Attrs().Statistics.RxDropped, nil
-	}
-	return link.Attrs().Statistics.TxPackets, nil
+	return counter.of(link.Attrs().Statistics), nil
 }
 
 // settled waits for the last frames, should the kernel have put them off, until so many

@@ -1,5 +1,7 @@
 package bench
 
+import "fmt"
+
 // The hooks that are compared.
 const (
 	Ours       = "macvtap-filter"
@@ -71,7 +73,11 @@ const (
 	OursLearned    = "macvtap-filter, its addresses learned"
 	OursFlows      = "macvtap-filter with inbound, of a flow that stands"
 	OursWatch      = "macvtap-filter with watch" // which moved the check of checksum offload
+	OursOutbound   = "macvtap-filter with outbound, of a flow that stands"
 	TrafficControl = "tc-bpf"
+
+	Bridged          = "tap in a bridge, unfiltered"
+	BridgedConntrack = "tap in a bridge, ct state and the shell hook's two rules"
 )
 
 // Rules say what judged frames, with how many more hosts allowed than the policy's own.
@@ -140,6 +146,53 @@ func (f Frame) Family() string {
 func PerFrame(f Frame, r Rules) string {
 	return Name("Frame", "way", f.Way, "peer", f.Peer, "family", f.Family(), "bytes", f.Size, "rules", r.Kind, "hosts", r.Hosts)
 }
+
+// A FlowFrame is a TCP segment of a connection with the internet: one that opens another
+// connection each time, or one of a connection that stands, with the flag ACK.
+type FlowFrame struct {
+	Way   Way
+	Opens bool
+	IPv6  bool
+	Size  int
+}
+
+// FlowFrames are those that are sent.
+func FlowFrames(way Way) []FlowFrame {
+	return []FlowFrame{
+		{way, false, false, 64}, {way, false, false, 1500}, {way, false, true, 80}, {way, false, true, 1500},
+		{way, true, false, 64}, {way, true, true, 80},
+	}
+}
+
+func (f FlowFrame) words() string {
+	what := "of a flow that stands"
+	if f.Opens {
+		what = "that opens a flow"
+	}
+	return fmt.Sprintf("%s, %d bytes, %s", Frame{IPv6: f.IPv6}.Family(), f.Size, what)
+}
+
+// PerFlowFrame names what one of these takes under some rules.
+func PerFlowFrame(f FlowFrame, rules string) string {
+	return Name("Flow", "way", f.Way, "opens", f.Opens, "family", Frame{IPv6: f.IPv6}.Family(), "bytes", f.Size, "rules", rules)
+}
+
+// A FlowKind is what a flow is that the kernel holds.
+type FlowKind struct {
+	Protocol string
+	IPv6     bool
+}
+
+// FlowKinds are those that are counted.
+var FlowKinds = []FlowKind{{"TCP", false}, {"UDP", false}, {"TCP", true}, {"UDP", true}}
+
+// HeldFlow names what the kernel holds for a flow, in sets or by connection tracking.
+func HeldFlow(k FlowKind, rules string) string {
+	return Name("HeldFlow", "protocol", k.Protocol, "family", Frame{IPv6: k.IPv6}.Family(), "rules", rules)
+}
+
+// HeldFlows names what the kernel holds for sets of flows in which there is none.
+const HeldFlows = "HeldFlows"
 
 // Held names what the kernel holds for one NIC under some rules.
 func Held(r Rules) string { return Name("Held", "rules", r.Kind, "hosts", r.Hosts) }

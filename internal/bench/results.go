@@ -27,6 +27,7 @@ const (
 	Time       = "ns/op"
 	CPU        = "cpu-ns/op"
 	Memory     = "B/NIC"
+	PerFlow    = "B/flow"
 	Failures   = "failures/op"
 	Ended      = "ended/op" // too long, and the time is until then
 	Lines      = "lines/op"
@@ -78,7 +79,7 @@ func (r *Results) Has(base string) bool {
 }
 
 // bases are what the names of each section's results begin with.
-var bases = []string{"HookCall", "Frame", "Beside", "Command", "Held", "Listing", "Guest"}
+var bases = []string{"HookCall", "Frame", "Beside", "Command", "Held", "Flow", "Listing", "Guest"}
 
 // Missing names what a whole run measures and these results have nothing of.
 func (r *Results) Missing() []string {

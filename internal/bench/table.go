@@ -43,7 +43,7 @@ func (t *Table) add(words string, cells ...string) {
 // Tables shows all that was measured.
 func (r *Results) Tables() []Table {
 	var out []Table
-	for _, t := range []Table{r.starts(), r.frames(FromVM), r.frames(ToVM), r.crowds(), r.commands(), r.memory(), r.listings(), r.guests()} {
+	for _, t := range []Table{r.starts(), r.frames(FromVM), r.frames(ToVM), r.crowds(), r.commands(), r.memory(), r.flows(FromVM), r.flows(ToVM), r.flowMemory(), r.listings(), r.guests()} {
 		if len(t.Rows) > 0 {
 			out = append(out, t)
 		}

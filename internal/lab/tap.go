@@ -25,7 +25,8 @@ type Tap struct {
 
 	hypervisor *Namespace
 	frames     *frameFile
-	header     int // bytes of virtio header before every frame
+	header     int  // bytes of virtio header before every frame
+	plain      bool // not macvtap
 	deleted    bool
 }
 
@@ -117,7 +118,7 @@ func (t *Tap) open(header int) error {
 	if t.frames != nil {
 		return fmt.Errorf("%s is open already", t.Name)
 	}
-	fd, err := t.hypervisor.openTapNode(t.Name, t.Index)
+	fd, err := t.openNode()
 	if err != nil {
 		return err
 	}
@@ -139,6 +140,17 @@ func (t *Tap) open(header int) error {
 	}
 	t.frames, t.header = frames, header
 	return nil
+}
+
+func (t *Tap) openNode() (fd int, err error) {
+	if !t.plain {
+		return t.hypervisor.openTapNode(t.Name, t.Index)
+	}
+	err = t.hypervisor.Do(func() error {
+		fd, err = openTun()
+		return err
+	})
+	return fd, err
 }
 
 // TakeOffloads says, after OpenVirtio, that the VM takes frames whose checksum is still
