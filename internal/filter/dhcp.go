@@ -27,6 +27,7 @@ const dhcpClientEnd = 8 + 28 + 6
 func (c *chain) dhcpClient(f family) {
 	if f.name == family6.name {
 		c.dhcpv6Client()
+		c.asksDHCP(f, 546, 547)
 		c.accept("DHCPv6 of a client to all servers", all(toGroup("ff02::1:2"), one(within(ruleset.IP6Source, linkLocal6, false)), withPorts(f, ruleset.UDP), fromTo(546, 547))...)
 		return
 	}
@@ -43,6 +44,7 @@ func (c *chain) dhcpClient(f family) {
 		}
 		c.forgetLease(toServer)
 	}
+	c.asksDHCP(f, 68, 67)
 	if c.learns(f) {
 		if servers := c.dhcpServers(); len(servers) > 0 {
 			c.accept("DHCP of a client to its server", all([]ruleset.Match{unicast, among(ruleset.IPDestination, servers)}, withPorts(f, ruleset.UDP), fromTo(68, 67))...)

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"time"
 
+	"go4.org/netipx"
+
 	"macvtap-filter/internal/config"
 	"macvtap-filter/internal/policy"
 	"macvtap-filter/internal/ruleset"
@@ -17,14 +19,17 @@ import (
 // that stands opens no peer that is closed by now.
 //
 //	nic-flows-tcp-ipv4        connections that were answered
-//	nic-flows-tcp-new-ipv4    those being opened, or closed
+//	nic-flows-tcp-new-ipv4    those being opened
+//	nic-flows-tcp-ended-ipv4  those that end, and those of before: nobody opens one by them
 //	nic-flows-udp-ipv4        by peer and both ports
 //	nic-flows-icmp-ipv4       echo, by peer and identifier
 //	nic-flows-fragments-ipv4  datagrams whose first fragment was seen, by peer and identification
 //	nic-new-flows             how many flows a VM may still open
 //	nic-peers-flows           how many peers may still open on a VM
 //	nic-connections           how many of its connections a NIC may still keep for long
+//	nic-fragments             how many datagrams in fragments may still pass
 //	nic-running-flows         NICs whose VMs ran before their flows were known
+//	nic-asked-dhcp            NICs whose VMs asked DHCP servers just now
 //
 // An element is of the VM and the peer, whoever opened the flow. Ports are read as bytes from
 // the network header on, of IPv4 one without options: nft has names for those of the transport
@@ -33,13 +38,16 @@ const (
 	newFlowsSet     = ruleset.OwnPrefix + "new-flows"
 	peersFlowsSet   = ruleset.OwnPrefix + "peers-flows"
 	connectionsSet  = ruleset.OwnPrefix + "connections"
+	fragmentsSet    = ruleset.OwnPrefix + "fragments"
 	runningFlowsSet = ruleset.OwnPrefix + "running-flows"
+	askedDHCPSet    = ruleset.OwnPrefix + "asked-dhcp"
 )
 
 // The kinds of flows.
 const (
 	tcpFlows      = "tcp"
 	tcpNewFlows   = "tcp-new"
+	tcpEndedFlows = "tcp-ended"
 	udpFlows      = "udp"
 	echoFlows     = "icmp"
 	fragmentFlows = "fragments"
@@ -47,31 +55,35 @@ const (
 
 // flowTime says how long a flow stands after its last datagram: a connection 2 hours and 4
 // minutes (RFC 5382, 5), one that is opened or closed 4 minutes (there), UDP 5 (RFC 4787, 4.3), a
-// ping one (RFC 5508, 3.2), a datagram in fragments as long as Linux waits for the rest.
+// ping one (RFC 5508, 3.2). The fragments of a datagram come one right behind the other.
 func flowTime(kind string) time.Duration {
 	switch kind {
 	case tcpFlows:
 		return 124 * time.Minute
-	case tcpNewFlows:
+	case tcpNewFlows, tcpEndedFlows:
 		return 4 * time.Minute
 	case udpFlows:
 		return 5 * time.Minute
 	case echoFlows:
 		return time.Minute
 	}
-	return 30 * time.Second
+	return 5 * time.Second
 }
+
+// answeredFor is the time that DHCP servers have to answer.
+const answeredFor = time.Minute
 
 // The room of these sets, for all NICs, and what each NIC may add to them. What floods a VM
 // with new flows, or a VM that does, fills no more than its share.
 const (
-	maxFlows    = 1 << 18
-	maxOddFlows = maxLearned // of pings and fragments
+	maxFlows    = 1 << 20
+	maxOddFlows = 1 << 18 // of pings and fragments
 )
 
 var (
 	flowShare       = ruleset.Share{Rate: 100, Burst: 4096, Unit: time.Second}
 	connectionShare = ruleset.Share{Rate: int(ruleset.Day / time.Second), Burst: 16384, Unit: ruleset.Day}
+	fragmentShare   = ruleset.Share{Rate: 1000, Burst: 1000, Unit: time.Second}
 )
 
 func (f family) flows(kind string) string {
@@ -88,9 +100,9 @@ func (b *builder) flowSets() []ruleset.Set {
 	}
 	running := shares(runningFlowsSet)
 	running.Dynamic, running.Grace, running.Regrace = 0, runningFor, true
-	out := []ruleset.Set{shares(b.newFlows()), shares(peersFlowsSet), shares(connectionsSet), running}
+	out := []ruleset.Set{shares(b.newFlows()), shares(peersFlowsSet), shares(connectionsSet), shares(fragmentsSet), running, shares(askedDHCPSet)}
 	for _, f := range []family{family4, family6} {
-		for _, kind := range []string{tcpFlows, tcpNewFlows, udpFlows, echoFlows, fragmentFlows} {
+		for _, kind := range []string{tcpFlows, tcpNewFlows, tcpEndedFlows, udpFlows, echoFlows, fragmentFlows} {
 			fields := side{view: fromVM, builder: b}.flow(f, kind, f.header())
 			s := ruleset.Set{Name: f.flows(kind), Typeof: fields, Dynamic: maxFlows, Expires: true}
 			if kind == echoFlows || kind == fragmentFlows {
@@ -162,11 +174,16 @@ func (s side) flowOf(f family, kind string, source, destination ruleset.Field, a
 
 // quotedFlow gives the fields of the datagram that an ICMP error quotes: it went the other way.
 func (s side) quotedFlow(f family, kind string) []ruleset.Field {
+	return s.quotedFlowAt(f, kind, f.header())
+}
+
+// quotedFlowAt gives them where the transport header is at a place of that datagram.
+func (s side) quotedFlowAt(f family, kind string, transport uint32) []ruleset.Field {
 	at := f.header() + icmpHeader
 	back := s
 	back.out = !s.out
 	move := func(field ruleset.Field) ruleset.Field { return network(field.Offset+at, field.Size) }
-	fields := back.flowOf(f, kind, move(f.sourceBytes()), move(f.destinationBytes()), at+f.header())
+	fields := back.flowOf(f, kind, move(f.sourceBytes()), move(f.destinationBytes()), at+transport)
 	fields[0] = s.index()
 	return fields
 }
@@ -242,7 +259,8 @@ func (s side) flowChains(f family) {
 		return
 	}
 	s.dispatch(f)
-	s.flowFragments(f)
+	s.laterFragmentFlows(f)
+	s.firstFragmentFlows(f)
 	s.tcpFlows(f)
 	s.udpFlows(f)
 	s.icmpFlows(f)
@@ -262,15 +280,20 @@ func (s side) dispatch(f family) {
 	if f.name == family4.name {
 		is = func(proto byte) []ruleset.Match { return one(ruleset.Byte(ruleset.L4Proto, proto)) }
 		icmp = ruleset.ICMP
+		if !s.out {
+			c.groupQueries(f) // which have an option
+		}
 		// Behind options, ports are somewhere else.
 		c.drop(c.key(), "IPv4 options", isNot(versionAndLength, 0x45))
-		c.goTo(s.sub(f, "fragment"), laterFragment)
-		first := ruleset.Among(network(6, 2), false, bytesOf(0x20, 0), bytesOf(0x60, 0)) // more fragments follow
-		c.updates(one(first), c.keeps(f, fragmentFlows, f.header()))
+		c.goTo(s.sub(f, laterFragmentChain), laterFragment)
+		c.goTo(s.sub(f, firstFragmentChain), moreFragments)
 	} else {
-		c.goTo(s.sub(f, "fragment"), is(fragmentHeader)...)
+		later := ruleset.Masked{Field: network(f.header()+2, 2), Mask: []byte{0xff, 0xf8}, Op: ruleset.NotEqual, Value: []byte{0, 0}}
+		c.goTo(s.sub(f, laterFragmentChain), append(is(fragmentHeader), later)...)
+		c.goTo(s.sub(f, firstFragmentChain), is(fragmentHeader)...)
 	}
 	c.goTo(s.sub(f, "tcp"), is(ruleset.TCP)...)
+	c.toGroups(f)
 	c.goTo(s.sub(f, "udp"), is(ruleset.UDP)...)
 	c.goTo(s.sub(f, "icmp"), is(icmp)...)
 	if f.name == family6.name && !s.out {
@@ -346,70 +369,92 @@ func (c *chain) laterFragments(f family) {
 
 const laterWords = "fragment of a datagram whose first one was seen"
 
-// flowFragments lets pass the fragments of datagrams whose first one was seen.
-func (s side) flowFragments(f family) {
-	c := s.newChain(s.sub(f, "fragment"))
-	any := !s.openings().Listed // then whichever comes first
-	if any && f.name == family4.name {
-		c.accept(c.openingWords(nil))
-		c.done()
-		return
-	}
-	later := []ruleset.Match{s.stands(f, fragmentFlows, f.header())}
-	if f.name == family4.name {
-		c.accept(laterWords, later...)
+// The ends of the names of the chains for fragments.
+const (
+	laterFragmentChain = "later-fragment"
+	firstFragmentChain = "first-fragment"
+)
+
+// laterFragmentFlows lets pass the fragments of datagrams whose first one did.
+func (s side) laterFragmentFlows(f family) {
+	c := s.newChain(s.sub(f, laterFragmentChain))
+	if s.openings().Listed {
+		c.accept(laterWords, c.stands(f, fragmentFlows, f.header()))
 		c.drop("fragment", "fragment whose first one was not seen")
-		c.done()
-		return
+	} else { // whichever comes first
+		c.accept(c.openingWords(nil))
 	}
-	const header = 40
-	offset := ruleset.Masked{Field: network(header+2, 2), Mask: []byte{0xff, 0xf8}, Op: ruleset.NotEqual, Value: []byte{0, 0}}
-	if any {
-		c.accept(c.openingWords(nil), offset)
-	} else {
-		c.accept(laterWords, all(one(offset), later)...)
-		c.drop("fragment", "fragment whose first one was not seen", offset)
-	}
-	c.updates(nil, c.keeps(f, fragmentFlows, header))
-	const at = header + fragmentLength
-	c.passing("UDP of a flow that stands", []ruleset.Update{c.keeps(f, udpFlows, at)}, ruleset.Byte(network(header, 1), ruleset.UDP), c.stands(f, udpFlows, at))
-	c.passing("echo of a flow that stands", []ruleset.Update{c.keeps(f, echoFlows, at)}, all(one(ruleset.Byte(network(header, 1), ruleset.ICMPv6)), one(c.echo6(at)), one(c.stands(f, echoFlows, at)))...)
-	c.newFragments(f, at)
 	c.done()
 }
 
-// echo6 matches an echo request or reply at a place.
-func (s side) echo6(at uint32) ruleset.Match {
-	return ruleset.Between{Field: network(at, 1), From: []byte{echoRequest6}, To: []byte{echoReply6}}
-}
-
-// newFragments lets IPv6 flows be opened by datagrams in fragments.
-func (c *chain) newFragments(f family, at uint32) {
-	proto := func(p byte) ruleset.Match { return ruleset.Byte(network(f.header(), 1), p) }
-	open := func(words, kind string, when ...ruleset.Match) {
-		if !c.records() {
-			c.accept(words, when...)
-			return
-		}
-		c.passing(words, []ruleset.Update{c.newShare(), c.keeps(f, kind, at)}, when...)
+// firstFragmentFlows judges first fragments, and those of IPv6 that are whole (RFC 6946): what
+// follows one passes if it does, within the share of its NIC.
+func (s side) firstFragmentFlows(f family) {
+	c := s.newChain(s.sub(f, firstFragmentChain))
+	at, protocol := f.header(), network(9, 1)
+	if f.name == family6.name {
+		at, protocol = f.header()+fragmentLength, network(f.header(), 1)
 	}
+	is := func(proto byte) ruleset.Match { return ruleset.Byte(protocol, proto) }
+	rest := []ruleset.Update{c.share(fragmentsSet, fragmentShare), c.keeps(f, fragmentFlows, at)}
+	if !c.openings().Listed {
+		if f.name == family4.name && len(c.policy.Services) > 0 { // see laterFragments
+			c.updates(nil, rest...)
+		}
+		rest = nil
+	}
+	echo := func(kinds ...byte) ruleset.Match { return amongBytes(network(at, 1), kinds...) }
+	request, reply := f.echo()
+	stands := func(kind string, when ...ruleset.Match) {
+		c.passing("first fragment of a flow that stands", append([]ruleset.Update{c.keeps(f, kind, at)}, rest...), append(when, c.stands(f, kind, at))...)
+	}
+	stands(tcpFlows, is(ruleset.TCP))
+	stands(tcpNewFlows, is(ruleset.TCP))
+	stands(udpFlows, is(ruleset.UDP))
+	stands(echoFlows, is(f.icmp()), echo(request, reply))
+
 	peer := f.sourceBytes()
 	if c.out {
 		peer = f.destinationBytes()
 	}
 	for _, o := range c.listed(f) {
-		words, peers := c.openingWords(o), ofPeers(peer, o)
+		peers := ofPeers(peer, o)
+		open := func(kind string, when ...ruleset.Match) {
+			updates := rest
+			if kind != "" && c.records() {
+				updates = append([]ruleset.Update{c.newShare(), c.keeps(f, kind, at)}, rest...)
+			}
+			c.passing(c.openingWords(o), updates, append(when, peers...)...)
+		}
 		if o == nil || o.Any || o.Ping {
-			open(words, echoFlows, all(peers, []ruleset.Match{proto(ruleset.ICMPv6), ruleset.Byte(network(at, 1), echoRequest6)})...)
+			open(echoFlows, is(f.icmp()), echo(request))
 		}
-		for _, service := range openedServices(o, ruleset.UDP) {
-			open(words, udpFlows, all(peers, one(proto(ruleset.UDP)), rawPort(network(at+2, 2), service))...)
+		for _, of := range []struct {
+			proto byte
+			kind  string
+		}{{ruleset.TCP, tcpNewFlows}, {ruleset.UDP, udpFlows}, {ruleset.SCTP, ""}} {
+			for _, service := range openedServices(o, of.proto) {
+				open(of.kind, all(one(is(of.proto)), rawPort(network(at+2, 2), service))...)
+			}
+		}
+		if o == nil || o.Any {
+			open("", isNot(protocol, ruleset.TCP), isNot(protocol, ruleset.UDP))
 		}
 	}
-	if !c.openings().Listed {
-		c.accept(c.openingWords(nil), ruleset.Compare{Field: network(f.header(), 1), Op: ruleset.NotEqual, Value: []byte{ruleset.UDP}})
+	if c.openings().Listed {
+		c.drop(c.key(), "not in "+c.key())
+	} else {
+		c.drop("max-new-flows", "more new flows than a NIC may have")
 	}
-	c.drop(c.key(), "not in "+c.key())
+	c.done()
+}
+
+// echo gives the types of ping.
+func (f family) echo() (request, reply byte) {
+	if f.name == family4.name {
+		return echoRequest4, echoReply4
+	}
+	return echoRequest6, echoReply6
 }
 
 // rawPort matches a range of ports by bytes.
@@ -493,12 +538,26 @@ func (s side) servedUDP(f family) {
 }
 
 // The flags of a TCP segment in an ordinary header (RFC 9293, 3.1): all that end a connection,
-// those that answer who opens one, with ECN's (RFC 3168, 6.1.1), and those of most others.
-const (
-	tcpEnds    = "\x01\x04\x11\x14\x19\x1c"
-	tcpAnswers = "\x12\x52"
-	tcpData    = "\x10\x18"
+// RST alone, those that answer who opens one, and those of most others. Each comes with ECN's, too
+// (RFC 3168, 6.1.1; RFC 9768, 3.1.1).
+var (
+	tcpEnds    = withECN("\x01\x04\x11\x14\x19\x1c")
+	tcpResets  = withECN("\x04\x14\x1c")
+	tcpAnswers = withECN("\x12\x1a")
+	tcpGoesOn  = withECN("\x04\x10\x11\x14\x18\x19\x1c\x30\x31\x38\x39")
 )
+
+const tcpData = "\x10\x18"
+
+func withECN(flags string) []byte {
+	var out []byte
+	for _, ecn := range []byte{0, 0x40, 0x80, 0xc0} {
+		for _, b := range []byte(flags) {
+			out = append(out, b|ecn)
+		}
+	}
+	return out
+}
 
 // flagsOf is the byte of a TCP header's flags.
 func flagsOf(f family) ruleset.Field { return network(f.header()+13, 1) }
@@ -506,15 +565,21 @@ func flagsOf(f family) ruleset.Field { return network(f.header()+13, 1) }
 func (s side) tcpFlows(f family) {
 	c := s.newChain(s.sub(f, "tcp"))
 	at := f.header()
-	flags := func(all string) ruleset.Match { return amongBytes(flagsOf(f), []byte(all)...) }
+	flags := func(all []byte) ruleset.Match { return amongBytes(flagsOf(f), all...) }
 	const words = "TCP of a flow that stands"
-	soon, long := c.keeps(f, tcpNewFlows, at), c.keeps(f, tcpFlows, at)
-	c.passing("end of a connection", []ruleset.Update{{Set: long.Set, Fields: long.Fields, Delete: true}, soon}, flags(tcpEnds), c.stands(f, tcpFlows, at))
-	c.passing("answer to who opened a connection", []ruleset.Update{c.share(connectionsSet, connectionShare), long}, flags(tcpAnswers), c.stands(f, tcpNewFlows, at))
+	soon, long, ended := c.keeps(f, tcpNewFlows, at), c.keeps(f, tcpFlows, at), c.keeps(f, tcpEndedFlows, at)
+	c.passing("end of a connection", []ruleset.Update{{Set: long.Set, Fields: long.Fields, Delete: true}, ended}, flags(tcpEnds), c.stands(f, tcpFlows, at))
+	c.passing("answer to who opened a connection", []ruleset.Update{c.share(connectionsSet, connectionShare), long, {Set: soon.Set, Fields: soon.Fields, Delete: true}}, flags(tcpAnswers), c.stands(f, tcpNewFlows, at))
 	c.passing(words, []ruleset.Update{long}, c.stands(f, tcpFlows, at))
 	c.passing(words, []ruleset.Update{soon}, c.stands(f, tcpNewFlows, at))
-	c.passing("connection of a VM that ran before its flows were known", []ruleset.Update{c.newShare(), soon},
-		flags(tcpData), ruleset.Lookup{Fields: []ruleset.Field{c.index()}, Set: runningFlowsSet})
+	c.passing("TCP of a connection that ends", []ruleset.Update{ended}, flags(tcpGoesOn), c.stands(f, tcpEndedFlows, at))
+	// By what a peer sends, none begins to stand: the VM may not know of it, and answer with a reset.
+	var updates []ruleset.Update
+	if c.out {
+		updates = []ruleset.Update{c.newShare(), ended}
+	}
+	c.passing("connection of a VM that ran before its flows were known", updates,
+		flags([]byte(tcpData)), ruleset.Lookup{Fields: []ruleset.Field{c.index()}, Set: runningFlowsSet})
 	c.opening(f, ruleset.TCP, tcpNewFlows)
 	c.done()
 }
@@ -522,17 +587,35 @@ func (s side) tcpFlows(f family) {
 func (s side) udpFlows(f family) {
 	c := s.newChain(s.sub(f, "udp"))
 	c.passing("UDP of a flow that stands", []ruleset.Update{c.keeps(f, udpFlows, f.header())}, c.stands(f, udpFlows, f.header()))
-	client, server := uint16(68), uint16(67)
-	if f.name == family6.name {
-		client, server = 546, 547
-	}
-	if s.out {
-		c.accept("DHCP of a client", fromTo(client, server)...)
-	} else {
-		c.accept("DHCP of a server", fromTo(server, client)...) // who asked all is answered by one
-	}
+	c.dhcpFlows(f)
 	c.opening(f, ruleset.UDP, udpFlows)
 	c.done()
+}
+
+// dhcpFlows lets DHCP pass as without the lists, but that servers are near, and answer only a VM that
+// asked just now: all of them, and one does.
+func (c *chain) dhcpFlows(f family) {
+	client, server, near := uint16(68), uint16(67), c.dhcpServers()
+	if f.name == family6.name {
+		client, server, near = 546, 547, []netipx.IPRange{netipx.RangeOfPrefix(linkLocal6)}
+	}
+	switch {
+	case !c.openings().Listed:
+	case !c.out:
+		c.accept("DHCP of a server that was asked", append(fromTo(server, client), ruleset.Lookup{Fields: []ruleset.Field{c.index()}, Set: askedDHCPSet})...)
+	case len(near) > 0:
+		c.accept("DHCP of a client", append(fromTo(client, server), among(c.peerField(f), near))...)
+	}
+	if c.policy.PassDHCPServer {
+		c.serveLeases(f)
+	}
+}
+
+// asksDHCP remembers, where answers are judged, that the VM asks DHCP servers.
+func (c *chain) asksDHCP(f family, client, server uint16) {
+	if c.policy.Inbound.Listed {
+		c.updates(all(withPorts(f, ruleset.UDP), fromTo(client, server)), c.in(askedDHCPSet, answeredFor))
+	}
 }
 
 // opening lets those flows be opened that may.
@@ -575,19 +658,30 @@ func (s side) opens(f family, kind string) {
 	if kind == echoFlows { // one flow of many requests
 		c.passing("echo of a flow that stands", []ruleset.Update{c.keeps(f, kind, f.header())}, c.stands(f, kind, f.header()))
 	}
+	counted := s.policy.Inbound.Listed || s.policy.Outbound.Listed
+	if kind == tcpNewFlows {
+		none := tcpResets
+		if s.out && !counted {
+			none = slices.Concat(tcpGoesOn, tcpAnswers)
+		}
+		c.accept("segment that opens no connection", amongBytes(flagsOf(f), none...))
+	}
 	c.passing("new flow", []ruleset.Update{c.newShare(), c.keeps(f, kind, f.header())})
-	c.drop("max-new-flows", "more new flows than a NIC may have")
+	if !s.out && !counted { // only what the VM opens is bounded
+		c.accept("more flows than rules keep")
+	} else {
+		c.drop("max-new-flows", "more new flows than a NIC may have")
+	}
 	c.done()
 }
 
 func (s side) icmpFlows(f family) {
 	c := s.newChain(s.sub(f, "icmp"))
 	typed := func(kinds ...byte) ruleset.Match { return amongBytes(ruleset.ICMPType, kinds...) }
-	request, reply := byte(echoRequest4), byte(echoReply4)
-	errors := typed(unreachable4, timeExceeded4, parameterProblem4)
+	request, reply := f.echo()
+	errors := typed(unreachable4, icmpRedirect, timeExceeded4, parameterProblem4) // a redirect of the VM's was judged before
 	if f.name == family6.name {
 		typed = func(kinds ...byte) ruleset.Match { return amongBytes(ruleset.ICMPv6Type, kinds...) }
-		request, reply = echoRequest6, echoReply6
 		errors = ruleset.Between{Field: ruleset.ICMPv6Type, From: []byte{unreachable6}, To: []byte{parameterProblem6}}
 	}
 	for _, o := range c.listed(f) {
@@ -603,7 +697,11 @@ func (s side) icmpFlows(f family) {
 		}
 	}
 	if f.name == family6.name { // judged before
-		c.accept("neighbour discovery", typed(discoveryTypes...))
+		discovery := discoveryTypes
+		if !c.out {
+			discovery = append([]byte{routerAdvertisement, redirect}, discoveryTypes...)
+		}
+		c.accept("neighbour discovery", typed(discovery...))
 	}
 	if !c.openings().Listed {
 		c.accept(c.openingWords(nil))
@@ -615,12 +713,12 @@ func (s side) icmpFlows(f family) {
 	} else {
 		c.icmpAnswers(f, typed(reply))
 	}
-	c.goTo(c.sub(f, "icmp-error"), errors)
 	for _, o := range c.listed(f) {
 		if o.Any {
 			c.accept(c.openingWords(o), c.openedBy(f, o)...)
 		}
 	}
+	c.goTo(c.sub(f, "icmp-error"), errors)
 	c.drop(c.key(), "not in "+c.key())
 	c.done()
 	s.icmpReplies(f)
@@ -659,19 +757,51 @@ func (s side) flowErrors(f family) {
 	}{{tcpFlows, ruleset.TCP}, {tcpNewFlows, ruleset.TCP}, {udpFlows, ruleset.UDP}, {echoFlows, f.icmp()}} {
 		c.accept(words, q.header, ruleset.Byte(q.protocol, kind.proto), ruleset.Lookup{Fields: c.quotedFlow(f, kind.flows), Set: f.flows(kind.flows)})
 	}
-	if !c.records() {
-		peer, at := q.destination, q.fromPort
-		if c.out {
-			peer, at = q.source, q.toPort
+	if f.name == family6.name { // a datagram that the VM cut up itself
+		const behind = 40
+		header := all(one(q.header), one(ruleset.Byte(q.protocol, fragmentHeader)), one(ruleset.Byte(quoted(behind, 1), ruleset.UDP)))
+		c.accept(words, append(header, ruleset.Lookup{Fields: c.quotedFlowAt(f, udpFlows, f.header()+fragmentLength), Set: f.flows(udpFlows)})...)
+	}
+	c.openedErrors(f)
+	c.drop(c.key(), "ICMP error about no flow that stands")
+	c.done()
+}
+
+// openedErrors lets errors pass about what may be opened in the direction without rules keeping it.
+func (c *chain) openedErrors(f family) {
+	q := f.quoted()
+	peer, at := q.destination, q.fromPort
+	if c.out {
+		peer, at = q.source, q.toPort
+	}
+	for _, o := range c.listed(f) {
+		accept := func(when ...ruleset.Match) {
+			c.accept("ICMP error about "+c.openingWords(o), all(one(q.header), when, ofPeers(peer, o))...)
 		}
-		for _, o := range c.listed(f) {
-			for _, proto := range []byte{ruleset.TCP, ruleset.UDP} {
-				for _, service := range openedServices(o, proto) {
-					c.accept("ICMP error about "+c.openingWords(o), all([]ruleset.Match{q.header, ruleset.Byte(q.protocol, proto)}, ofPeers(peer, o), rawPort(at, service))...)
-				}
+		if o.Any {
+			accept()
+			continue
+		}
+		protos := []byte{ruleset.SCTP}
+		if !c.records() {
+			protos = []byte{ruleset.TCP, ruleset.UDP, ruleset.SCTP}
+			if o.Ping {
+				accept(ruleset.Byte(q.protocol, f.icmp()))
+			}
+		}
+		for _, proto := range protos {
+			for _, service := range openedServices(o, proto) {
+				accept(append(rawPort(at, service), ruleset.Byte(q.protocol, proto))...)
 			}
 		}
 	}
-	c.drop(c.key(), "ICMP error about no flow that stands")
-	c.done()
+	back, at := c.back(), q.toPort
+	if c.out {
+		at = q.fromPort
+	}
+	for _, o := range back.listed(f) {
+		for _, service := range openedServices(o, ruleset.SCTP) {
+			c.accept("ICMP error about "+back.openingWords(o), all([]ruleset.Match{q.header, ruleset.Byte(q.protocol, ruleset.SCTP)}, ofPeers(peer, o), rawPort(at, service))...)
+		}
+	}
 }

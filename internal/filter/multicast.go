@@ -117,21 +117,13 @@ type groupPort struct {
 // groupAnswers lets in what the members of allowed groups send to the group, and to the VM
 // from the group's port. A denied host's frame to the VM passes so, if it comes from there.
 func (c *chain) groupAnswers(f family) {
-	groups := c.groupsAllowed(f)
-	if len(groups) == 0 {
+	if len(c.groupsAllowed(f)) == 0 {
 		return
 	}
-	destination := ruleset.IPDestination
-	if f.name == family6.name {
-		destination = ruleset.IP6Destination
-	}
 	hosts := outside(c.peerField(f), f.special)
-	whole := groups
-	if !c.policy.PassMulticast {
-		whole = c.wholeGroups(f)
-	}
+	whole := c.groupsWhole(f)
 	if len(whole) > 0 {
-		c.accept(c.groupWords(f, allWhole), all(hosts, one(among(destination, whole)))...)
+		c.accept(c.groupWords(f, allWhole), all(hosts, one(among(f.destination(), whole)))...)
 	}
 	for _, s := range c.answers(f, whole) {
 		c.accept(c.answerWords(f, s), all(hosts, ports(f, ruleset.SourcePort, s))...)
@@ -142,11 +134,51 @@ func (c *chain) groupAnswers(f family) {
 		}
 		return
 	}
-	for _, s := range c.sendsServices(f) { // from whatever port: questions and announcements
+	c.toGroupServices(f, hosts)
+}
+
+// toGroupServices lets in what is for the services of allowed groups, from whatever port:
+// questions and announcements.
+func (c *chain) toGroupServices(f family, hosts []ruleset.Match) {
+	for _, s := range c.sendsServices(f) {
 		if to := f.groupsOf(s.peers); len(to) > 0 {
-			c.accept(c.serviceWords(s.service, to), all(hosts, one(among(destination, to)), ports(f, ruleset.DestinationPort, s.service))...)
+			c.accept(c.serviceWords(s.service, to), all(hosts, one(among(f.destination(), to)), ports(f, ruleset.DestinationPort, s.service))...)
 		}
 	}
+}
+
+// toGroups lets pass what is for groups that other keys open, whatever may be opened. Of what the
+// VM sends to groups, nothing else comes here.
+func (c *chain) toGroups(f family) {
+	if len(c.groupsAllowed(f)) == 0 {
+		return
+	}
+	if c.out {
+		c.accept("multicast that other keys open", within(c.peerField(f), f.multicast, false))
+		return
+	}
+	if whole := c.groupsWhole(f); len(whole) > 0 {
+		c.accept(c.groupWords(f, allWhole), among(f.destination(), whole))
+	}
+	if !c.policy.PassMulticast {
+		c.toGroupServices(f, nil)
+	}
+}
+
+// destination is the field of a datagram's destination.
+func (f family) destination() ruleset.Field {
+	if f.name == family4.name {
+		return ruleset.IPDestination
+	}
+	return ruleset.IP6Destination
+}
+
+// groupsWhole gives those of which the VM hears all.
+func (c *chain) groupsWhole(f family) []netipx.IPRange {
+	if c.policy.PassMulticast {
+		return c.groupsAllowed(f)
+	}
+	return c.wholeGroups(f)
 }
 
 // wholeGroups gives the groups that are allowed whole.

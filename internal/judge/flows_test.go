@@ -10,6 +10,7 @@ import (
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
 
+	"macvtap-filter/internal/filter"
 	"macvtap-filter/internal/judge"
 	"macvtap-filter/internal/ruleset"
 )
@@ -29,6 +30,11 @@ const (
 	webHost    = "198.51.100.9" // of the internet
 	adminHost  = "198.51.100.22"
 	deniedHost = "192.168.2.66"
+	gateway    = "192.168.2.1"
+	nobody     = "0.0.0.0" // who asks for an address
+	servers    = "255.255.255.255"
+	group      = "224.0.0.251"
+	allHosts   = "224.0.0.1"
 )
 
 const (
@@ -42,7 +48,8 @@ type stack struct {
 	ipv6 bool
 }
 
-var sixth = map[string]string{vmHost: "2001:db8:5::7", webHost: "2001:db8:f::9", adminHost: "2001:db8:f::22", deniedHost: "2001:db8:2::66"}
+var sixth = map[string]string{vmHost: "2001:db8:5::7", webHost: "2001:db8:f::9", adminHost: "2001:db8:f::22", deniedHost: "2001:db8:2::66", gateway: "fe80::1",
+	nobody: "fe80::5054:ff:fe00:1", servers: "ff02::1:2", group: "ff02::fb", allHosts: "ff02::1"}
 
 func (s stack) addr(a string) net.IP {
 	if s.ipv6 {
@@ -128,6 +135,49 @@ func (s stack) tooBig(from, to string, about []byte) []byte {
 	return s.bytes(s.header(from, to, layers.IPProtocolICMPv4), &layers.ICMPv4{TypeCode: layers.CreateICMPv4TypeCode(3, 4), Seq: 1300}, gopacket.Payload(about))
 }
 
+// flags is a segment with flags of its header as they are.
+func (s stack) flags(from, to string, sport, dport uint16, flags byte) []byte {
+	p := s.tcp(from, to, sport, dport, "")
+	p[len(p)-20+13] = flags
+	return p
+}
+
+// asks is what a DHCP client sends.
+func (s stack) asks(from, to string) []byte {
+	client, server := layers.UDPPort(68), layers.UDPPort(67)
+	var message gopacket.SerializableLayer = &layers.DHCPv4{
+		Operation: layers.DHCPOpRequest, HardwareType: layers.LinkTypeEthernet, HardwareLen: 6, ClientIP: s.addr(from), ClientHWAddr: vmMAC,
+		Options: layers.DHCPOptions{layers.NewDHCPOption(layers.DHCPOptMessageType, []byte{byte(layers.DHCPMsgTypeRequest)}), layers.NewDHCPOption(layers.DHCPOptEnd, nil)},
+	}
+	if s.ipv6 {
+		client, server, message = 546, 547, &layers.DHCPv6{MsgType: layers.DHCPv6MsgTypeSolicit, TransactionID: []byte{1, 2, 3}}
+	}
+	ip := s.header(from, to, layers.IPProtocolUDP)
+	udp := &layers.UDP{SrcPort: client, DstPort: server}
+	_ = udp.SetNetworkLayerForChecksum(ip)
+	return s.bytes(ip, udp, message)
+}
+
+// serves is a datagram between the ports of a DHCP server and its client.
+func (s stack) serves(from, to string) []byte {
+	if s.ipv6 {
+		return s.udp(from, to, 547, 546)
+	}
+	return s.udp(from, to, 67, 68)
+}
+
+// routes is how a router tells of itself, and asks who listens to groups.
+func (s stack) routes() []byte {
+	if !s.ipv6 {
+		ip := &layers.IPv4{Version: 4, TTL: 1, Protocol: layers.IPProtocolIGMP, SrcIP: s.addr(gateway), DstIP: s.addr(allHosts)}
+		return s.bytes(ip, gopacket.Payload([]byte{0x11, 0, 0xee, 0xff, 0, 0, 0, 0}))
+	}
+	ip := &layers.IPv6{Version: 6, HopLimit: 255, NextHeader: layers.IPProtocolICMPv6, SrcIP: s.addr(gateway), DstIP: s.addr(allHosts)}
+	h := &layers.ICMPv6{TypeCode: layers.CreateICMPv6TypeCode(layers.ICMPv6TypeRouterAdvertisement, 0)}
+	_ = h.SetNetworkLayerForChecksum(ip)
+	return s.bytes(ip, h, &layers.ICMPv6RouterAdvertisement{HopLimit: 64, RouterLifetime: 1800})
+}
+
 // other is a datagram of a protocol of which rules know no flows.
 func (s stack) other(from, to string) []byte {
 	const esp = 50
@@ -171,20 +221,41 @@ func framed(hook ruleset.HookType, packet []byte) []byte {
 		frame = append(append([]byte(nil), vmMAC...), router...)
 	}
 	kind := []byte{0x08, 0x00}
-	if packet[0]>>4 == 6 {
+	switch {
+	case packet[0]>>4 == 6:
 		kind = []byte{0x86, 0xdd}
+		if packet[24] == 0xff {
+			copy(frame, append([]byte{0x33, 0x33}, packet[36:40]...))
+		}
+	case packet[16] == 255:
+		copy(frame, packet[16:20])
+		copy(frame[4:], packet[16:18])
+	case packet[16]>>4 == 0xe:
+		copy(frame, append([]byte{0x01, 0x00, 0x5e, packet[17] & 0x7f}, packet[18:20]...))
 	}
 	return append(append(frame, kind...), packet...)
 }
 
 const ownAddresses = "[[vm]]\nname = \"*\"\naddresses = [\"203.0.113.7\", \"2001:db8:5::7\"]\n"
 
-// sequences are policies, and what becomes of frames one after the other. Each is tried with
-// both families.
-var sequences = map[string]struct {
+// A sequence is of one policy.
+type sequence struct {
 	policy string
 	steps  func(s stack) []step
-}{
+	runs   bool // the VM ran before
+}
+
+func (s sequence) table(t *testing.T) ruleset.Table {
+	made := table(t, s.policy)
+	if s.runs {
+		return filter.Running(made)
+	}
+	return made
+}
+
+// sequences are policies, and what becomes of frames one after the other. Each is tried with
+// both families.
+var sequences = map[string]sequence{
 	"a web server that may open anything": {
 		"[policy.default]\ninbound = [\"tcp/443\", \"198.51.100.22 tcp/22\", \"2001:db8:f::22 tcp/22\"]\n" + ownAddresses, func(s stack) []step {
 			first, second := s.pieces(s.udp(webHost, vmHost, 53, 5353))
@@ -234,7 +305,7 @@ var sequences = map[string]struct {
 				{"another protocol of the VM", 0, out, s.other(vmHost, webHost), true},
 				{"of a peer", 0, in, s.other(webHost, vmHost), false},
 			}
-		},
+		}, false,
 	},
 	"a VM that may open little": {
 		"[policy.default]\noutbound = [\"tcp/443\", \"udp/53\", \"198.51.100.22 icmp\", \"2001:db8:f::22 icmp\"]\n" + ownAddresses, func(s stack) []step {
@@ -262,7 +333,7 @@ var sequences = map[string]struct {
 				{"whom nobody asked", 0, out, s.echo(vmHost, webHost, true, 10), false},
 				{"another protocol", 0, out, s.other(vmHost, webHost), false},
 			}
-		},
+		}, false,
 	},
 	"neither": {
 		"[policy.default]\ninbound = []\noutbound = []\n" + ownAddresses, func(s stack) []step {
@@ -274,7 +345,7 @@ var sequences = map[string]struct {
 				{"a ping in", 0, in, s.echo(webHost, vmHost, false, 4), false},
 				{"a ping out", 0, out, s.echo(vmHost, webHost, false, 4), false},
 			}
-		},
+		}, false,
 	},
 	"UDP that denied peers may ask for": {
 		"[policy.default]\nserve = [\"udp/5000\"]\n" + ownAddresses, func(s stack) []step {
@@ -285,7 +356,112 @@ var sequences = map[string]struct {
 				{"to another of its ports", 0, out, s.udp(vmHost, deniedHost, 5000, 4001), false},
 				{"too late", 6 * time.Minute, out, s.udp(vmHost, deniedHost, 5000, 4000), false},
 			}
-		},
+		}, false,
+	},
+	"fragments of what does not pass": {
+		"[policy.default]\ninbound = [\"tcp/443\", \"udp/443\"]\noutbound = [\"tcp/443\"]\n" + ownAddresses, func(s stack) []step {
+			first, second := s.pieces(s.udp(vmHost, webHost, 5000, 9999))
+			itsFirst, itsSecond := s.pieces(s.udp(webHost, vmHost, 5000, 9999))
+			asks, more := s.pieces(s.udp(webHost, vmHost, 5000, 443))
+			answers, last := s.pieces(s.udp(vmHost, webHost, 443, 5000))
+			return []step{
+				{"of the VM", 0, out, first, false}, {"the second", 0, out, second, false},
+				{"of a peer", 0, in, itsFirst, false}, {"the second", 0, in, itsSecond, false},
+				{"a question", 0, in, asks, true}, {"the second", 0, in, more, true},
+				{"the answer", 0, out, answers, true}, {"the second", 0, out, last, true},
+				{"too big for the way", 0, in, s.tooBig(adminHost, vmHost, answers), true},
+				{"the VM's to another", 0, out, first, false},
+			}
+		}, false,
+	},
+	"what a router sends to all": {
+		"[policy.default]\ninbound = [\"tcp/443\"]\n" + ownAddresses, func(s stack) []step {
+			return []step{{"an advertisement or a query", 0, in, s.routes(), true}}
+		}, false,
+	},
+	"groups that are allowed": {
+		"[policy.default]\nallow = [\"gateway\", \"224.0.0.251 udp/5353\", \"ff02::fb udp/5353\"]\ninbound = [\"tcp/443\"]\noutbound = [\"tcp/443\"]\n" + ownAddresses, func(s stack) []step {
+			return []step{
+				{"the VM's question", 0, out, s.udp(vmHost, group, 5353, 5353), true},
+				{"of a denied host", 0, in, s.udp(deniedHost, group, 5353, 5353), true},
+				{"of an open one", 0, in, s.udp(webHost, group, 5353, 5353), true},
+				{"of an allowed one", 0, in, s.udp(gateway, group, 5353, 5353), true},
+				{"to another port", 0, in, s.udp(gateway, group, 5353, 1900), false},
+				{"to the VM", 0, in, s.udp(webHost, vmHost, 5353, 5353), false},
+			}
+		}, false,
+	},
+	"DHCP": {
+		"[policy.default]\ninbound = [\"tcp/443\"]\noutbound = [\"tcp/443\"]\n" + ownAddresses, func(s stack) []step {
+			asker := vmHost
+			if s.ipv6 {
+				asker = nobody
+			}
+			return []step{
+				{"an answer to nobody", 0, in, s.serves(webHost, vmHost), false},
+				{"of the gateway, too", 0, in, s.serves(gateway, asker), false},
+				{"a question to somebody far away", 0, out, s.asks(vmHost, webHost), false},
+				{"to all", 0, out, s.asks(nobody, servers), true},
+				{"an answer", 0, in, s.serves(gateway, asker), true},
+				{"too late", 2 * time.Minute, in, s.serves(gateway, asker), false},
+				{"to the gateway", 0, out, s.asks(asker, gateway), true},
+				{"its answer", 0, in, s.serves(gateway, asker), true},
+			}
+		}, false,
+	},
+	"errors about what rules keep no flows of": {
+		"[policy.default]\ninbound = [\"icmp\", \"198.51.100.22\", \"2001:db8:f::22\"]\n" + ownAddresses, func(s stack) []step {
+			return []step{
+				{"the VM is pinged", 0, in, s.echo(webHost, vmHost, false, 7), true},
+				{"its answer is too big", 0, in, s.tooBig(gateway, vmHost, s.echo(vmHost, webHost, true, 7)), true},
+				{"another protocol", 0, in, s.tooBig(gateway, vmHost, s.other(vmHost, adminHost)), true},
+				{"of whom anything may be", 0, in, s.tooBig(adminHost, vmHost, s.other(vmHost, webHost)), true},
+				{"another protocol with somebody else", 0, in, s.tooBig(gateway, vmHost, s.other(vmHost, webHost)), false},
+			}
+		}, false,
+	},
+	"ECN, and who opens what after the end": {
+		"[policy.default]\ninbound = [\"tcp/443\"]\n" + ownAddresses, func(s stack) []step {
+			return []step{
+				{"the VM asks for accurate ECN", 0, out, s.flags(vmHost, webHost, 5000, 25, 0xc2), true},
+				{"and has it", 0, in, s.flags(webHost, vmHost, 25, 5000, 0xd2), true},
+				{"it goes on", 0, out, s.flags(vmHost, webHost, 5000, 25, 0x90), true},
+				{"an hour later", time.Hour, in, s.flags(webHost, vmHost, 25, 5000, 0x58), true},
+				{"it ends", 0, in, s.flags(webHost, vmHost, 25, 5000, 0xd1), true},
+				{"the last answer", 0, out, s.flags(vmHost, webHost, 5000, 25, 0x50), true},
+				{"the peer opens one", 0, in, s.tcp(webHost, vmHost, 25, 5000, "S"), false},
+				{"with more flags", 0, in, s.flags(webHost, vmHost, 25, 5000, 0x0a), false},
+				{"the VM does, at once", 0, out, s.tcp(vmHost, webHost, 5000, 25, "S"), true},
+				{"and is answered", 0, in, s.tcp(webHost, vmHost, 25, 5000, "SA"), true},
+				{"both at once", 0, out, s.tcp(vmHost, webHost, 5001, 25, "S"), true},
+				{"the peer", 0, in, s.tcp(webHost, vmHost, 25, 5001, "S"), true},
+			}
+		}, false,
+	},
+	"connections of a VM that ran before": {
+		"[policy.default]\ninbound = [\"tcp/443\"]\noutbound = [\"tcp/443\"]\n" + ownAddresses, func(s stack) []step {
+			return []step{
+				{"one that the VM does not know", 0, in, s.tcp(webHost, vmHost, 4000, 22, "A"), true},
+				{"as it says", 0, out, s.tcp(vmHost, webHost, 22, 4000, "R"), false},
+				{"it is opened", 0, in, s.tcp(webHost, vmHost, 4000, 22, "S"), false},
+				{"one that the peer does not know", 0, out, s.tcp(vmHost, webHost, 4000, 25, "A"), true},
+				{"as it says", 0, in, s.tcp(webHost, vmHost, 25, 4000, "R"), true},
+				{"it is opened", 0, out, s.tcp(vmHost, webHost, 4000, 25, "S"), false},
+				{"one that stands", 0, in, s.tcp(webHost, vmHost, 4001, 22, "PA"), true},
+				{"it is answered", 0, out, s.tcp(vmHost, webHost, 22, 4001, "A"), true},
+				{"and goes on", 0, in, s.tcp(webHost, vmHost, 4001, 22, "PA"), true},
+				{"it is opened again", 0, in, s.tcp(webHost, vmHost, 4001, 22, "S"), false},
+			}
+		}, true,
+	},
+	"resets of a VM that ran before": {
+		"[policy.default]\ninbound = [\"tcp/443\"]\n" + ownAddresses, func(s stack) []step {
+			return []step{
+				{"one that the VM does not know", 0, in, s.tcp(webHost, vmHost, 4000, 22, "A"), true},
+				{"as it says", 0, out, s.tcp(vmHost, webHost, 22, 4000, "R"), true},
+				{"it is opened", 0, in, s.tcp(webHost, vmHost, 4000, 22, "S"), false},
+			}
+		}, true,
 	},
 }
 
@@ -306,7 +482,7 @@ func TestFlows(t *testing.T) {
 				label = name + ", IPv6"
 			}
 			t.Run(label, func(t *testing.T) {
-				made := table(t, sequence.policy)
+				made := sequence.table(t)
 				fast := map[byte]int{}
 				for _, rules := range []ruleset.Table{made, withoutFastPath(made)} {
 					j := judge.New(rules)
@@ -335,7 +511,7 @@ func TestFlowsAgreeWithTheKernel(t *testing.T) {
 	n, tap := network(t)
 	for name, sequence := range sequences {
 		for _, ipv6 := range []bool{false, true} {
-			made := table(t, sequence.policy)
+			made := sequence.table(t)
 			create(t, n, made)
 			j := judge.New(made)
 			for _, step := range sequence.steps(stack{t, ipv6}) {
@@ -348,6 +524,33 @@ func TestFlowsAgreeWithTheKernel(t *testing.T) {
 					t.Errorf("%s, %s: arrived %v; the judge: %v by rule %d of %v\n%s", name, step.about, arrived, d.Passes, d.Number, d.Path, line(step.hook, frame))
 				}
 			}
+		}
+	}
+}
+
+// TestClientsOfAServer has max_new_flows alone bound what the VM opens, and none of its many clients.
+func TestClientsOfAServer(t *testing.T) {
+	for _, ipv6 := range []bool{false, true} {
+		s := stack{t, ipv6}
+		j := judge.New(table(t, "[policy.default]\nmax_new_flows = 10\n"+ownAddresses))
+		dropped := func(hook ruleset.HookType, packet []byte) (n int) {
+			d, err := j.Frame(hook, framed(hook, packet))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !d.Passes {
+				n = 1
+			}
+			return n
+		}
+		clients, own := 0, 0
+		for i := range uint16(6000) { // more than rules keep
+			clients += dropped(in, s.tcp(webHost, vmHost, 1000+i, 443, "S"))
+			clients += dropped(out, s.tcp(vmHost, webHost, 443, 1000+i, "SA"))
+			own += dropped(out, s.tcp(vmHost, webHost, 1000+i, 25, "S"))
+		}
+		if clients != 0 || own != 6000-10 {
+			t.Errorf("IPv6 %v: of its clients, %d segments were dropped; of its own 6000 connections %d", ipv6, clients, own)
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
@@ -327,6 +328,10 @@ func (t *transaction) trimElements() {
 	}
 }
 
+// endsItself is the time that a flow may have left which is not taken away: one that ends before the
+// transaction comes would have the kernel refuse it.
+const endsItself = 5 * time.Second
+
 // dropFlows takes away the flows of indexes whose interfaces are gone: they are another VM's
 // when an index is used again. What other interfaces have is not looked at but for that.
 func (t *transaction) dropFlows() error {
@@ -342,7 +347,7 @@ func (t *transaction) dropFlows() error {
 			return err
 		}
 		for _, e := range flows.named().Elements {
-			if t.departed[binary.NativeEndian.Uint32(e.From[0])] {
+			if t.departed[binary.NativeEndian.Uint32(e.From[0])] && (e.Left == 0 || e.Left > endsItself) {
 				t.del[name] = append(t.del[name], e)
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/gopacket/gopacket"
@@ -78,6 +79,24 @@ func TestFlowsOfAnotherVM(t *testing.T) {
 	plays(t, n, tap, []step{hears("its answer", flow(in, 5000, 53).udp(t))})
 }
 
+// TestFlowsThatEndMeanwhile has a VM end while its flows do, one after the other: what ends by itself
+// between a look at it and its removal keeps no rules from going.
+func TestFlowsThatEndMeanwhile(t *testing.T) {
+	n, tap := network(t)
+	other := addTap(t, n, "macvtap1", otherMAC)
+	second := &domain.Domain{Name: "web-2", UUID: otherUUID, Direct: []domain.Interface{{Number: 1, Target: other.Name, Parent: lan.Parent, MAC: otherMAC}}}
+	create(t, n.Hypervisor, append(tables(t, vm(vmUUID, tap.Name), closedInbound), tables(t, second, closedInbound)...))
+	var elements []string
+	const flows = 40000
+	for i := range flows { // several end in each millisecond, for as long as anybody tries
+		elements = append(elements, fmt.Sprintf("%s . 0x%08x . 0x0035 . 0x1388 timeout %dms", tap.Name, 0xc0000000+i, 100+i/4))
+	}
+	nft(t, n.Hypervisor, "add element netdev macvtap-filter nic-flows-udp-ipv4 { "+strings.Join(elements, ", ")+" }\n", "-f", "-")
+	if err := within(t, n.Hypervisor, func(ctx context.Context) error { _, err := kernel.Remove(ctx, owned(vmUUID)); return err }); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestConnectionsOfARunningVM has a VM that runs get rules that know flows: its connections go on,
 // and nobody opens another one by that. Of a VM that starts, there are none.
 func TestConnectionsOfARunningVM(t *testing.T) {
@@ -88,7 +107,7 @@ func TestConnectionsOfARunningVM(t *testing.T) {
 		t.Fatal(err)
 	}
 	plays(t, n, tap, []step{
-		hears("a connection", flow(in, 5000, 22).tcp(t, false, true)), doesNotHear("a new one", flow(in, 5001, 22).tcp(t, true, false)),
+		hears("a connection", flow(in, 5000, 22).tcp(t, false, true)), sends("the VM's answer", flow(out, 5000, 22).tcp(t, false, true)), doesNotHear("a new one", flow(in, 5001, 22).tcp(t, true, false)),
 		doesNotHear("an answer to nothing", flow(in, 5001, 22).tcp(t, true, true)),
 	})
 	nft(t, n.Hypervisor, "flush set netdev macvtap-filter nic-running-flows", "-f", "-") // the time is over

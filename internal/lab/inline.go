@@ -51,7 +51,7 @@ func withoutEmpty(line, set string) (string, bool) {
 	if rest != line && strings.Contains(rest, " set @") { // it changes a frame, and notes that
 		return "", false
 	}
-	acts := regexp.MustCompile(` (?:accept|drop|goto|jump|update|delete|add) ?`)
+	acts := regexp.MustCompile(`\s(?:accept|drop|goto|jump|update|delete|add) ?`)
 	if rest != line && update.MatchString(line) && !acts.MatchString(rest+" ") {
 		return "", false
 	}
