@@ -123,10 +123,11 @@ func valueWanted(c command, before []string) (string, bool) {
 	if f == nil || !strings.HasPrefix(before[len(before)-1], "-") {
 		return "", false
 	}
-	if b, ok := f.Value.(interface{ IsBoolFlag() bool }); ok && b.IsBoolFlag() {
-		return "", false
-	}
 	m := regexp.MustCompile(`--` + regexp.QuoteMeta(name) + ` ([^\s\],]+)`).FindStringSubmatch(c.usage)
+	if b, ok := f.Value.(interface{ IsBoolFlag() bool }); ok && b.IsBoolFlag() {
+		vm := m != nil && m[1] == "VM" // not its value, but behind it all the same
+		return "VM", vm
+	}
 	if m == nil {
 		return "", true
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"macvtap-filter/internal/config"
 	"macvtap-filter/internal/domain"
@@ -36,10 +37,14 @@ type question struct {
 	vlan               *uint16
 	hex, pcap          string
 
+	live bool // the kernel's own verdicts are asked for
+	long time.Duration
+
 	expect string // "passes", "dropped", or "" for whatever it is
 }
 
 const explainUsage = `usage: macvtap-filter explain --out|--in [whose rules] the frame
+       macvtap-filter explain --live VM [--for TIME] [--out|--in] [which frames]
 
 Says what happens to a frame, which rule decides, and why. Nothing is sent.
 
@@ -70,8 +75,12 @@ or as it was captured, from the destination MAC address on:
   --hex DIGITS
   --pcap FILE      every frame of a file as tcpdump writes one
 
+  --live           watches frames of a NIC that runs, and what the kernel's rules do with
+                   them, until Ctrl-C or for --for TIME (default 10s): all, or those that
+                   --to, --from, --tcp, --udp, --icmp, --arp, --to-mac and --from-mac name;
+                   100 a second at most in each direction; only root can
   --expect passes|dropped
-                   exit with 1 unless that becomes of every frame
+                   exit with 1 unless that becomes of every frame, and of one at least
 
 It prints the verdict, the rule, the entry or key of the configuration that is the reason
 with its file and line ("default": no file says it), and of a drop what would open it;
@@ -102,6 +111,8 @@ func explainFlags(f *flag.FlagSet, o *options) {
 	f.StringVar(&q.hex, "hex", "", "")
 	f.StringVar(&q.pcap, "pcap", "", "")
 	f.StringVar(&q.expect, "expect", "", "")
+	f.BoolVar(&q.live, "live", false, "")
+	f.DurationVar(&q.long, "for", 10*time.Second, "")
 }
 
 // number is a flag for a number of some range.
@@ -118,11 +129,14 @@ func number(f *flag.FlagSet, name string, to **uint16, least, most uint16) {
 
 // explain judges frames by a VM's ruleset.
 func explain(ctx context.Context, std streams, o options, args []string) error {
+	q := o.question
+	if q.live && len(args) > 0 && q.vm == "" {
+		q.vm, args = args[0], args[1:]
+	}
 	if err := wantNone(args); err != nil {
 		return err
 	}
-	q := o.question
-	if q.out == q.in {
+	if q.out == q.in && !q.live {
 		return badInput(errors.New("say --out for a frame from the VM, or --in for one to it"))
 	}
 	if err := q.check(); err != nil {
@@ -153,6 +167,9 @@ func explain(ctx context.Context, std streams, o options, args []string) error {
 		return badInput(err)
 	}
 	e := endsOf(c, d, i, network)
+	if q.live {
+		return q.watch(ctx, std, d, i, running, e.asks())
+	}
 	if table, e, err = q.bindings(ctx, std, running, table, i, e); err != nil {
 		return err
 	}
@@ -222,6 +239,10 @@ func (q question) shown(f []byte) string {
 // check says what is wrong with the question, before anything is asked of the host. A
 // capture may be a pipe, which is read once.
 func (q question) check() error {
+	if q.live {
+		_, err := q.wish("")
+		return err
+	}
 	words := q.to+q.from+q.toMAC+q.fromMAC != "" || q.icmp || q.arp ||
 		q.tcp != nil || q.udp != nil || q.fromPort != nil || q.vlan != nil
 	switch captured := q.hex+q.pcap != ""; {

@@ -65,6 +65,7 @@ func TestScripts(t *testing.T) {
 			"hook":     callHook,
 			"network":  callNetworkHook,
 			"macvtap":  addMacvtap,
+			"wire":     sendFromLAN,
 			"tables":   wantTables,
 			"guard":    wantGuard,
 			"offload":  wantOffload,

@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"macvtap-filter/internal/filter"
+	"macvtap-filter/internal/frame"
 	"macvtap-filter/internal/kernel"
 	"macvtap-filter/internal/lab"
 	"macvtap-filter/internal/libvirt/daemon"
@@ -135,6 +136,18 @@ func addMacvtap(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) == 3 {
 		ts.Check(tap.Up())
 	}
+}
+
+// sendFromLAN sends a frame from the LAN: wire HEX
+func sendFromLAN(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: wire HEX")
+	}
+	f, err := frame.ParseHex(args[0])
+	ts.Check(err)
+	wire, err := ts.Value(labKey{}).(*lab.Network).Wire()
+	ts.Check(err)
+	ts.Check(wire.Send(f))
 }
 
 // hasGuard is the condition that this kernel can have a guard.

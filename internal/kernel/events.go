@@ -38,7 +38,7 @@ const (
 // program's, from another goroutine, until ctx ends. ended is closed when no more
 // will come. What the kernel removes by itself with a device is not told.
 func Subscribe(ctx context.Context, tell func(Change)) (ended <-chan struct{}, err error) {
-	socket, err := listen()
+	socket, err := listen(unix.NFNLGRP_NFTABLES)
 	if errors.Is(err, unix.EPERM) {
 		return nil, fmt.Errorf("listen to nftables: %w: this needs root (CAP_NET_ADMIN in the network namespace)", err)
 	}
@@ -86,8 +86,8 @@ func Subscribe(ctx context.Context, tell func(Change)) (ended <-chan struct{}, e
 	return done, nil
 }
 
-// listen opens a socket that nftables' notifications come to.
-func listen() (*os.File, error) {
+// listen opens a socket that a group of nftables' notifications comes to.
+func listen(group int) (*os.File, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_NETFILTER)
 	if err != nil {
 		return nil, err
@@ -98,7 +98,7 @@ func listen() (*os.File, error) {
 	}
 	err = unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
 	if err == nil {
-		err = unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_ADD_MEMBERSHIP, unix.NFNLGRP_NFTABLES)
+		err = unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_ADD_MEMBERSHIP, group)
 	}
 	if err != nil {
 		unix.Close(fd)

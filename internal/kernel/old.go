@@ -102,5 +102,5 @@ func isOld(name string) bool {
 
 // ours reports whether a table's name is one of this program's, by now or before.
 func ours(name string) bool {
-	return name == ruleset.RulesTable || name == ruleset.GuardTable || name == ruleset.PlugTable || isOld(name)
+	return name == ruleset.RulesTable || name == ruleset.GuardTable || name == ruleset.PlugTable || name == ruleset.TraceTable || isOld(name)
 }

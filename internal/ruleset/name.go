@@ -152,6 +152,9 @@ const (
 	// PlugTable closes NICs that are about to be plugged (see filter.Plugs). No device's rules have
 	// such a name.
 	PlugTable = "macvtap-filter.plugs"
+
+	// TraceTable has frames traced, as long as somebody looks (see kernel.Trace).
+	TraceTable = "macvtap-filter.trace"
 )
 
 // TableName names the rules of a device, which no table has the name of any more (see Merge).
