@@ -182,22 +182,27 @@ type traced struct {
 // it: nothing says so of one that passes.
 const quiet = 100 * time.Millisecond
 
-// listen takes what comes until ctx ends, and then what has come.
+// listen takes what comes until ctx ends, and then what has come. Only where nothing more waits
+// to be read is a frame old enough to be over.
 func (t *tracer) listen(ctx context.Context, socket *os.File) error {
 	buffer := make([]byte, 64<<10)
-	for {
+	for look := true; ; {
 		over := ctx.Err() != nil
-		if err := socket.SetReadDeadline(time.Now().Add(quiet)); err != nil {
+		if err := socket.SetReadDeadline(time.Now().Add(quiet)); err != nil { // decides nothing
 			return err
 		}
-		n, empty, err := receive(socket, buffer, over)
+		n, empty, err := receive(socket, buffer, look || over)
+		look = true
 		switch {
-		case errors.Is(err, os.ErrDeadlineExceeded):
-		case errors.Is(err, unix.ENOBUFS):
-			t.lost = true
-		case empty:
+		case empty && over:
 			t.flush(time.Now())
 			return nil
+		case empty, errors.Is(err, os.ErrDeadlineExceeded):
+			t.flush(time.Now().Add(-quiet))
+			look = false
+			continue
+		case errors.Is(err, unix.ENOBUFS):
+			t.lost = true
 		case err != nil:
 			return fmt.Errorf("listen to nftables' traces: %w", err)
 		}
@@ -206,7 +211,6 @@ func (t *tracer) listen(ctx context.Context, socket *os.File) error {
 				return err
 			}
 		}
-		t.flush(time.Now().Add(-quiet))
 	}
 }
 
