@@ -55,7 +55,7 @@ const (
 
 // flowTime says how long a flow stands after its last datagram: a connection 2 hours and 4
 // minutes (RFC 5382, 5), one that is opened or closed 4 minutes (there), UDP 5 (RFC 4787, 4.3), a
-// ping one (RFC 5508, 3.2). The fragments of a datagram come one right behind the other.
+// ping one (RFC 5508, 3.2), a datagram in fragments as long as Linux waits for the rest.
 func flowTime(kind string) time.Duration {
 	switch kind {
 	case tcpFlows:
@@ -67,7 +67,7 @@ func flowTime(kind string) time.Duration {
 	case echoFlows:
 		return time.Minute
 	}
-	return 5 * time.Second
+	return 30 * time.Second
 }
 
 // answeredFor is the time that DHCP servers have to answer.
@@ -77,7 +77,7 @@ const answeredFor = time.Minute
 // with new flows, or a VM that does, fills no more than its share.
 const (
 	maxFlows    = 1 << 20
-	maxOddFlows = 1 << 18 // of pings and fragments
+	maxOddFlows = 1 << 18 // of pings
 )
 
 var (
@@ -105,7 +105,7 @@ func (b *builder) flowSets() []ruleset.Set {
 		for _, kind := range []string{tcpFlows, tcpNewFlows, tcpEndedFlows, udpFlows, echoFlows, fragmentFlows} {
 			fields := side{view: fromVM, builder: b}.flow(f, kind, f.header())
 			s := ruleset.Set{Name: f.flows(kind), Typeof: fields, Dynamic: maxFlows, Expires: true}
-			if kind == echoFlows || kind == fragmentFlows {
+			if kind == echoFlows {
 				s.Dynamic = maxOddFlows
 			}
 			for _, field := range fields {

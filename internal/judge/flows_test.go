@@ -12,7 +12,6 @@ import (
 
 	"macvtap-filter/internal/filter"
 	"macvtap-filter/internal/judge"
-	"macvtap-filter/internal/kernel"
 	"macvtap-filter/internal/ruleset"
 )
 
@@ -513,13 +512,6 @@ func TestFlowsAgreeWithTheKernel(t *testing.T) {
 	for name, sequence := range sequences {
 		for _, ipv6 := range []bool{false, true} {
 			made := sequence.table(t)
-			err := n.Hypervisor.Do(func() error { // no flow stands of the sequence before
-				_, err := kernel.Remove(t.Context(), func(kernel.Standing) bool { return true })
-				return err
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
 			create(t, n, made)
 			j := judge.New(made)
 			for _, step := range sequence.steps(stack{t, ipv6}) {

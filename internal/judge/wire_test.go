@@ -220,7 +220,13 @@ func network(t *testing.T) (*lab.Network, *lab.Tap) {
 
 func create(t *testing.T, n *lab.Network, made ruleset.Table) {
 	t.Helper()
-	err := n.Hypervisor.Do(func() error { return kernel.Create(t.Context(), []ruleset.Table{made}) })
+	err := n.Hypervisor.Do(func() error {
+		// What rules before learned, the judge does not know.
+		if _, err := kernel.Remove(t.Context(), func(kernel.Standing) bool { return true }); err != nil {
+			return err
+		}
+		return kernel.Create(t.Context(), []ruleset.Table{made})
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
