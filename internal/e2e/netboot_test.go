@@ -81,11 +81,17 @@ func asks(f frames.Frame, addr netip.Addr) bool {
 // dropped is how many frames the rules have dropped from VMs for a reason.
 func (m *machine) dropped(t *testing.T, reason string) int {
 	t.Helper()
+	return m.counted(t, "from-vm-"+reason)
+}
+
+// counted is how many frames a counter has of all NICs.
+func (m *machine) counted(t *testing.T, counter string) int {
+	t.Helper()
 	n := 0
 	err := m.ns.Do(func() error {
 		held, err := kernel.Read(t.Context())
 		for _, h := range held {
-			n += int(h.Counts["from-vm-"+reason].Packets)
+			n += int(h.Counts[counter].Packets)
 		}
 		return err
 	})

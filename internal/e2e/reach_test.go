@@ -120,16 +120,16 @@ func (s *site) fence(t *testing.T, vm *hypervisor.VM, nic hypervisor.NIC) string
 	return text
 }
 
-// reachGateway has the guest ask the gateway until it answers, and returns what both said. A guest that was given a static
+// reachGateway has the guest ask the witness until it answers, and returns what both said. A guest that was given a static
 // IPv4 address has its network a second later: rules learn the address from what it asks by ARP.
 func (s *site) reachGateway(t *testing.T, vm *hypervisor.VM, nic hypervisor.NIC) string {
-	gateway := s.peers[0]
-	probe := guestrpc.Probe{NIC: nic.Name, Kind: "udp", To: netip.AddrPortFrom(gateway.addr, gateway.port),
+	p := s.witness
+	probe := guestrpc.Probe{NIC: nic.Name, Kind: "udp", To: netip.AddrPortFrom(p.addr, p.port),
 		Token: token(), Wait: answerTime}
 	var answer guestrpc.Answer
 	if err := vm.Call(t.Context(), "Probe", probe, &answer); err != nil || !answer.Answered {
-		t.Errorf("%s %s: the gateway, asked for order's sake, does not answer: %s %v", vm.Name, nic.Name,
-			answer.Reason, err)
+		t.Errorf("%s %s: %s, asked for order's sake, does not answer: %s %v", vm.Name, nic.Name,
+			p, answer.Reason, err)
 	}
 	return probe.Token
 }

@@ -24,7 +24,9 @@ type site struct {
 	peers   []peer
 	// hidden is the host that the default policy closes.
 	hidden *lab.Host
-	vms    int // guests made so far, which numbers their addresses
+	// witness answers every guest by UDP: the gateway, where a policy does not close it.
+	witness peer
+	vms     int // guests made so far, which numbers their addresses
 }
 
 // A peer is an address that a guest may want to reach.
@@ -107,6 +109,7 @@ func (s *site) populate(t *testing.T) {
 	s.addPeers(t, dns, dnsPort, lan4+"53", lan6+"53")
 	s.addPeers(t, internet, 7, "192.0.2.1", "198.51.100.7", "2001:db8:ffff::1")
 	s.addPeers(t, s.hidden, 7, lan4+"77", lan6+"77", "fe80::77")
+	s.witness = s.peers[0]
 }
 
 func (s *site) addHost(t *testing.T, name, hardware string, addrs ...string) *lab.Host {
