@@ -29,6 +29,11 @@ done
 exec "$PROGRAM" "$command" --facts "$DOMAINS/facts.json" "$@"
 `
 
+// virsh tells the XML of the page's VMs.
+const virsh = `#!/bin/sh
+exec cat "$DOMAINS/$2.xml"
+`
+
 // A recipe is a configuration, and commands that are tried with it.
 var recipe = regexp.MustCompile("(?s)```toml\n(.*?)```|```console\n(.*?)```")
 
@@ -96,8 +101,10 @@ func newShell(t *testing.T) shell {
 	if err := os.Mkdir(bin, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(bin, "macvtap-filter"), []byte(onPage), 0o755); err != nil {
-		t.Fatal(err)
+	for name, script := range map[string]string{"macvtap-filter": onPage, "virsh": virsh} {
+		if err := os.WriteFile(filepath.Join(bin, name), []byte(script), 0o755); err != nil {
+			t.Fatal(err)
+		}
 	}
 	domains, err := filepath.Abs("testdata")
 	if err != nil {
