@@ -58,7 +58,7 @@ func (g groups) opening(out []Opening, text string) ([]Opening, error) {
 		default:
 			service, err := parseService(f)
 			if err != nil {
-				return out, fmt.Errorf("%q: %w; or %q, or %q", text, err, pingService, anyService)
+				return out, fmt.Errorf("%w; or %q, or %q", err, pingService, anyService)
 			}
 			o.Services = append(o.Services, service)
 		}
