@@ -343,14 +343,14 @@ func (t *transaction) dropFlows() error {
 			continue
 		}
 		flows := *s
-		if err := t.picture.readElements(&flows); err != nil {
+		goes := func(e element) bool {
+			return len(e.key) >= 4 && t.departed[binary.NativeEndian.Uint32(e.key)] && (e.left == 0 || e.left > endsItself)
+		}
+		if err := t.picture.readElements(&flows, goes); err != nil {
 			return err
 		}
-		for _, e := range flows.named().Elements {
-			if t.departed[binary.NativeEndian.Uint32(e.From[0])] && (e.Left == 0 || e.Left > endsItself) {
-				t.del[name] = append(t.del[name], e)
-			}
-		}
+		// A set that grows meanwhile is listed with some of them twice (rhashtable_walk_start).
+		t.del[name] = append(t.del[name], slices.CompactFunc(flows.named().Elements, ruleset.SameElement)...)
 	}
 	return nil
 }

@@ -274,14 +274,18 @@ func (p *picture) elements(s *set) error {
 	if ruleset.IsFlows(s.name) {
 		return nil
 	}
-	return p.readElements(s)
+	return p.readElements(s, func(element) bool { return true })
 }
 
-func (p *picture) readElements(s *set) error {
+// readElements reads those that are wanted.
+func (p *picture) readElements(s *set, wanted func(element) bool) error {
 	its := slices.Concat(p.named, attribute(unix.NFTA_SET_ELEM_LIST_SET, cString(s.name)))
 	err := p.reader.dump(unix.NFT_MSG_GETSETELEM, its, func(b []byte) error {
 		for _, e := range attributes(nested(b, unix.NFTA_SET_ELEM_LIST_ELEMENTS)) {
 			s.add(e)
+			if last := len(s.elements) - 1; last >= 0 && !wanted(s.elements[last]) {
+				s.elements = s.elements[:last]
+			}
 		}
 		return nil
 	})

@@ -19,6 +19,11 @@ func dialWith(ctx context.Context, config *netlink.Config) (*netlink.Conn, error
 	if err != nil {
 		return nil, fmt.Errorf("open a netlink socket to nftables: %w", err)
 	}
+	// Else each error holds the whole message that it is about, and there is no room for a few.
+	if err := conn.SetOption(netlink.CapAcknowledge, true); err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("netlink socket: %w", err)
+	}
 	if deadline, ok := ctx.Deadline(); ok {
 		if err := conn.SetDeadline(deadline); err != nil {
 			conn.Close()
