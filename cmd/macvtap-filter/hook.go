@@ -44,8 +44,11 @@ func runHook(call hook.Call, std streams) int {
 	signal.Ignore(syscall.SIGPIPE)
 	h := &hookCall{Call: call, std: std, log: hookLog(std)}
 	err := within(hookLimit, call.Domain, func(ctx context.Context) error {
-		if action == hook.Plug { // another daemon's call, it may be
+		switch action { // none of the daemon's that runs VMs
+		case hook.Plug:
 			return h.plug(ctx)
+		case hook.Follow:
+			return h.follow(ctx)
 		}
 		noteCaller()
 		switch action {

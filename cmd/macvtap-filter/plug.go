@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"slices"
 	"strings"
@@ -45,7 +46,21 @@ func (h *hookCall) plug(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("VM %q: %w", port.VM, err)
 	}
-	if !comes || guardStands(ctx) {
+	if !comes {
+		return nil
+	}
+	if err := h.closePlug(ctx, c, port); err != nil {
+		return err
+	}
+	if err := startFollower(port); err != nil {
+		h.log(slog.LevelWarn, fmt.Sprintf("VM %q: nobody makes the rules of the NIC with the MAC address %s that is about to be plugged in (%v): run \"macvtap-filter apply %s\"", port.VM, port.MAC, err, port.VM), h.fields("", journal.Advice))
+	}
+	return nil
+}
+
+// closePlug has a NIC closed before it comes, where the kernel can.
+func (h *hookCall) closePlug(ctx context.Context, c *config.Config, port domain.Port) error {
+	if guardStands(ctx) {
 		return nil
 	}
 	unlock, err := kernel.Lock(ctx)
@@ -56,10 +71,10 @@ func (h *hookCall) plug(ctx context.Context) error {
 	err = kernel.Plug(ctx, c.GuardPrefixes, filter.Plug{MAC: port.MAC, Owner: filter.Owner{UUID: port.UUID, Name: port.VM}})
 	switch {
 	case err == nil:
-		h.log(slog.LevelInfo, fmt.Sprintf("VM %q: a NIC with the MAC address %s is about to be plugged in, and closed until its rules stand: watch makes them, or \"macvtap-filter apply %s\"", port.VM, port.MAC, port.VM), h.fields("", journal.Closed))
+		h.log(slog.LevelInfo, fmt.Sprintf("VM %q: a NIC with the MAC address %s is about to be plugged in, and closed until its rules stand", port.VM, port.MAC), h.fields("", journal.Closed))
 		return nil
 	case errors.Is(err, kernel.ErrNoGuard) && !c.RefusePlugs:
-		h.log(slog.LevelWarn, fmt.Sprintf("VM %q: a NIC with the MAC address %s is about to be plugged in, and open until its rules stand, since this kernel closes none by its MAC address (Linux 6.17): watch makes them, or \"macvtap-filter apply %s\"; hotplug = \"refuse\" keeps it out", port.VM, port.MAC, port.VM), h.fields("", journal.Advice))
+		h.log(slog.LevelWarn, fmt.Sprintf("VM %q: a NIC with the MAC address %s is about to be plugged in, and open until its rules stand, since this kernel closes none by its MAC address (Linux 6.17); hotplug = \"refuse\" keeps it out", port.VM, port.MAC), h.fields("", journal.Advice))
 		return nil
 	case errors.Is(err, kernel.ErrNoGuard):
 		return fmt.Errorf("VM %q: the NIC with the MAC address %s on %q is not plugged in, since this kernel closes none until its rules stand (Linux 6.17), and hotplug = \"refuse\" is in %s; add it to the VM that is shut off, or write \"close\"", port.VM, port.MAC, port.Parent, c.File)
@@ -116,4 +131,9 @@ func unplug(ctx context.Context, which func(filter.Owner) bool) error {
 	}
 	defer unlock()
 	return kernel.Unplug(ctx, func(p filter.Plug) bool { return which(p.Owner) })
+}
+
+// closes reports whether a NIC of that MAC address is closed since it is about to be plugged.
+func closes(all []filter.Plug, mac net.HardwareAddr) bool {
+	return slices.ContainsFunc(all, func(p filter.Plug) bool { return bytes.Equal(p.MAC, mac) })
 }

@@ -20,7 +20,12 @@ const (
 	Expect // the VM that will start comes from another host, or was saved
 	Resume // the VM has started, it may be from a snapshot
 	Plug   // a NIC of a network comes to a VM
+	Follow // the hook's own call: that NIC is coming
 )
+
+// Followed is the operation of the hook's own call, on the VM, with the NIC's MAC address in
+// libvirt's place for more: libvirt has none of the name.
+const Followed = "macvtap-filter-plugged"
 
 // A Call is a call by libvirt: NAME OPERATION SUBOPERATION EXTRA.
 type Call struct {
@@ -28,6 +33,7 @@ type Call struct {
 	Domain       string // the VM's name, or the network's
 	Operation    string // "start", "reconnect", "stopped" …
 	Suboperation string // "begin" or "end"
+	Extra        string // "-" for nothing
 }
 
 // operations are the qemu hook's operations
@@ -47,7 +53,7 @@ func Parse(program string, args []string, isCommand func(string) bool) (Call, bo
 	if !network && !slices.Contains(operations, args[1]) && args[3] != "-" && isCommand(args[0]) {
 		return Call{}, false
 	}
-	return Call{Network: network, Domain: args[0], Operation: args[1], Suboperation: args[2]}, true
+	return Call{Network: network, Domain: args[0], Operation: args[1], Suboperation: args[2], Extra: args[3]}, true
 }
 
 // ofNetworks reports whether the program is called as the hook of networks, by its place: a
@@ -61,8 +67,11 @@ func ofNetworks(program string) bool {
 // the guest does not run yet; at "stopped" and "release" the guest is gone.
 func (c Call) Action() Action {
 	if c.Network {
-		if c.Operation == "port-created" && c.Suboperation == "begin" {
+		switch c.Operation + " " + c.Suboperation {
+		case "port-created begin":
 			return Plug
+		case Followed + " begin":
+			return Follow
 		}
 		return None
 	}

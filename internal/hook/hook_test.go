@@ -14,7 +14,7 @@ const program = "/etc/libvirt/hooks/qemu.d/macvtap-filter"
 
 // TestNetworkActions has the hook of networks do one thing, and nothing of what is a VM's there.
 func TestNetworkActions(t *testing.T) {
-	for _, operation := range append(qemuOperations, "port-created", "port-deleted", "updated", "plugged", "render") {
+	for _, operation := range append(qemuOperations, "port-created", "port-deleted", "updated", "plugged", "render", Followed) {
 		for _, sub := range []string{"begin", "end"} {
 			for program, network := range map[string]bool{
 				"/etc/libvirt/hooks/network.d/macvtap-filter": true, "/etc/libvirt/hooks/network": true,
@@ -24,8 +24,12 @@ func TestNetworkActions(t *testing.T) {
 				if !ok || call.Network != network {
 					t.Errorf("%s pool %s %s: %+v, a call %t, want one of a network: %t", program, operation, sub, call, ok, network)
 				}
-				plugs := network && operation == "port-created" && sub == "begin"
-				if got := call.Action(); (got == Plug) != plugs || network && !plugs && got != None {
+				want := map[string]Action{"port-created": Plug, Followed: Follow}[operation]
+				if sub != "begin" {
+					want = None
+				}
+				got := call.Action()
+				if ours := got == Plug || got == Follow; network && got != want || !network && ours {
 					t.Errorf("%s pool %s %s: action %d", program, operation, sub, got)
 				}
 			}
@@ -48,7 +52,7 @@ func TestActions(t *testing.T) {
 			if !ok {
 				t.Errorf("%s %s is no hook call", operation, sub)
 			}
-			if want := (Call{Domain: "web", Operation: operation, Suboperation: sub}); call != want {
+			if want := (Call{Domain: "web", Operation: operation, Suboperation: sub, Extra: "-"}); call != want {
 				t.Errorf("call %+v, want %+v", call, want)
 			}
 			if got, want := call.Action(), acts[operation+" "+sub]; got != want {
@@ -113,7 +117,7 @@ func FuzzParse(f *testing.F) {
 			}
 			return
 		}
-		if len(args) != 4 || call != (Call{Domain: a, Operation: b, Suboperation: c}) || c != "begin" && c != "end" {
+		if len(args) != 4 || call != (Call{Domain: a, Operation: b, Suboperation: c, Extra: d}) || c != "begin" && c != "end" {
 			t.Errorf("%q read as %+v", args, call)
 		}
 		if call.Action() != None && !slices.Contains(qemuOperations, b) {
