@@ -161,6 +161,7 @@ install:
 	daemon=$$(libvirt_pid); \
 	restart=no; \
 	if test -n "$$daemon" && ! runs_hooks "$$daemon" "$(DESTDIR)/etc/libvirt/hooks"; then restart=yes; fi; \
+	networks=$$(lacks_networks "$(DESTDIR)/etc/libvirt/hooks"); \
 	install -d -m 0755 "$(dir $(HOOK))" "$(dir $(NETWORK))" "$(dir $(LINK))" "$(dir $(UNIT))"; \
 	new=$$(dirname "$(dir $(HOOK))")/.macvtap-filter.new; \
 	install -m 0755 $(BIN) "$$new"; \
@@ -170,7 +171,7 @@ install:
 	install -m 0644 cmd/macvtap-filter/macvtap-filter-watch.service "$(UNIT)"; \
 	put_shared "$(SHARE)" zsh/site-functions; \
 	echo "installed the hook $(HOOK), a link to it, $(LINK), the service $(UNIT), and manual pages and completions in $(SHARE)"; \
-	tell_restart "$$daemon" $$restart; \
+	tell_restart "$$daemon" $$restart "$$networks"; \
 	echo "then keep hot-plugged and flushed interfaces closed, too: systemctl daemon-reload && systemctl enable --now macvtap-filter-watch"; \
 	echo "or at least put running VMs in step: macvtap-filter apply --all"
 

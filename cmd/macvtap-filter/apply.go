@@ -63,6 +63,9 @@ func apply(ctx context.Context, std streams, o options, args []string) error {
 		if err := anew(ctx, func(ctx context.Context) error { return sweep(ctx, std, o) }); err != nil {
 			return err
 		}
+		if err := anew(ctx, func(ctx context.Context) error { return sweepPlugs(ctx, std, o) }); err != nil {
+			return err
+		}
 		if err := anew(ctx, func(ctx context.Context) error { return raiseLast(ctx, std, o, c, failed) }); err != nil {
 			return err
 		}
@@ -298,14 +301,12 @@ func remove(ctx context.Context, std streams, o options, args []string) error {
 	if watched && o.all {
 		return wouldUndo
 	}
-	if o.all && !o.dryRun {
-		if err := unplug(ctx, func(filter.Owner) bool { return true }); err != nil {
-			return err
-		}
-	}
 	if o.all {
 		// First: nothing would open the devices again whose rules go.
 		if err := lowerGuard(ctx, std, o, "devices without rules are open"); err != nil {
+			return err
+		}
+		if err := unplugTold(ctx, std, o, func(filter.Plug) bool { return true }); err != nil {
 			return err
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -20,10 +21,13 @@ import (
 // The files where libvirt finds the hooks of QEMU domains
 // (https://libvirt.org/hooks.html).
 const (
-	hookFile    = "/etc/libvirt/hooks/qemu.d/macvtap-filter"
-	mainHook    = "/etc/libvirt/hooks/qemu"
-	networkHook = "/etc/libvirt/hooks/network.d/macvtap-filter" // of networks
-	hooks       = "/etc/libvirt/hooks/qemu.d/*"
+	hookFile = "/etc/libvirt/hooks/qemu.d/macvtap-filter"
+	mainHook = "/etc/libvirt/hooks/qemu"
+	hooks    = "/etc/libvirt/hooks/qemu.d/*"
+
+	networkHook     = "/etc/libvirt/hooks/network.d/macvtap-filter" // of networks
+	mainNetworkHook = "/etc/libvirt/hooks/network"
+	networkHooks    = "/etc/libvirt/hooks/network.d/*"
 )
 
 // hookVersion is the first libvirt that looks into qemu.d, as libvirt counts.
@@ -31,11 +35,14 @@ const hookVersion = 6_005_000
 
 // seenFile names the process that ran the hook last: libvirt's, so that check knows
 // that it does. It is for that alone.
-const seenFile = "/run/macvtap-filter-hook"
+const (
+	seenFile        = "/run/macvtap-filter-hook"
+	seenNetworkFile = "/run/macvtap-filter-network-hook" // and the hook of networks
+)
 
 // noteCaller leaves a note of who ran the hook.
-func noteCaller() {
-	file, err := os.OpenFile(seenFile, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_NONBLOCK|unix.O_CLOEXEC, 0o600)
+func noteCaller(name string) {
+	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_NONBLOCK|unix.O_CLOEXEC, 0o600)
 	if err != nil {
 		return // it is a hint, no more
 	}
@@ -65,7 +72,7 @@ func checkHook(r *report) {
 	case info.Mode()&0o111 == 0:
 		r.warn("hook: %s is not executable, and libvirt passes it over: chmod 755 %s", networkHook, networkHook)
 	default:
-		r.ok("hook: %s; libvirt runs it once it was restarted since that was put there", networkHook)
+		r.ok("hook: %s", networkHook)
 	}
 	for _, other := range otherHooks() {
 		text, err := os.ReadFile(other)
@@ -113,12 +120,13 @@ func checkDaemon(ctx context.Context, r *report, client *libvirt.Client) {
 	}
 	r.ok("libvirt: version %s", libvirt.FormatVersion(v))
 	pid := daemonPID(client)
+	defer checkNetworkDaemon(r, pid)
 	started, err := startOf(pid)
 	if err != nil {
 		r.warn("libvirt: whether it runs the hook cannot be seen: %v", err)
 		return
 	}
-	if seen, err := os.ReadFile(seenFile); err == nil && strings.TrimSpace(string(seen)) == strconv.Itoa(pid) {
+	if hasRun(pid, seenFile) {
 		r.ok("libvirt: process %d has run the hook", pid)
 		return
 	}
@@ -129,6 +137,43 @@ func checkDaemon(ctx context.Context, r *report, client *libvirt.Client) {
 		}
 	}
 	r.fail("libvirt: process %d started before %s was put there, and has not run it since: VMs start unprotected: systemctl restart %s; running VMs go on", pid, hookFile, daemonName(pid))
+}
+
+// hasRun reports whether a process was the last to run the hook, by the note of that.
+func hasRun(pid int, note string) bool {
+	seen, err := os.ReadFile(note)
+	return err == nil && strings.TrimSpace(string(seen)) == strconv.Itoa(pid)
+}
+
+// checkNetworkDaemon looks whether the daemon that plugs NICs into networks runs their hook: the
+// one that runs VMs, or one of its own where there is one for each.
+func checkNetworkDaemon(r *report, pid int) {
+	if _, err := os.Stat(networkHook); err != nil {
+		return // that was told
+	}
+	if daemonName(pid) != "libvirtd" {
+		if pid = processNamed("virtnetworkd"); pid == 0 {
+			r.ok("libvirt: virtnetworkd does not run; it finds the hook of networks when it starts")
+			return
+		}
+	}
+	started, err := startOf(pid)
+	if err != nil {
+		r.warn("libvirt: whether it runs the hook of networks cannot be seen: %v", err)
+		return
+	}
+	if hasRun(pid, seenNetworkFile) {
+		r.ok("libvirt: process %d has run the hook of networks", pid)
+		return
+	}
+	others, _ := filepath.Glob(networkHooks) // the pattern is right
+	for _, hook := range append(others, mainNetworkHook) {
+		if placed, err := placedAt(hook); err == nil && placed.Before(started) {
+			r.ok("libvirt: process %d started when there was a hook of networks, and runs it", pid)
+			return
+		}
+	}
+	r.warn("libvirt: process %d started before %s was put there: a NIC of a network that is plugged into a running VM is not closed before it comes, and gets no rules by itself: systemctl restart %s; running VMs go on", pid, networkHook, processName(pid))
 }
 
 // daemonName is what libvirt's daemon is called here, a word for systemctl.
@@ -146,14 +191,22 @@ func daemonPID(client *libvirt.Client) int {
 	if name := processName(pid); name == "libvirtd" || name == "virtqemud" {
 		return pid
 	}
-	files, _ := filepath.Glob("/proc/[0-9]*/comm") // the pattern is right
-	for _, file := range files {
-		candidate, err := strconv.Atoi(filepath.Base(filepath.Dir(file)))
-		if name := processName(candidate); err == nil && (name == "libvirtd" || name == "virtqemud") {
-			return candidate
-		}
+	if found := processNamed("libvirtd", "virtqemud"); found != 0 {
+		return found
 	}
 	return pid
+}
+
+// processNamed finds a process by its name, 0 for none.
+func processNamed(names ...string) int {
+	files, _ := filepath.Glob("/proc/[0-9]*/comm") // the pattern is right
+	for _, file := range files {
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file)))
+		if err == nil && slices.Contains(names, processName(pid)) {
+			return pid
+		}
+	}
+	return 0
 }
 
 func processName(pid int) string {

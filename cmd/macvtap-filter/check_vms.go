@@ -52,6 +52,7 @@ func checkLibvirt(ctx context.Context, r *report, c *config.Config, s status.Sta
 		checkOthers(r, h, d)
 		known = append(known, d)
 	}
+	checkHotPlug(ctx, r, known)
 	if c == nil || len(c.Sections()) == 0 {
 		return
 	}

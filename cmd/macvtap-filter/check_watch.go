@@ -4,7 +4,11 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"slices"
+	"strconv"
+	"strings"
 
+	"macvtap-filter/internal/domain"
 	"macvtap-filter/internal/kernel"
 	"macvtap-filter/internal/watch"
 )
@@ -18,7 +22,7 @@ func checkWatch(ctx context.Context, r *report) {
 		if _, stands, err := kernel.LookGuard(ctx); err == nil && stands {
 			plugged = "closed"
 		}
-		r.warn("watch: does not run: an interface plugged into a running VM stays %s, and rules that somebody flushes stay away: systemctl enable --now macvtap-filter-watch", plugged)
+		r.warn("watch: does not run: an interface without a network that is plugged into a running VM stays %s, and rules that somebody flushes stay away: systemctl enable --now macvtap-filter-watch", plugged)
 	case errors.Is(err, fs.ErrPermission):
 		r.warn("watch: cannot be asked without root: %v", err)
 	case err != nil:
@@ -36,5 +40,26 @@ func checkTold(r *report, told watch.Report) {
 	}
 	if told.Libvirt != "" {
 		r.warn("watch: %s", told.Libvirt)
+	}
+}
+
+// checkHotPlug names the VMs of whose NICs nobody is told when they are plugged in, while there is
+// neither a watch nor a guard.
+func checkHotPlug(ctx context.Context, r *report, vms []*domain.Domain) {
+	if _, err := watch.Ask(ctx); !errors.Is(err, watch.ErrNotRunning) {
+		return
+	}
+	if _, stands, err := kernel.LookGuard(ctx); err != nil || stands {
+		return
+	}
+	var names []string
+	for _, d := range vms {
+		if len(d.Direct) > 0 {
+			names = append(names, strconv.Quote(d.Name))
+		}
+	}
+	if len(names) > 0 {
+		slices.Sort(names)
+		r.warn("hot-plug: libvirt tells no hook of an interface without a network (type='direct') that is plugged into a running VM, so it is open until \"macvtap-filter apply\" makes its rules, since neither watch nor a guard is there; VMs with direct interfaces: %s", strings.Join(names, ", "))
 	}
 }

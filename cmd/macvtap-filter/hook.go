@@ -37,6 +37,9 @@ var hookLimit = 30 * time.Second
 // of ours, unless the configuration asks for it; its old rules stand.
 func runHook(call hook.Call, std streams) int {
 	action := call.Action()
+	if call.Network && action != hook.Follow {
+		noteCaller(seenNetworkFile)
+	}
 	if action == hook.None {
 		return exitDone
 	}
@@ -50,7 +53,7 @@ func runHook(call hook.Call, std streams) int {
 		case hook.Follow:
 			return h.follow(ctx)
 		}
-		noteCaller()
+		noteCaller(seenFile)
 		switch action {
 		case hook.Release:
 			return h.release(ctx)
@@ -390,7 +393,7 @@ func (h *hookCall) release(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("VM %q: %w", d.Name, err)
 	}
-	if err := unplug(ctx, func(o filter.Owner) bool { return o.UUID == d.UUID }); err != nil {
+	if err := unplug(ctx, func(p filter.Plug) bool { return p.Owner.UUID == d.UUID }); err != nil {
 		return fmt.Errorf("VM %q: %w", d.Name, err)
 	}
 	for _, t := range removed {

@@ -87,7 +87,7 @@ func unexpect(d *domain.Domain) error {
 // so. Then it runs already, as one that was saved. XML that cannot be read was the start's to tell of.
 func (h *hookCall) resume(ctx context.Context) error {
 	// What was closed for its last run, of whose end no hook was told, is opened: its rules stand.
-	if err := unplug(ctx, func(o filter.Owner) bool { return o.Is(h.Domain) }); err != nil {
+	if err := unplug(ctx, func(p filter.Plug) bool { return p.Owner.Is(h.Domain) }); err != nil {
 		return fmt.Errorf("VM %q: %w", h.Domain, err)
 	}
 	if !fromSnapshot(h.Domain) {

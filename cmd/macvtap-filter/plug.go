@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"macvtap-filter/internal/config"
 	"macvtap-filter/internal/domain"
@@ -17,6 +18,7 @@ import (
 	"macvtap-filter/internal/host"
 	"macvtap-filter/internal/journal"
 	"macvtap-filter/internal/kernel"
+	"macvtap-filter/internal/ruleset"
 )
 
 // libvirt tells its hook of networks of a NIC that comes to a VM before the device is there, at
@@ -68,7 +70,7 @@ func (h *hookCall) closePlug(ctx context.Context, c *config.Config, port domain.
 		return fmt.Errorf("VM %q: %w", port.VM, err)
 	}
 	defer unlock()
-	err = kernel.Plug(ctx, c.GuardPrefixes, filter.Plug{MAC: port.MAC, Owner: filter.Owner{UUID: port.UUID, Name: port.VM}})
+	err = kernel.Plug(ctx, c.GuardPrefixes, filter.Plug{MAC: port.MAC, Owner: filter.Owner{UUID: port.UUID, Name: port.VM}, Since: time.Now()})
 	switch {
 	case err == nil:
 		h.log(slog.LevelInfo, fmt.Sprintf("VM %q: a NIC with the MAC address %s is about to be plugged in, and closed until its rules stand", port.VM, port.MAC), h.fields("", journal.Closed))
@@ -121,8 +123,8 @@ func guardStands(ctx context.Context) bool {
 }
 
 // unplug opens what was closed for VMs that are gone, or have started anew.
-func unplug(ctx context.Context, which func(filter.Owner) bool) error {
-	if all, err := kernel.Plugs(ctx); err != nil || len(all) == 0 {
+func unplug(ctx context.Context, which func(filter.Plug) bool) error {
+	if all, err := kernel.Plugs(ctx); err != nil || !slices.ContainsFunc(all, which) {
 		return err
 	}
 	unlock, err := kernel.Lock(ctx)
@@ -130,7 +132,57 @@ func unplug(ctx context.Context, which func(filter.Owner) bool) error {
 		return err
 	}
 	defer unlock()
-	return kernel.Unplug(ctx, func(p filter.Plug) bool { return which(p.Owner) })
+	return kernel.Unplug(ctx, which)
+}
+
+// unplugTold opens what was closed, or says what it would do, and tells of each.
+func unplugTold(ctx context.Context, std streams, o options, which func(filter.Plug) bool) error {
+	all, err := kernel.Plugs(ctx)
+	if err != nil {
+		return err
+	}
+	going := slices.DeleteFunc(slices.Clone(all), func(p filter.Plug) bool { return !which(p) })
+	switch {
+	case len(going) == 0:
+		return nil
+	case o.dryRun && len(going) == len(all):
+		fmt.Fprintf(std.out, "delete table netdev %s\n", ruleset.PlugTable)
+		return nil
+	case o.dryRun:
+		for _, p := range going {
+			fmt.Fprintf(std.out, "# the NIC with the MAC address %s of the VM %q would not be closed any more\n", p.MAC, p.Owner.Name)
+		}
+		return nil
+	}
+	if err := unplug(ctx, which); err != nil {
+		return err
+	}
+	for _, p := range going {
+		notef(std, "the NIC with the MAC address %s, which was to be plugged into the VM %q, is no more closed until its rules stand", p.MAC, p.Owner.Name)
+	}
+	return nil
+}
+
+// plugTime is what a plug may take, far above what it does: longer ago, a NIC that is not there
+// is not coming.
+const plugTime = 10 * time.Minute
+
+// sweepPlugs opens what was closed for NICs that do not come: their VM is gone, or libvirt could not
+// plug them in.
+func sweepPlugs(ctx context.Context, std streams, o options) error {
+	h, err := host.Open(ctx)
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	devices, err := h.Macvtaps()
+	if err != nil {
+		return err
+	}
+	return unplugTold(ctx, std, o, func(p filter.Plug) bool {
+		there := slices.ContainsFunc(devices, func(m host.Macvtap) bool { return bytes.Equal(m.MAC, p.MAC) })
+		return !runs(p.Owner.Name) || !there && time.Since(p.Since) > plugTime
+	})
 }
 
 // closes reports whether a NIC of that MAC address is closed since it is about to be plugged.

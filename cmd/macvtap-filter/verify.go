@@ -225,7 +225,14 @@ func (v *verifier) compared(ctx context.Context, d *domain.Domain, network plan.
 	if err != nil {
 		return drift.VM{}, err
 	}
-	closed := func(device string) bool { return stands && v.config.GuardsName(device) && guard.Reaches(device) }
+	plugs, err := kernel.Plugs(ctx)
+	if err != nil {
+		return drift.VM{}, err
+	}
+	closed := func(device string) bool {
+		return stands && v.config.GuardsName(device) && guard.Reaches(device) ||
+			slices.ContainsFunc(d.Direct, func(i domain.Interface) bool { return i.Target == device && closes(plugs, i.MAC) })
+	}
 	return drift.VM{Domain: d, Tables: made.Tables, Closed: closed, Kept: kept}, made.Err()
 }
 

@@ -71,7 +71,7 @@ func (f Finding) of(name, uuid string) Finding {
 type VM struct {
 	*domain.Domain
 	Tables []ruleset.Table
-	Closed func(device string) bool // whether a guard that stands closes a device; nil for none
+	Closed func(device string) bool // whether it is closed while it has no rules, by the guard or as a NIC that was plugged in; nil for none
 	Kept   map[string]string        // by device: why its rules stay though its NIC is no parent
 }
 
@@ -133,7 +133,7 @@ func compare(vm VM, should ruleset.Table, h kernel.Held, stands bool) (Finding, 
 	if !stands {
 		f.State, f.Reason = Unprotected, "no rules stand: the local network and the VM are open to each other"
 		if vm.Closed != nil && vm.Closed(device) {
-			f.Reason = "no rules stand, and the guard closes the device: the VM has no network"
+			f.Reason = "no rules stand, and the device is closed until they do: the VM has no network there"
 		}
 		return f, true
 	}

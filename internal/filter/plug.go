@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"net"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"macvtap-filter/internal/ruleset"
 )
@@ -13,6 +15,20 @@ import (
 type Plug struct {
 	MAC   net.HardwareAddr
 	Owner Owner
+	Since time.Time // in whole seconds
+}
+
+// comment names the NIC's VM, and since when.
+func (p Plug) comment() string {
+	return ruleset.Comment(sinceWord + strconv.FormatInt(p.Since.Unix(), 10) + " " + p.Owner.Comment())
+}
+
+const sinceWord = "since="
+
+func parsePlug(mac net.HardwareAddr, comment string) Plug {
+	since, owner, _ := strings.Cut(strings.TrimPrefix(comment, sinceWord), " ")
+	seconds, _ := strconv.ParseInt(since, 10, 64) // 0, long ago, for what nobody wrote
+	return Plug{MAC: mac, Owner: ParseOwner(owner), Since: time.Unix(seconds, 0)}
 }
 
 // Plugs gives the table that keeps NICs closed which are about to be plugged, by the MAC
@@ -29,7 +45,7 @@ func Plugs(prefixes []string, all []Plug) ruleset.Table {
 		}
 		for _, p := range all {
 			match := ruleset.Compare{Field: v.ownMAC, Op: ruleset.Equal, Value: p.MAC}
-			c.Rules = append(c.Rules, ruleset.Rule{Matches: []ruleset.Match{match}, Counter: counter, Verdict: ruleset.Drop, Comment: p.Owner.Comment()})
+			c.Rules = append(c.Rules, ruleset.Rule{Matches: []ruleset.Match{match}, Counter: counter, Verdict: ruleset.Drop, Comment: p.comment()})
 		}
 		c.Rules = append(c.Rules, ruleset.Rule{Verdict: ruleset.Accept, Comment: "any other NIC"})
 		t.Counters = append(t.Counters, counter)
@@ -53,7 +69,7 @@ func ParsePlugs(t ruleset.Table) (prefixes []string, all []Plug) {
 			m, ok := soleCompare(r)
 			known := slices.ContainsFunc(all, func(p Plug) bool { return bytes.Equal(p.MAC, m.Value) })
 			if ok && !known && m.Field == fromVM.ownMAC && r.Verdict == ruleset.Drop {
-				all = append(all, Plug{MAC: m.Value, Owner: ParseOwner(r.Comment)})
+				all = append(all, parsePlug(m.Value, r.Comment))
 			}
 		}
 	}

@@ -4,11 +4,14 @@ import (
 	"context"
 	"net"
 	"testing"
+	"time"
 
 	"macvtap-filter/internal/filter"
 	"macvtap-filter/internal/kernel"
 	"macvtap-filter/internal/lab"
 )
+
+var plugged = time.Unix(1_700_000_000, 0)
 
 // TestPlugs plugs NICs in that were told of before: each is closed from its first frame on, and
 // opened by its own rules alone.
@@ -20,7 +23,7 @@ func TestPlugs(t *testing.T) {
 	plug := func(mac net.HardwareAddr, uuid string) {
 		t.Helper()
 		err := within(t, n.Hypervisor, func(ctx context.Context) error {
-			return kernel.Plug(ctx, []string{"macvtap"}, filter.Plug{MAC: mac, Owner: filter.Owner{UUID: uuid, Name: "web-1"}})
+			return kernel.Plug(ctx, []string{"macvtap"}, filter.Plug{MAC: mac, Owner: filter.Owner{UUID: uuid, Name: "web-1"}, Since: plugged})
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -76,7 +79,7 @@ func closed(t *testing.T, n *lab.Network, want ...net.HardwareAddr) {
 		t.Fatalf("closed are %v, want %v", all, want)
 	}
 	for i, p := range all {
-		if p.MAC.String() != want[i].String() || p.Owner.UUID == "" {
+		if p.MAC.String() != want[i].String() || p.Owner.UUID == "" || !p.Since.Equal(plugged) {
 			t.Errorf("closed is %s of %+v, want %s", p.MAC, p.Owner, want[i])
 		}
 	}

@@ -158,19 +158,21 @@ func route6(nic string) string {
 // file say.
 func TestRunsHooks(t *testing.T) {
 	const self, first = "$$", "1" // a process that has just started, and the oldest
-	for _, test := range []struct{ name, make, pid, except, want string }{
-		{"none", "", self, "", "no"},
-		{"older", "ln -s /bin/sh qemu.d/other", self, "", "yes"},
-		{"older, by the old name", "ln -s /bin/sh qemu", self, "", "yes"},
-		{"older, but not executable", "ln -s /etc/passwd qemu.d/other", self, "", "no"},
-		{"older, but not to count", "ln -s /bin/sh qemu.d/macvtap-filter", self, "macvtap-filter", "no"},
-		{"newer", "touch qemu.d/new; chmod 755 qemu.d/new", first, "", "no"},
-		{"newer, and dated back", "touch -d 2001-01-01 qemu.d/new; chmod 755 qemu.d/new", first, "", "no"},
+	for _, test := range []struct{ name, make, pid, except, want, driver string }{
+		{"none", "", self, "", "no", ""},
+		{"older", "ln -s /bin/sh qemu.d/other", self, "", "yes", ""},
+		{"older, by the old name", "ln -s /bin/sh qemu", self, "", "yes", ""},
+		{"older, but not executable", "ln -s /etc/passwd qemu.d/other", self, "", "no", ""},
+		{"older, but not to count", "ln -s /bin/sh qemu.d/macvtap-filter", self, "macvtap-filter", "no", ""},
+		{"newer", "touch qemu.d/new; chmod 755 qemu.d/new", first, "", "no", ""},
+		{"older, of networks", "ln -s /bin/sh network.d/other", self, "", "yes", "network"},
+		{"older, of VMs alone", "ln -s /bin/sh qemu.d/other", self, "", "no", "network"},
+		{"newer, and dated back", "touch -d 2001-01-01 qemu.d/new; chmod 755 qemu.d/new", first, "", "no", ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			script := `. ./setup.sh; cd "$1"; mkdir qemu.d; ` + test.make + `
-				if runs_hooks ` + test.pid + ` "$1" "$2"; then echo yes; else echo no; fi`
-			out, err := exec.Command("sh", "-euc", script, "sh", t.TempDir(), test.except).CombinedOutput()
+			script := `. ./setup.sh; cd "$1"; mkdir qemu.d network.d; ` + test.make + `
+				if runs_hooks ` + test.pid + ` "$1" "$2" "$3"; then echo yes; else echo no; fi`
+			out, err := exec.Command("sh", "-euc", script, "sh", t.TempDir(), test.except, test.driver).CombinedOutput()
 			if err != nil {
 				t.Fatalf("%v: %s", err, out)
 			}

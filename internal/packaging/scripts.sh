@@ -36,7 +36,7 @@ installed() {
 	daemon=$(libvirt_pid)
 	restart=no
 	if test -n "$daemon" && ! runs_hooks "$daemon" "$hooks" macvtap-filter; then restart=yes; fi
-	echo "macvtap-filter: $(tell_restart "$daemon" "$restart")"
+	echo "macvtap-filter: $(tell_restart "$daemon" "$restart" "$(lacks_networks "$hooks" macvtap-filter)")"
 	cat <<-END
 		macvtap-filter: then, one after the other:
 		  macvtap-filter check                         # what does this host need?
@@ -51,7 +51,10 @@ installed() {
 # has read what.
 upgraded() {
 	reload
-	if ! in_chroot && differs=$(macvtap-filter check 2>/dev/null | grep 'in earlier versions it was'); then
+	says=
+	in_chroot || says=$(macvtap-filter check 2>/dev/null) || true
+	echo "$says" | sed -n 's/^warning  \(libvirt: .*network\.d\/macvtap-filter was put there\)/macvtap-filter: \1/p'
+	if differs=$(echo "$says" | grep 'in earlier versions it was'); then
 		echo "$differs"
 		cat <<-END
 			macvtap-filter: so VMs that start from now on have other rules than before. Running VMs keep theirs, and watch, where
@@ -85,10 +88,10 @@ removing() {
 		nobody else does any more: another VM's device of the same name has no network while they
 		stand. The chains from-vm-DEVICE and to-vm-DEVICE are all that stands for one device.
 	END
-	if echo "$stands" | grep -qvx 'delete table netdev macvtap-filter-guard'; then echo "  nft delete table netdev macvtap-filter"; fi
+	if echo "$stands" | grep -qv '^delete table '; then echo "  nft delete table netdev macvtap-filter"; fi
+	echo "$stands" | sed -n 's/^delete table /  nft &/p'
 	if echo "$stands" | grep -qx 'delete table netdev macvtap-filter-guard'; then
-		echo "  nft delete table netdev macvtap-filter-guard"
-		echo "macvtap-filter: the guard (the last of them) closes the macvtap devices of VMs that start from now on, too"
+		echo "macvtap-filter: the guard (macvtap-filter-guard) closes the macvtap devices of VMs that start from now on, too"
 	fi
 }
 
@@ -99,5 +102,5 @@ reload() {
 
 # removed takes away what the program noted in /run; its rules are in the kernel.
 removed() {
-	rm -f /run/macvtap-filter-incoming-* /run/macvtap-filter-hook /run/macvtap-filter.lock /run/macvtap-filter-watch-*.lock /run/macvtap-filter-watch-*.sock
+	rm -f /run/macvtap-filter-incoming-* /run/macvtap-filter-hook /run/macvtap-filter-network-hook /run/macvtap-filter.lock /run/macvtap-filter-watch-*.lock /run/macvtap-filter-watch-*.sock
 }

@@ -23,8 +23,20 @@ libvirt_pid() {
 	pidof -s virtqemud || pidof -s libvirtd || true
 }
 
-# runs_hooks PID FOLDER [NAME] says whether that daemon runs hooks, whatever became of
-# the one called NAME. It looks for them when it starts, so it does if one is older
+# network_pid prints the process that runs networks' hooks, or nothing.
+network_pid() {
+	if pidof -s virtqemud >/dev/null; then pidof -s virtnetworkd || true; else pidof -s libvirtd || true; fi
+}
+
+# lacks_networks FOLDER [NAME] prints what the daemon is called that runs no networks' hooks, or
+# nothing.
+lacks_networks() {
+	networks=$(network_pid)
+	if test -n "$networks" && ! runs_hooks "$networks" "$1" "${2:-}" network; then cat "/proc/$networks/comm"; fi
+}
+
+# runs_hooks PID FOLDER [NAME [DRIVER]] says whether that daemon runs QEMU's hooks, or another
+# driver's, whatever became of the one called NAME. It looks for them when it starts, so it does if one is older
 # than it. The age of a file is that of its name
 # there (ctime): packages bring files that are older than themselves. The age of a
 # process is in proc(5), not in the date of /proc/PID, which is of the first look at it.
@@ -32,15 +44,19 @@ runs_hooks() {
 	booted=$(awk '$1 == "btime" { print $2 }' /proc/stat)
 	ticks=$(sed 's/.*) //' "/proc/$1/stat" | cut -d' ' -f20)
 	started=$((booted + ticks / $(getconf CLK_TCK)))
-	test -n "$(find -L "$2/qemu" "$2/qemu.d" -maxdepth 1 -type f -perm /111 ! -name "${3:-}" ! -newerct "@$started" 2>/dev/null)"
+	test -n "$(find -L "$2/${4:-qemu}" "$2/${4:-qemu}.d" -maxdepth 1 -type f -perm /111 ! -name "${3:-}" ! -newerct "@$started" 2>/dev/null)"
 }
 
-# tell_restart PID yes|no says what to do about a daemon that runs no hooks yet.
+# tell_restart PID yes|no [DAEMON] says what to do about a daemon that runs no hooks yet, and one
+# that runs no networks'.
 tell_restart() {
 	if test -z "$1"; then
 		echo "libvirt is not running; it finds the hook when it starts"
 	elif test "$2" = yes; then
-		echo "libvirt looked for hooks when it started and found none: restart it once (systemctl restart $(cat "/proc/$1/comm"); running VMs go on)"
+		daemons=$(printf '%s\n' "$(cat "/proc/$1/comm")" "${3:-}" | sort -u | xargs)
+		echo "libvirt looked for hooks when it started and found none: restart it once (systemctl restart $daemons; running VMs go on)"
+	elif test -n "${3:-}"; then
+		echo "libvirt looked for hooks of networks when it started and found none: restart it once (systemctl restart $3; running VMs go on)"
 	else
 		echo "libvirt runs hooks already: no restart is needed"
 	fi

@@ -37,6 +37,10 @@ func Collect(ctx context.Context, o Options) Status {
 	s := Sources{Time: time.Now()}
 	s.Watch, s.WatchErr = watch.Ask(ctx)
 	s.Tables, s.TablesErr = kernel.Tallies(ctx)
+	var err error
+	if s.Plugs, err = kernel.Plugs(ctx); err != nil && s.TablesErr == nil {
+		s.TablesErr = err
+	}
 	h, err := host.Open(ctx)
 	if err != nil {
 		s.DevicesErr = err

@@ -40,6 +40,7 @@ type Sources struct {
 	Compared map[int]Compared
 
 	Prefixes []string // of the devices' names that the guard closes, nil where nobody knows
+	Plugs    []filter.Plug
 
 	Absent []host.Absent // parents that are named and missing
 
@@ -185,6 +186,8 @@ func (m *maker) device(d host.Carrier) Interface {
 		i.Problem = "no rules stand; it is down, and passes nothing yet"
 	case i.State == Unprotected && m.closes(d.Name):
 		i.Problem = "no rules stand, and the guard closes it: " + remedy(i)
+	case i.State == Unprotected && slices.ContainsFunc(m.Plugs, func(p filter.Plug) bool { return p.MAC.String() == d.MAC.String() }):
+		i.Problem = "no rules stand, and it is closed until they do, as a NIC that was plugged in: " + remedy(i)
 	case i.State == Unprotected:
 		i.Problem = "no rules stand, the local network and the VM are open to each other: " + remedy(i)
 	}
