@@ -120,23 +120,30 @@ func checkDaemon(ctx context.Context, r *report, client *libvirt.Client) {
 	}
 	r.ok("libvirt: version %s", libvirt.FormatVersion(v))
 	pid := daemonPID(client)
-	defer checkNetworkDaemon(r, pid)
+	if runs := checkVMHooks(r, pid); runs || daemonName(pid) != "libvirtd" { // or the same restart mends it
+		checkNetworkDaemon(r, pid)
+	}
+}
+
+// checkVMHooks looks whether a process runs the hook of VMs. It does where nobody can tell.
+func checkVMHooks(r *report, pid int) bool {
 	started, err := startOf(pid)
 	if err != nil {
 		r.warn("libvirt: whether it runs the hook cannot be seen: %v", err)
-		return
+		return true
 	}
 	if hasRun(pid, seenFile) {
 		r.ok("libvirt: process %d has run the hook", pid)
-		return
+		return true
 	}
 	for _, hook := range append(otherHooks(), hookFile) {
 		if placed, err := placedAt(hook); err == nil && placed.Before(started) {
 			r.ok("libvirt: process %d started when there was a hook, and runs it", pid)
-			return
+			return true
 		}
 	}
 	r.fail("libvirt: process %d started before %s was put there, and has not run it since: VMs start unprotected: systemctl restart %s; running VMs go on", pid, hookFile, daemonName(pid))
+	return false
 }
 
 // hasRun reports whether a process was the last to run the hook, by the note of that.

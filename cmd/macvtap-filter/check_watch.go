@@ -60,6 +60,6 @@ func checkHotPlug(ctx context.Context, r *report, vms []*domain.Domain) {
 	}
 	if len(names) > 0 {
 		slices.Sort(names)
-		r.warn("hot-plug: libvirt tells no hook of an interface without a network (type='direct') that is plugged into a running VM, so it is open until \"macvtap-filter apply\" makes its rules, since neither watch nor a guard is there; VMs with direct interfaces: %s", strings.Join(names, ", "))
+		r.warn("hot-plug: libvirt tells no hook of an interface without a network that is plugged into a running VM: it is open until \"macvtap-filter apply\" makes its rules; VMs with direct interfaces: %s", strings.Join(names, ", "))
 	}
 }
