@@ -26,6 +26,7 @@ import (
 //	35   up to 16 bytes of the Ethernet header, no matter how many
 //	30   on top, for a mask on other than 4 bytes
 //	60   a lookup in a hash of known size
+//	90   an update of an element that is there
 //	40   a verdict, "accept" or "goto"
 //	5    a rule whose first match does not hold
 //
@@ -80,8 +81,10 @@ func (c *chain) fastKinds(f family, inSet []ruleset.Match) []fastKind {
 	flags := func(value byte) []ruleset.Match {
 		return []ruleset.Match{ruleset.Byte(protocol, ruleset.TCP), ruleset.Byte(flagsOf(f), value)}
 	}
+	ack, push := kind(tcpFlows, flags(tcpData[0]), nil), kind(tcpFlows, flags(tcpData[1]), nil)
+	ack.keeps, push.keeps = c.keepsConnection(f), c.keepsConnection(f)
 	return []fastKind{
-		kind(tcpFlows, flags(tcpData[0]), nil), kind(tcpFlows, flags(tcpData[1]), nil),
+		ack, push,
 		kind(udpFlows, one(ruleset.Byte(protocol, ruleset.UDP)), all(c.fastServer(f), c.fastPorts(f))),
 	}
 }

@@ -53,8 +53,8 @@ const (
 	fragmentFlows = "fragments"
 )
 
-// flowTime says how long a flow stands after its last datagram: a connection 2 hours and 4
-// minutes (RFC 5382, 5), one that is opened or closed 4 minutes (there), UDP 5 (RFC 4787, 4.3), a
+// flowTime says how long a flow stands after its last datagram: a connection, after the VM's last
+// segment, 2 hours and 4 minutes (RFC 5382, 5), one that is opened or closed 4 minutes (there), UDP 5 (RFC 4787, 4.3), a
 // ping one (RFC 5508, 3.2), a datagram in fragments as long as Linux waits for the rest.
 func flowTime(kind string) time.Duration {
 	switch kind {
@@ -571,7 +571,7 @@ func (s side) tcpFlows(f family) {
 	soon, long, ended := c.keeps(f, tcpNewFlows, at), c.keeps(f, tcpFlows, at), c.keeps(f, tcpEndedFlows, at)
 	c.passing("end of a connection", []ruleset.Update{{Set: long.Set, Fields: long.Fields, Delete: true}, ended}, flags(tcpEnds), c.stands(f, tcpFlows, at))
 	c.passing("answer to who opened a connection", []ruleset.Update{c.share(connectionsSet, connectionShare), long, {Set: soon.Set, Fields: soon.Fields, Delete: true}}, flags(tcpAnswers), c.stands(f, tcpNewFlows, at))
-	c.passing(words, []ruleset.Update{long}, c.stands(f, tcpFlows, at))
+	c.passing(words, c.keepsConnection(f), c.stands(f, tcpFlows, at))
 	c.passing(words, []ruleset.Update{soon}, c.stands(f, tcpNewFlows, at))
 	c.passing("TCP of a connection that ends", []ruleset.Update{ended}, flags(tcpGoesOn), c.stands(f, tcpEndedFlows, at))
 	// By what a peer sends, none begins to stand: the VM may not know of it, and answer with a reset.
@@ -583,6 +583,16 @@ func (s side) tcpFlows(f family) {
 		amongBytes(flagsOf(f), []byte(tcpData)...), ruleset.Lookup{Fields: []ruleset.Field{c.index()}, Set: runningFlowsSet})
 	c.opening(f, ruleset.TCP, tcpNewFlows)
 	c.done()
+}
+
+// keepsConnection has a connection stand on, by the VM's segments alone: it answers all that arrives,
+// a peer's keep-alives, too (RFC 9293, 3.8.4 and 3.8.6.3), so that those to the VM, which is most of
+// what there is, need no more than a look into the set.
+func (s side) keepsConnection(f family) []ruleset.Update {
+	if !s.out {
+		return nil
+	}
+	return []ruleset.Update{s.keeps(f, tcpFlows, f.header())}
 }
 
 func (s side) udpFlows(f family) {

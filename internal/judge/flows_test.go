@@ -454,6 +454,21 @@ var sequences = map[string]sequence{
 			}
 		}, true,
 	},
+	"connections that the VM keeps": {
+		"[policy.default]\ninbound = [\"tcp/443\"]\noutbound = [\"tcp/25\"]\n" + ownAddresses, func(s stack) []step {
+			return []step{
+				{"the VM opens one", 0, out, s.tcp(vmHost, webHost, 5000, 25, "S"), true},
+				{"it is answered", 0, in, s.tcp(webHost, vmHost, 25, 5000, "SA"), true},
+				{"and stands", 0, out, s.tcp(vmHost, webHost, 5000, 25, "A"), true},
+				{"the peer asks whether it is there", 2 * time.Hour, in, s.tcp(webHost, vmHost, 25, 5000, "A"), true},
+				{"it is", 0, out, s.tcp(vmHost, webHost, 5000, 25, "A"), true},
+				{"the peer asks again", 2 * time.Hour, in, s.tcp(webHost, vmHost, 25, 5000, "A"), true},
+				{"and sends to a VM that is silent", time.Minute, in, s.tcp(webHost, vmHost, 25, 5000, "PA"), true},
+				{"with a flag that few have", time.Minute, in, s.flags(webHost, vmHost, 25, 5000, 0x90), true},
+				{"for too long", 3 * time.Minute, in, s.tcp(webHost, vmHost, 25, 5000, "A"), false},
+			}
+		}, false,
+	},
 	"resets of a VM that ran before": {
 		"[policy.default]\ninbound = [\"tcp/443\"]\n" + ownAddresses, func(s stack) []step {
 			return []step{
