@@ -201,7 +201,7 @@ func (q question) judge(std streams, by judged, frames [][]byte) error {
 		}
 		d, err := j.Frame(q.hook(), f)
 		text := verdict(by.table, d)
-		if reason := asker.Reason(why.Verdict{Out: q.out, Frame: f, Passes: d.Passes, Rule: d.Rule}); reason != "" {
+		if reason := asker.Reason(why.Verdict{Out: q.out, Frame: f, Passes: d.Passes, Rule: opening(d)}); reason != "" {
 			text += "\n  reason: " + reason
 		}
 		if err != nil {
@@ -276,6 +276,15 @@ const (
 	dropped = "dropped"
 )
 
+// opening gives the rule that decided, or, of one that lets whatever flow be opened, the one that said
+// that this may, unless anything may.
+func opening(d judge.Decision) ruleset.Rule {
+	if d.Rule.Comment == filter.NewFlow && !strings.HasSuffix(d.Came.Comment, ": any") {
+		return d.Came
+	}
+	return d.Rule
+}
+
 // verdict says in words what becomes of a frame.
 func verdict(t ruleset.Table, d judge.Decision) string {
 	what, why := dropped, "by a rule without a name"
@@ -285,8 +294,8 @@ func verdict(t ruleset.Table, d judge.Decision) string {
 	if d.Number == 0 {
 		return fmt.Sprintf("%s: no rule of %s lets it pass", what, d.Chain)
 	}
-	if d.Rule.Comment != "" {
-		why = d.Rule.Comment
+	if words := opening(d).Comment; words != "" {
+		why = words
 	}
 	path, rule := standing(t, d)
 	return fmt.Sprintf("%s: %s\n  by rule %d of %s: %s", what, why, d.Number, strings.Join(path, " → "), rule)

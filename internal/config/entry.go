@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -197,7 +198,11 @@ func parseService(s string) (Service, error) {
 	name, ports, ok := strings.Cut(s, "/")
 	proto, known := protos[name]
 	if !ok || !known {
-		return Service{}, fmt.Errorf("%q is no service: want tcp, udp or sctp, '/' and a port or a range of ports, as in tcp/443 or udp/5000-5010", s)
+		likely := near.Name(strings.ToLower(name), slices.Sorted(maps.Keys(protos)))
+		if likely != "" {
+			likely += "/" + ports
+		}
+		return Service{}, fmt.Errorf("%q is no service: want tcp, udp or sctp, '/' and a port or a range of ports, as in tcp/443 or udp/5000-5010%s", s, meant(likely))
 	}
 	if strings.ContainsFunc(ports, unicode.IsLetter) {
 		return namedService(proto, s)

@@ -66,10 +66,11 @@ func (g groups) opening(out []Opening, text string) ([]Opening, error) {
 	return append(out, o), nil
 }
 
-// isOpening reports whether a field of an entry says a service, rather than whose.
+// isOpening reports whether a field of an entry says a service, rather than whose. No peer has letters
+// before the '/'.
 func isOpening(field string) bool {
-	proto, _, _ := strings.Cut(field, "/")
-	return field == anyService || field == pingService || protos[proto] != 0
+	proto, _, isService := strings.Cut(field, "/")
+	return field == anyService || field == pingService || isService && wordlike(proto)
 }
 
 func checkOpenings(check checker, at, key string, texts *[]string, base Openings, g groups) Openings {

@@ -26,7 +26,22 @@ func (c *Config) warn(check checker, raw *file) []string {
 			check.add("policy."+name+".gateway_macs", "policy %q: gateway_macs: they count for nothing: next_hop = \"any\" is inherited", name)
 		}
 	}
+	c.warnOpenings(check, raw)
 	return told(check)
+}
+
+// warnOpenings finds lists of what may be opened in which one entry opens all.
+func (c *Config) warnOpenings(check checker, raw *file) {
+	for name, p := range raw.Policy {
+		for key, list := range map[string]struct {
+			texts  *[]string
+			listed bool
+		}{"inbound": {p.Inbound, c.policies[name].Inbound.Listed}, "outbound": {p.Outbound, c.policies[name].Outbound.Listed}} {
+			if list.texts != nil && len(*list.texts) > 1 && !list.listed {
+				check.add("policy."+name+"."+key, "policy %q: %s: %q, written or inherited, opens everything: the other entries count for nothing", name, key, anyService)
+			}
+		}
+	}
 }
 
 // told gives what was found, each with its place.

@@ -25,6 +25,7 @@ func TestWarnings(t *testing.T) {
 		{"a group that domains may name", "metadata = 'honour'\n[group.a]\nmembers = ['10.0.0.1']\n", nil},
 		{"gateways' MAC addresses beside an inherited key", "[policy.default]\nnext_hop = 'any'\n[policy.web]\ngateway_macs = ['52:54:00:00:00:01']\n[[vm]]\nname = 'a'\npolicy = 'web'\n",
 			[]string{`c:5:16: policy "web": gateway_macs: they count for nothing: next_hop = "any" is inherited`}},
+		{"any beside others", "[policy.default]\ninbound = [\"any\", \"tcp/443\"]\noutbound = [\"any\"]\n", []string{`c:3:11: policy "default": inbound: "any", written or inherited, opens everything: the other entries count for nothing`}},
 		{"an empty list", "[policy.default]\ndeny = []\n", []string{`c:3:8: policy "default": deny = []: the whole LAN is open to its VMs, and they to it; without the key, deny has the default`}},
 		{"a name that no VM has", "[[vm]]\nname = 'a/b'\n", []string{`c:3:8: [[vm]]: name = "a/b": no VM has such a name: libvirt takes none with '/' or a line break`}},
 		{"behind all", "[[vm]]\nname = '*'\n[[vm]]\nuuid = '6695eb01-f6a4-8304-79aa-97f2502e193f'\n",

@@ -660,6 +660,10 @@ func (c *chain) opening(f family, proto byte, kind string) {
 	}
 }
 
+// NewFlow is the comment of the rules that let a flow be opened. What says that it may, the rule that
+// led to their chain does.
+const NewFlow = "new flow"
+
 // opens has a flow stand, within the share of its NIC.
 func (s side) opens(f family, kind string) {
 	if !s.records() {
@@ -677,7 +681,7 @@ func (s side) opens(f family, kind string) {
 		}
 		c.accept("segment that opens no connection", amongBytes(flagsOf(f), withECN(none)...))
 	}
-	c.passing("new flow", []ruleset.Update{c.newShare(), c.keeps(f, kind, f.header())})
+	c.passing(NewFlow, []ruleset.Update{c.newShare(), c.keeps(f, kind, f.header())})
 	if !s.out && !counted { // only what the VM opens is bounded
 		c.accept("more flows than rules keep")
 	} else {

@@ -54,6 +54,7 @@ type Decision struct {
 	Rule   ruleset.Rule // the rule that decided; empty when it was the chain's policy
 	Number int          // the rule's place in its chain, from 1; 0 for the policy
 	Path   []string     // the chains the frame went through, the deciding one last
+	Came   ruleset.Rule // the rule that led to the deciding chain
 	Frame  []byte       // what leaves, where it passes: rules may change it
 
 	Cost Cost // what the frame cost the kernel until then
@@ -124,7 +125,7 @@ func (j *Judge) Frame(hook ruleset.HookType, frame []byte) (Decision, error) {
 			return d, nil
 		case r.Verdict.Chain() != "":
 			// goto: the rest of this chain is never looked at.
-			c, n = j.chains[r.Verdict.Chain()], -1
+			c, n, d.Came = j.chains[r.Verdict.Chain()], -1, r
 			d.Path = append(d.Path, c.Name)
 		}
 	}

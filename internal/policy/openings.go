@@ -25,9 +25,25 @@ type Opening struct {
 // Tracks reports whether rules have to know which flows stand.
 func (p Policy) Tracks() bool { return p.Inbound.Listed || p.Outbound.Listed || p.Max.NewFlows > 0 }
 
-// openings gives what a policy's inbound and outbound stand for, and warns of entries that
-// stand for nobody: these open nothing.
-func openings(p config.Policy, f facts.Facts) (in, out Openings, warnings []string) {
+// openings gives what a policy's inbound and outbound stand for, and warns of entries that open
+// nothing: they stand for nobody, or for peers that deny holds and allow does not.
+func openings(p config.Policy, denied *netipx.IPSet, allow []peers, f facts.Facts) (in, out Openings, warnings []string) {
+	closed := func(ranges []netipx.IPRange) bool {
+		var b netipx.IPSetBuilder
+		for _, r := range ranges {
+			b.AddRange(r)
+		}
+		b.RemoveSet(denied)
+		for _, a := range allow {
+			for _, r := range ranges {
+				if r.Overlaps(a.IPRange) {
+					return false
+				}
+			}
+		}
+		left, err := b.IPSet()
+		return err == nil && len(left.Ranges()) == 0
+	}
 	resolve := func(key string, all config.Openings) Openings {
 		o := Openings{Listed: all.Listed}
 		for _, entry := range all.List {
@@ -37,6 +53,13 @@ func openings(p config.Policy, f facts.Facts) (in, out Openings, warnings []stri
 				if len(Expand(e, f)) == 0 {
 					warnings = append(warnings, fmt.Sprintf("policy %q: %s %q stands for nobody and opens nothing: %s", p.Name, key, entry, remedy(e.Word, f.Parent)))
 				}
+			}
+			if len(opening.Peers) > 0 && closed(opening.Peers) {
+				also := ""
+				if key == "inbound" {
+					also = "; what denied peers may open, serve says"
+				}
+				warnings = append(warnings, fmt.Sprintf("policy %q: %s %q opens nothing: deny holds these peers, and allow does not%s", p.Name, key, entry, also))
 			}
 			o.List = append(o.List, opening)
 		}

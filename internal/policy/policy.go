@@ -137,7 +137,7 @@ func Resolve(p config.Policy, f facts.Facts) (Policy, []string, error) {
 		out.Routers = sorted(f.Gateway)
 	}
 	var idleOpenings []string
-	out.Inbound, out.Outbound, idleOpenings = openings(p, f)
+	out.Inbound, out.Outbound, idleOpenings = openings(p, denied, allow, f)
 	warnings = append(warnings, idleOpenings...)
 	if len(p.GatewayMACs) == 0 {
 		for _, mac := range f.GatewayMACs {

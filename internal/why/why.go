@@ -12,6 +12,7 @@ import (
 
 	"macvtap-filter/internal/config"
 	"macvtap-filter/internal/facts"
+	"macvtap-filter/internal/filter"
 	"macvtap-filter/internal/frame"
 	"macvtap-filter/internal/policy"
 	"macvtap-filter/internal/ruleset"
@@ -67,9 +68,9 @@ func (a Asker) passed(v Verdict) string {
 		return a.key("ethertypes")
 	case strings.Contains(words, "allow"):
 		return a.allowed(v, words)
-	case strings.Contains(words, "not in deny"), words == "new flow" && len(a.denying(v)) == 0:
+	case strings.Contains(words, "not in deny"), words == filter.NewFlow && len(a.denying(v)) == 0:
 		return fmt.Sprintf("no entry of deny holds %v (%s)", a.peer(v), a.where("deny"))
-	case words == "new flow":
+	case words == filter.NewFlow: // of which the kernel's trace does not say more
 		return a.allowed(v, words)
 	}
 	return ""
