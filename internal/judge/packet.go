@@ -178,28 +178,34 @@ func extension(next byte) bool {
 // read gives a field's value; false where the kernel cannot read it
 // (net/netfilter/nft_payload.c, nft_meta.c).
 func (p *packet) read(f ruleset.Field) ([]byte, bool) {
-	at := 0
-	switch f.Base {
-	case ruleset.Meta:
+	if f.Base == ruleset.Meta {
 		return p.meta(f.Name)
+	}
+	at, ok := p.place(f)
+	if !ok {
+		return nil, false
+	}
+	return p.frame[at : at+int(f.Size)], true
+}
+
+// place gives where in the frame a field begins, of any but Meta.
+func (p *packet) place(f ruleset.Field) (at int, ok bool) {
+	switch f.Base {
 	case ruleset.LinkHeader:
 		// A lifted tag is put back for the reader.
 	case ruleset.NetworkHeader:
 		at = p.network
 	case ruleset.TransportHeader:
 		if !p.valid || p.laterFragment && !fast(f) {
-			return nil, false
+			return 0, false
 		}
 		at = p.transport
 		if at < 0 {
 			at = p.data
 		}
 	}
-	from, to := at+int(f.Offset), at+int(f.Offset+f.Size)
-	if to > len(p.frame) {
-		return nil, false
-	}
-	return p.frame[from:to], true
+	at += int(f.Offset)
+	return at, at+int(f.Size) <= len(p.frame)
 }
 
 // write changes bytes of the frame, and reports whether it has them
