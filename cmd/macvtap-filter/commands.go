@@ -50,6 +50,7 @@ func commands() []command {
 		{"status", statusUsage, shows, showStatus},
 		{"render", renderUsage, renders, render},
 		{"explain", explainUsage, explainFlags, explain},
+		{"reach", reachUsage, reachFlags, showReach},
 		{"metrics", metricsUsage, func(f *flag.FlagSet, o *options) { f.StringVar(&o.textfile, "textfile", "", "") }, printMetrics},
 		{"facts", factsUsage, none, printFacts},
 		{"check", checkUsage, func(f *flag.FlagSet, o *options) { f.BoolVar(&o.json, "json", false, "") }, check},

@@ -61,6 +61,8 @@ func candidates(ctx context.Context, before []string, word string) []string {
 			names = append(names, "--all\tevery running VM")
 		}
 		return beginning(word, unused(before[at+1:], names))
+	case strings.HasPrefix(shape, "usage: macvtap-filter reach VM"):
+		return beginning(word, unused(before[at+1:], runningVMs(ctx)))
 	case strings.Contains(shape, "PARENT…"):
 		return beginning(word, unused(before[at+1:], devices()))
 	case strings.Contains(shape, "FILE |"):

@@ -71,6 +71,8 @@ func TestCandidates(t *testing.T) {
 		{"check --h", []string{"--help"}},
 		{"explain --to ", nil},
 		{"explain --from-m", []string{"--from-mac"}},
+		{"reach --d", []string{"--device", "--diff"}},
+		{"reach --diff ", nil}, // a file
 		{"nonsense x", nil},
 	} {
 		words := strings.Split(test.line, " ")

@@ -145,7 +145,8 @@ type options struct {
 	textfile string // of metrics: the file to write
 	listen   string // of watch: where its figures are to be had
 
-	question question // of explain
+	question question // of explain and reach
+	old      string   // of reach: the configuration to compare with
 	interval interval // of status
 }
 

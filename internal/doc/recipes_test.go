@@ -26,6 +26,11 @@ for word; do
 	esac
 	last=$word
 done
+if [ "$command" = reach ]; then
+	vm=$1
+	shift
+	set -- --xml "$DOMAINS/$vm.xml" "$@"
+fi
 exec "$PROGRAM" "$command" --facts "$DOMAINS/facts.json" "$@"
 `
 
