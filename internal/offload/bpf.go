@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
+
 package offload
 
 import (
@@ -75,9 +77,10 @@ func lookup(array int) (uint64, error) {
 	return value, os.NewSyscallError("bpf map lookup", err)
 }
 
-// license is what the program may be used under: the kernel lets none but such read
-// its memory.
-const license = "Dual BSD/GPL"
+// license is one of the two that this package's files are under, as the kernel words it ("GPL" is
+// GPL-2.0 to it, Documentation/process/license-rules.rst): it lets no program read its memory whose
+// licence is not compatible with its own.
+const license = "GPL"
 
 // loading are bpf(2)'s attributes to load a program.
 type loading struct {

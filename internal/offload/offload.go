@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
+
 // Package offload keeps a VM from having the host change a frame behind the rules.
 //
 // With a frame a guest may hand the host a request (the virtio specification, 5.1.6,
