@@ -9,6 +9,8 @@
 # make install       for the NIC of the default route, or PARENT=…
 # make pictures      the README's, from what the programs print
 # make packages      a .deb and an .rpm, in bin/packages
+# make release       packages for ARCHES, source, bills of materials, checksums, in bin/release
+# make release-check made twice, in different folders: the same
 
 GO      ?= go
 BIN     := bin/macvtap-filter
@@ -39,7 +41,7 @@ TIMEOUT   ?= 3h
 # nothing of it.
 export CGO_ENABLED = 0
 
-.PHONY: all build demo test test-kernels test-nft e2e soak bench benchmarks before fuzz lint pictures packages install uninstall clean
+.PHONY: all build demo test test-kernels test-nft e2e soak bench benchmarks before fuzz lint pictures packages release release-check install uninstall clean
 
 all: build
 
@@ -129,6 +131,13 @@ pictures: build
 # VERSION, OUT and MAINTAINER of the command line are in the environment.
 packages:
 	@GO='$(GO)' MAKE='$(MAKE)' sh internal/packaging/build.sh
+
+# ARCHES='amd64 arm64' makes less.
+release:
+	@GO='$(GO)' MAKE='$(MAKE)' sh internal/packaging/release.sh
+
+release-check:
+	@GO='$(GO)' sh internal/packaging/release-check.sh
 
 # What the packages' maintainer scripts do, too. The parent of the first
 # configuration is PARENT, or the NIC of the default route.

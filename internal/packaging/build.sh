@@ -74,7 +74,8 @@ deb() {
 		printf '\n -- %s  %s\n' "$MAINTAINER" "$(LC_ALL=C date -u -d "@$SOURCE_DATE_EPOCH" '+%a, %d %b %Y %H:%M:%S +0000')"
 	} | gzip -9n >"$doc/changelog.Debian.gz"
 	chmod 0644 "$doc/changelog.Debian.gz"
-	size=$(du -sk --apparent-size "$root" | cut -f1)
+	# As dpkg-gencontrol counts: a folder's own size differs from file system to file system.
+	size=$(find "$root" -path "$root/DEBIAN" -prune -o -printf '%y %s\n' | awk '{ sum += $1 == "f" ? int(($2 + 1023) / 1024) : 1 } END { print sum }')
 	{ fill "$here/deb/control"; sed 's/^/ /' "$here/description"; } >"$root/DEBIAN/control"
 	(cd "$root" && find usr -type f -exec md5sum {} +) | LC_ALL=C sort -k 2 >"$root/DEBIAN/md5sums"
 	for name in preinst postinst prerm postrm; do
