@@ -2,6 +2,8 @@ package config
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -42,6 +44,20 @@ func Read(file string) (Text, error) {
 		t.sources = append(t.sources, newSource(name, content))
 	}
 	return t, nil
+}
+
+// SHA256 is a sum of all that was read, in hexadecimal: two hosts that say the same have the same,
+// wherever the first file stands.
+func (t Text) SHA256() string {
+	sum := sha256.New()
+	for n, s := range t.sources {
+		name := ""
+		if n > 0 {
+			name = filepath.Base(s.file)
+		}
+		fmt.Fprintf(sum, "%q %d\n%s", name, len(s.text), s.text)
+	}
+	return hex.EncodeToString(sum.Sum(nil))
 }
 
 // Beside gives the files that belong to a configuration file, by their names: those of the

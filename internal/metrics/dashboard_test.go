@@ -75,9 +75,9 @@ func dashboard(t *testing.T) []query {
 	return out
 }
 
-// TestDashboardNames holds the queries against the metrics that there are: each name, and
+// TestQueryNames holds the queries of the dashboard and the alerts against the metrics that there are: each name, and
 // each label of it that is chosen by, summed by or joined on.
-func TestDashboardNames(t *testing.T) {
+func TestQueryNames(t *testing.T) {
 	labels := map[string]map[string]bool{}
 	for name, family := range parse(t, text(t, picture("web-1", "web-2"))) {
 		labels[name] = map[string]bool{"instance": true, "job": true} // Prometheus's own
@@ -88,7 +88,7 @@ func TestDashboardNames(t *testing.T) {
 		}
 	}
 	used := map[string]bool{}
-	for _, q := range dashboard(t) {
+	for _, q := range append(dashboard(t), alerts(t)...) {
 		parsed, err := metricsql.Parse(q.expr)
 		if err != nil {
 			t.Errorf("%s: %v: %s", q.title, err, q.expr)

@@ -29,6 +29,8 @@ func Write(w io.Writer, s status.Status, took time.Duration, version string) err
 	p.watch(s)
 	p.guard(s)
 	p.parents(s)
+	p.config(s)
+	p.sets(s.Sets)
 	p.interfaces(s.Interfaces)
 	p.scrape(s, took)
 	return p.end()
@@ -97,6 +99,30 @@ func (p *page) droppedBytes(labels string, f flow) {
 		}
 	}
 	p.sample(float64(sum), labels, f.direction)
+}
+
+// config writes whether the configuration is right, and its sum.
+func (p *page) config(s status.Status) {
+	if s.ConfigSHA256 == "" && s.ConfigError == "" {
+		return
+	}
+	p.family("config_valid", gauge, "Whether the configuration's files can be read and are right.")
+	p.flag(s.ConfigError == "")
+	if s.ConfigSHA256 != "" {
+		p.family("config_info", gauge, "The SHA-256 sum of the configuration's files, conf.d's included; always 1.")
+		p.sample(1, "", pair("sha256", s.ConfigSHA256))
+	}
+}
+
+func (p *page) sets(sets []status.Set) {
+	p.family("set_elements", gauge, "How many elements of interfaces a set has to which rules add.")
+	for _, s := range sets {
+		p.sample(float64(s.Elements), "", pair("set", s.Name))
+	}
+	p.family("set_max_elements", gauge, "How many such a set takes at most.")
+	for _, s := range sets {
+		p.sample(float64(s.Most), "", pair("set", s.Name))
+	}
 }
 
 func (p *page) interfaces(all []status.Interface) {

@@ -29,7 +29,7 @@ func picture(names ...string) status.Status {
 	drops := []status.Drop{{Reason: "denied-ipv4", Packets: 3, Bytes: bytes(300)}, {Reason: "vlan", Bytes: bytes(0)}}
 	s := status.Status{
 		Complete: true, Notes: []string{"watch: something", "another"}, Watch: &status.Watch{PID: 7, Since: since},
-		Guard: &status.Guard{FromVM: drops, ToVM: drops},
+		Guard: &status.Guard{FromVM: drops, ToVM: drops}, ConfigSHA256: "5e1f", Sets: []status.Set{{Name: "nic-routers-ipv4", Elements: 3, Most: 1024}},
 	}
 	states := append(status.States(), "")
 	for n, name := range names {
@@ -154,6 +154,10 @@ func TestWrite(t *testing.T) {
 		{"dropped_frames_total", with("direction", "from-vm", "reason", "vlan"), 0},
 		{"dropped_frames_total", with("direction", "from-vm", "reason", "offload"), 9},
 		{"dropped_bytes_total", with("direction", "to-vm"), 300},
+		{"config_valid", nil, 1},
+		{"config_info", map[string]string{"sha256": "5e1f"}, 1},
+		{"set_elements", map[string]string{"set": "nic-routers-ipv4"}, 3},
+		{"set_max_elements", map[string]string{"set": "nic-routers-ipv4"}, 1024},
 		{"problems", nil, 2},
 		{"scrape_success", nil, 1},
 		{"scrape_duration_seconds", nil, 0.0015},
@@ -170,7 +174,7 @@ func TestWrite(t *testing.T) {
 // TestNothingGuessed shows that what nobody knows has no figure, rather than 0.
 func TestNothingGuessed(t *testing.T) {
 	families := parse(t, text(t, status.Status{Interfaces: []status.Interface{{Device: "macvtap0"}}}))
-	for _, name := range []string{"sent_frames_total", "arrived_bytes_total", "dropped_frames_total", "dropped_bytes_total", "interface_state_change_timestamp_seconds", "watch_start_time_seconds", "guard_dropped_frames_total", "learned_addresses"} {
+	for _, name := range []string{"sent_frames_total", "arrived_bytes_total", "dropped_frames_total", "dropped_bytes_total", "interface_state_change_timestamp_seconds", "watch_start_time_seconds", "guard_dropped_frames_total", "learned_addresses", "config_valid", "config_info"} {
 		if got := families["macvtap_filter_"+name].GetMetric(); len(got) > 0 {
 			t.Errorf("%s: %v", name, got)
 		}

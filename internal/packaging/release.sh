@@ -25,6 +25,7 @@ SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
 # What could change what is made, and is not in the commit.
 export SOURCE_DATE_EPOCH LC_ALL=C TZ=UTC GOFLAGS= GOEXPERIMENT= GOAMD64=v1 GOARM64=v8.0 GORISCV64=rva20u64
 umask 022
+unset GOARCH GOOS
 
 stage=$(mktemp -d)
 trap 'rm -rf "$stage"' EXIT

@@ -35,6 +35,7 @@ type Libvirt interface {
 // whatever answers, so that it never fails: what is missing is noted.
 func Collect(ctx context.Context, o Options) Status {
 	s := Sources{Time: time.Now()}
+	c, wrong := s.config(o.ConfigFile)
 	s.Watch, s.WatchErr = watch.Ask(ctx)
 	s.Tables, s.TablesErr = kernel.Tallies(ctx)
 	var err error
@@ -49,9 +50,8 @@ func Collect(ctx context.Context, o Options) Status {
 	defer h.Close()
 	if s.Devices, s.DevicesErr = h.Carriers(); s.DevicesErr == nil {
 		s.checks()
-		c, err := loadConfig(o.ConfigFile)
 		s.parents(h, c)
-		newComparison(&s, h, o, c, err).run(ctx)
+		newComparison(&s, h, o, c, wrong).run(ctx)
 	}
 	return Make(s)
 }
@@ -94,10 +94,16 @@ func (s *Sources) checks() {
 	}
 }
 
-// loadConfig reads the configuration that says what should stand.
-func loadConfig(file string) (*config.Config, error) {
-	c, err := config.Load(file)
+// config reads the configuration that says what should stand.
+func (s *Sources) config(file string) (*config.Config, error) {
+	text, err := config.Read(file)
+	var c *config.Config
+	if err == nil {
+		s.ConfigSHA256 = text.SHA256()
+		c, err = text.Parse()
+	}
 	if err != nil {
+		s.ConfigError = err.Error()
 		return nil, fmt.Errorf("what should stand is not known: %w", err)
 	}
 	return c, nil

@@ -44,6 +44,8 @@ type Sources struct {
 
 	Absent []host.Absent // parents that are named and missing
 
+	ConfigSHA256, ConfigError string // see Status
+
 	// Notes are what else is to be said; Partial says that there is more to know than
 	// is in here.
 	Notes   []string
@@ -68,7 +70,7 @@ type Compared struct {
 
 // Make makes one picture of what the sources said.
 func Make(s Sources) Status {
-	out := Status{Schema: Schema, Time: s.Time, Complete: !s.Partial, Notes: slices.Clone(s.Notes), AbsentParents: s.Absent, Interfaces: []Interface{}}
+	out := Status{Schema: Schema, Time: s.Time, Complete: !s.Partial, Notes: slices.Clone(s.Notes), AbsentParents: s.Absent, ConfigSHA256: s.ConfigSHA256, ConfigError: s.ConfigError, Sets: filled(s.Tables), Interfaces: []Interface{}}
 	m := maker{Sources: s, status: &out, told: map[int]watch.Device{}, tables: map[string]kernel.Tally{}, taken: map[string]bool{}}
 	m.sources()
 	for _, d := range s.Devices {
@@ -82,6 +84,24 @@ func Make(s Sources) Status {
 	})
 	if out.Notes == nil {
 		out.Notes = []string{}
+	}
+	return out
+}
+
+// filled gives the sets to which rules add. Flows may be hundreds of thousands, and are not read.
+func filled(tables []kernel.Tally) []Set {
+	var out []Set
+	for _, t := range tables {
+		for _, s := range t.Table.Sets {
+			if s.Dynamic == 0 || ruleset.IsFlows(s.Name) {
+				continue
+			}
+			n, found := slices.BinarySearchFunc(out, s.Name, func(known Set, name string) int { return strings.Compare(known.Name, name) })
+			if !found {
+				out = slices.Insert(out, n, Set{Name: s.Name, Most: s.Dynamic})
+			}
+			out[n].Elements += len(s.Elements)
+		}
 	}
 	return out
 }

@@ -36,7 +36,23 @@ type Status struct {
 	// which interfaces should have rules.
 	AbsentParents []host.Absent `json:"absent_parents,omitempty"`
 
+	// ConfigSHA256 is the sum of the configuration's files, by which hosts' are compared, and
+	// ConfigError why they cannot be read or are wrong.
+	ConfigSHA256 string `json:"config_sha256,omitempty"`
+	ConfigError  string `json:"config_error,omitempty"`
+
+	// Sets are those to which rules add, but for flows, by name.
+	Sets []Set `json:"sets,omitempty"`
+
 	Interfaces []Interface `json:"interfaces"` // by VM and device
+}
+
+// A Set is one that all interfaces share, with how many elements of theirs it has and how many
+// it takes at most: then rules learn no more.
+type Set struct {
+	Name     string `json:"name"`
+	Elements int    `json:"elements"`
+	Most     int    `json:"most"`
 }
 
 // A Watch is one that runs.
