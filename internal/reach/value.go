@@ -173,7 +173,7 @@ func (f family) negated(c condition, err error) (condition, error) {
 // masked is where the bits of a value under a mask are those wanted.
 func (f family) masked(v value, mask, want []byte) (condition, error) {
 	var masks, wants [dimensions][16]byte
-	asked := false
+	asked := map[int]bool{}
 	for i, m := range mask {
 		w := want[i]
 		switch t := v.tags[i]; {
@@ -191,11 +191,11 @@ func (f family) masked(v value, mask, want []byte) (condition, error) {
 			}
 			masks[d][at] |= m
 			wants[d][at] |= w
-			asked = true
+			asked[d] = true
 		}
 	}
 	out := condition{always: true}
-	if !asked {
+	if len(asked) == 0 {
 		return out, nil
 	}
 	for d := range dimensions {
@@ -203,10 +203,13 @@ func (f family) masked(v value, mask, want []byte) (condition, error) {
 		if mask == (point{}) {
 			continue
 		}
-		if d == peer && f.own != 0 && mask == (point{lo: ^uint64(0)}) && want.lo == f.own {
+		if d == peer && len(asked) == 1 && f.own != 0 && mask == (point{lo: ^uint64(0)}) && want.lo == f.own {
 			return condition{}, nil
 		}
 		ranges := bitRanges(mask, want, 8*f.width(d))
+		if ranges == nil && len(asked) > 1 {
+			return condition{}, fmt.Errorf("bits in the middle of several open values")
+		}
 		if ranges == nil {
 			return condition{}, &bitsError{d, mask, want, false}
 		}
