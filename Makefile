@@ -82,6 +82,7 @@ fuzz:
 soak:
 	MACVTAP_FILTER_ROUNDS=1000 $(GO) test -count=1 -v -timeout $(TIMEOUT) ./internal/leaks
 	MACVTAP_FILTER_FRAMES=100000 $(GO) test -count=1 -v -timeout $(TIMEOUT) -run TestJudgeAgreesWithTheKernel ./internal/judge
+	MACVTAP_FILTER_FRAMES=20000 $(GO) test -count=1 -v -timeout $(TIMEOUT) -run TestFormulaJudges ./internal/prove
 	MACVTAP_FILTER_PLUGS=1000 $(GO) test -count=1 -v -timeout $(TIMEOUT) -run '^TestGuard$$' ./internal/kernel
 	MACVTAP_FILTER_VMS=250 $(GO) test -count=1 -v -timeout $(TIMEOUT) -run '^TestHooksAtOnce$$' ./cmd/macvtap-filter
 

@@ -8,6 +8,7 @@ require (
 	github.com/cavaliergopher/cpio v1.0.1 // tests: initramfs
 	github.com/coreos/go-systemd/v22 v22.7.0 // the journal's fields; small, systemd's own
 	github.com/creack/pty v1.1.24 // tests: a terminal to type the tutorial at; everybody's, no dependencies
+	github.com/crillab/gophersat v1.4.0 // tests: decides formulas over all frames; pure Go, so that nothing is to be installed, no dependencies
 	github.com/digitalocean/go-libvirt v0.0.0-20261013170128-efbbdf578ac8 // tests: libvirt's protocol by another hand than ours; it costs each hook call crypto/tls and ssh
 	github.com/fsnotify/fsnotify v1.9.0 // watch: changed files; everybody's, one dependency that is here already
 	github.com/google/go-cmp v0.7.0 // tests: diffs

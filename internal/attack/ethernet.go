@@ -128,6 +128,7 @@ func (l *list) short() {
 	}
 	l.fromVM("IPv4 cut short, at every length", "RFC 791, 3.1", "malformed", cut(l.toVictim("to be cut"))...)
 	l.fromVM("ARP cut short, at every length", "RFC 826", "arp-target", cut(l.out(l.Victim.MAC, l.request(l.VM, l.VM.IPv4, l.Victim.IPv4)))...)
+	l.fromVM("ARP reply to the gateway cut short, at every length", "RFC 826", "arp-target", cut(l.out(l.Gateway.MAC, l.reply(l.VM, l.VM.IPv4, l.Gateway)))...)
 	l.fromVM("IPv6 cut short, at every length", "RFC 8200, 3", "malformed", cut(l.toVictim6("to be cut"))...)
 	l.fromVM("ICMPv6 cut short, at every length", "RFC 4443, 2.1", "malformed",
 		cut(l.out(l.Victim.MAC, l.icmp(l.VM.Link, l.Victim.Link, 128, make([]byte, 20))))...)

@@ -91,10 +91,11 @@ func (c *chain) ownARP() {
 }
 
 // routersARP lets a router that asks for the VM by an address that is denied find it, as
-// one of a pair does, by its own address (RFC 5798, 8.1.2): the question and the answer.
+// one of a pair does, by its own address (RFC 5798, 8.1.2): the question and the answer. The
+// answer is to somebody, so that one cut short, of which no rule reads who it is from, is none.
 func (c *chain) routersARP() {
 	if c.out {
-		c.accept("answer to a router", all(ethernetIPv4Reply(), one(c.router(family4, ruleset.EtherDestination, false)))...)
+		c.accept("answer to a router", all(ethernetIPv4Reply(), one(is(ruleset.ARPTargetIP, noAddress4, true)), one(c.router(family4, ruleset.EtherDestination, false)))...)
 		return
 	}
 	c.accept("request of a router", all(ethernetIPv4Request(), one(c.router(family4, ruleset.ARPSenderMAC, false)))...)

@@ -258,11 +258,15 @@ func (c *chain) learnARP() {
 // 4.4).
 func (c *chain) learnND() {
 	c.learn(family6, c.ip6, ruleset.EtherSource,
-		[]ruleset.Match{directly, discoveryHopLimit, icmpTypes([]byte{routerAdvertisement, neighbourSolicitation, neighbourAdvert})})
+		[]ruleset.Match{singleSource, directly, discoveryHopLimit, icmpTypes([]byte{routerAdvertisement, neighbourSolicitation, neighbourAdvert})})
 }
 
 // unicastSender matches ARP whose sender has a MAC address that a host can have.
 var unicastSender = ruleset.Masked{Field: ruleset.ARPSenderMAC, Mask: groupBit, Op: ruleset.Equal, Value: make([]byte, 6)}
+
+// singleSource matches frames from a MAC address that a host can have: the VM's frames to a
+// group's would reach all of it.
+var singleSource = ruleset.Masked{Field: ruleset.EtherSource, Mask: groupBit, Op: ruleset.Equal, Value: make([]byte, 6)}
 
 // possibleRouters gives those whose MAC addresses may be routers'.
 func (b *builder) possibleRouters(f family) []netipx.IPRange {

@@ -54,8 +54,8 @@ func (f *CNF) write(c *Circuit, n node) int {
 	return z
 }
 
-// Values gives the values of all nodes under a model of the clauses, by its numbers from 1, in the first lane.
-func (c *Circuit) Values(f *CNF, model []bool) Values {
+// Model gives the values of all nodes under a model of the clauses, by its numbers from 1, in the first lane.
+func (c *Circuit) Model(f *CNF, model []bool) Values {
 	return c.Evaluate(func(b Bit, _ Values) uint64 {
 		if n, ok := f.of[b]; ok && model[n-1] {
 			return 1

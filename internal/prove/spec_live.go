@@ -1,0 +1,118 @@
+package prove
+
+import (
+	"go4.org/netipx"
+
+	"macvtap-filter/internal/config"
+	"macvtap-filter/internal/ruleset"
+)
+
+// Live gives what must pass, by name: Broken are the frames of it that do not. Policies that
+// bound what may be opened, or how much, let other frames pass.
+func (s Spec) Live(j *Judgement) []Property {
+	p := s.Policy
+	if p.Inbound.Listed || p.Outbound.Listed || p.Max != (config.Rates{}) {
+		return nil
+	}
+	var out []Property
+	must := func(name string, frames Bit) {
+		out = append(out, Property{name, j.And(frames, j.Passes.Not())})
+	}
+	unicast := j.Group().Not()
+	for _, ipv4 := range []bool{true, false} {
+		if !ipv4 && p.DropIPv6 {
+			continue
+		}
+		near, far, port := j.flow(ipv4)
+		peer := j.Or(s.denied(j.Frame, far).Not(), j.And(s.allowed(j.Frame, far, whole), j.in(far, prefixes("224.0.0.0/3", "ff00::/8")).Not(), s.network(j, far).Not(), s.stands4(j, far).Not()))
+		datagram := j.And(j.plain(ipv4), peer, unicast, j.dhcp(port).Not())
+		if j.Hook == ruleset.Ingress {
+			isolated := True
+			if p.Isolate {
+				isolated = s.gateways(j.Frame, j.Source())
+			}
+			must("datagrams of TCP and UDP from who is not denied, or allowed", j.And(datagram, isolated, j.Equal(j.Destination(), Bytes(s.MAC))))
+			continue
+		}
+		known := j.in(near, s.others()).Not()
+		if s.knowsOwn(ipv4) {
+			known = j.And(known, s.own(j, near))
+		}
+		hop := s.hop(j, far, ipv4)
+		must("datagrams of TCP and UDP to who is not denied, or allowed", j.And(datagram, known, j.Or(j.in(near, nobodys4), j.in(near, nobodys6)).Not(), hop, j.Equal(j.Source(), Bytes(s.MAC))))
+	}
+	if j.Hook == ruleset.Egress && !p.Isolate {
+		must("ARP for who is allowed whole", s.asks(j))
+	}
+	return out
+}
+
+// flow gives the addresses of the VM and of the peer, and the peer's port.
+func (f *Frame) flow(ipv4 bool) (near, far, port Word) {
+	source, destination := f.Network(12, 4), f.Network(16, 4)
+	if !ipv4 {
+		source, destination = f.Network(8, 16), f.Network(24, 16)
+	}
+	if f.Hook == ruleset.Egress {
+		return source, destination, f.destinationPort()
+	}
+	return destination, source, f.sourcePort()
+}
+
+// plain gives whether a frame is a whole datagram of TCP or UDP, without options or extension
+// headers, of no port that DHCP has.
+func (f *Frame) plain(ipv4 bool) Bit {
+	ports := f.And(f.Among(f.L4, 6, 17), f.reads(20), f.dhcp(f.sourcePort()).Not(), f.dhcp(f.destinationPort()).Not())
+	if ipv4 {
+		return f.And(f.is(ruleset.EtherTypeIPv4), f.Valid, f.Is(f.Network(0, 1), 0x45), f.Is(f.Network(6, 2)[2:], 0), ports)
+	}
+	return f.And(f.is(ruleset.EtherTypeIPv6), f.Valid, f.Among(f.Network(6, 1), 6, 17), ports)
+}
+
+// dhcp gives whether a port is DHCP's or DHCPv6's, or none.
+func (f *Frame) dhcp(port Word) Bit {
+	out := False
+	for _, n := range []uint64{0, 67, 68, 546, 547} {
+		out = f.Or(out, f.Is(port, n))
+	}
+	return out
+}
+
+// network gives whether an address is the first of a link's, which no range allows: many hosts
+// take it for the broadcast address.
+func (s Spec) network(j *Judgement, a Word) Bit {
+	out := False
+	for _, p := range s.Facts.OnLink {
+		first := p.Masked().Addr()
+		out = j.Or(out, j.in(a, []netipx.IPRange{netipx.IPRangeFrom(first, first)}))
+	}
+	return out
+}
+
+// stands4 gives whether an address is one of those that stand for IPv4 ones, which are
+// judged by these.
+func (s Spec) stands4(j *Judgement, a Word) Bit {
+	if s.Policy.PassTunnels {
+		return False
+	}
+	return j.Or(j.in(a, standsFor4), j.in(a, prefixes("::/16")))
+}
+
+// hop gives whether a frame is for a MAC address to which datagrams for a peer may go.
+func (s Spec) hop(j *Judgement, peer Word, ipv4 bool) Bit {
+	if s.Policy.Isolate {
+		return s.gateways(j.Frame, j.Destination())
+	}
+	return s.router(j, j.Destination(), ipv4)
+}
+
+// asks gives the requests of ARP from an address of the VM's own for whom allow names whole.
+func (s Spec) asks(j *Judgement) Bit {
+	sender, target := j.Network(14, 4), j.Network(24, 4)
+	form := j.And(j.is(ruleset.EtherTypeARP), j.Has(28), j.Is(j.Network(0, 8), 0x0001080006040001), j.Equal(j.Network(8, 6), Bytes(s.MAC)), j.Equal(j.Source(), Bytes(s.MAC)))
+	own := j.And(j.in(sender, s.others()).Not(), j.in(sender, nobodys4).Not())
+	if s.knowsOwn(true) {
+		own = j.And(own, s.own(j, sender))
+	}
+	return j.And(form, own, s.allowed(j.Frame, target, whole), s.network(j, target).Not(), j.in(target, prefixes("224.0.0.0/3")).Not())
+}
