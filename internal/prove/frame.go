@@ -18,7 +18,7 @@ const (
 	// readable is how far rules may read from the network header on, and to where IPv6's
 	// extension headers are walked one by one. What begins behind it no rule reads but
 	// as the transport header.
-	readable = 96
+	readable = 104
 
 	lengthBits = 17
 )
