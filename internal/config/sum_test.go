@@ -10,7 +10,7 @@ import (
 
 // Hosts that say the same have the same sum, wherever the file stands; another text, a file more or
 // another name of one, by which the order is decided, make another.
-func TestSHA256(t *testing.T) {
+func TestHash(t *testing.T) {
 	sum := func(files map[string]string) string {
 		t.Helper()
 		dir := t.TempDir()
@@ -27,7 +27,7 @@ func TestSHA256(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return text.SHA256()
+		return text.Hash()
 	}
 	const first, more = "parents = [\"eth0\"]\n", "guard = true\n"
 	if sum(map[string]string{"config.toml": first, "conf.d/a.toml": more}) != sum(map[string]string{"config.toml": first, "conf.d/a.toml": more, "conf.d/README": "x"}) {

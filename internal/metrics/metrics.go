@@ -103,14 +103,14 @@ func (p *page) droppedBytes(labels string, f flow) {
 
 // config writes whether the configuration is right, and its sum.
 func (p *page) config(s status.Status) {
-	if s.ConfigSHA256 == "" && s.ConfigError == "" {
+	if s.ConfigHash == "" && s.ConfigError == "" {
 		return
 	}
 	p.family("config_valid", gauge, "Whether the configuration's files can be read and are right.")
 	p.flag(s.ConfigError == "")
-	if s.ConfigSHA256 != "" {
-		p.family("config_info", gauge, "The SHA-256 sum of the configuration's files, conf.d's included; always 1.")
-		p.sample(1, "", pair("sha256", s.ConfigSHA256))
+	if s.ConfigHash != "" {
+		p.family("config_info", gauge, "A hash of the configuration's files, conf.d's included; always 1.")
+		p.sample(1, "", pair("hash", s.ConfigHash))
 	}
 }
 

@@ -29,7 +29,7 @@ func picture(names ...string) status.Status {
 	drops := []status.Drop{{Reason: "denied-ipv4", Packets: 3, Bytes: bytes(300)}, {Reason: "vlan", Bytes: bytes(0)}}
 	s := status.Status{
 		Complete: true, Notes: []string{"watch: something", "another"}, Watch: &status.Watch{PID: 7, Since: since},
-		Guard: &status.Guard{FromVM: drops, ToVM: drops}, ConfigSHA256: "5e1f", Sets: []status.Set{{Name: "nic-routers-ipv4", Elements: 3, Most: 1024}},
+		Guard: &status.Guard{FromVM: drops, ToVM: drops}, ConfigHash: "5e1f", Sets: []status.Set{{Name: "nic-routers-ipv4", Elements: 3, Most: 1024}},
 	}
 	states := append(status.States(), "")
 	for n, name := range names {
@@ -155,7 +155,7 @@ func TestWrite(t *testing.T) {
 		{"dropped_frames_total", with("direction", "from-vm", "reason", "offload"), 9},
 		{"dropped_bytes_total", with("direction", "to-vm"), 300},
 		{"config_valid", nil, 1},
-		{"config_info", map[string]string{"sha256": "5e1f"}, 1},
+		{"config_info", map[string]string{"hash": "5e1f"}, 1},
 		{"set_elements", map[string]string{"set": "nic-routers-ipv4"}, 3},
 		{"set_max_elements", map[string]string{"set": "nic-routers-ipv4"}, 1024},
 		{"problems", nil, 2},

@@ -18,7 +18,6 @@ type template struct {
 type draft struct {
 	hook     ruleset.HookType
 	from, to value // MAC addresses
-	kind     uint16
 	source   value // addresses
 	target   value
 	proto    byte
@@ -128,9 +127,9 @@ func (f family) reply(hook ruleset.HookType, has, asked net.HardwareAddr, about,
 func (t *template) filled(f family, at [dimensions]point) []byte {
 	out := append([]byte(nil), t.bytes...)
 	for i, tag := range t.tags {
-		switch {
-		case tag == given:
-		case tag == unknown: // of the MAC address of an IPv4 group
+		switch tag {
+		case given:
+		case unknown: // of the MAC address of an IPv4 group
 			out[i] = f.octets(peer, at[peer])[1] & 0x7f
 		default:
 			out[i] = f.octets(tag.dimension(), at[tag.dimension()])[tag.place()]

@@ -212,7 +212,7 @@ func (w *walk) read(f ruleset.Field, s state) (value, bool) {
 	if !ok {
 		return value{}, false
 	}
-	return w.value.part(at, at+int(f.Size)), true
+	return w.part(at, at+int(f.Size)), true
 }
 
 func (w *walk) lookup(m ruleset.Lookup, values []value, joined value, s state) (condition, error) {
@@ -242,7 +242,7 @@ func (w *walk) after(found condition, c change, key value) (condition, error) {
 	same, err := w.family.is(c.key, key)
 	switch {
 	case err != nil:
-		return found, fmt.Errorf("set %q: %v", c.set, err)
+		return found, within("set "+c.set, err)
 	case c.taken:
 		return and2(found, w.family.not(same)), nil
 	}
@@ -278,7 +278,7 @@ func (w *walk) has(name string, values []value, joined value) (condition, error)
 			}
 			d, err := w.family.element(v, e.From[i], e.To[i])
 			if err != nil {
-				return c, fmt.Errorf("set %q: %v", name, err)
+				return c, within("set "+name, err)
 			}
 			c = and2(c, d)
 		}

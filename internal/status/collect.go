@@ -99,7 +99,7 @@ func (s *Sources) config(file string) (*config.Config, error) {
 	text, err := config.Read(file)
 	var c *config.Config
 	if err == nil {
-		s.ConfigSHA256 = text.SHA256()
+		s.ConfigHash = text.Hash()
 		c, err = text.Parse()
 	}
 	if err != nil {

@@ -44,7 +44,7 @@ type Sources struct {
 
 	Absent []host.Absent // parents that are named and missing
 
-	ConfigSHA256, ConfigError string // see Status
+	ConfigHash, ConfigError string // see Status
 
 	// Notes are what else is to be said; Partial says that there is more to know than
 	// is in here.
@@ -70,7 +70,7 @@ type Compared struct {
 
 // Make makes one picture of what the sources said.
 func Make(s Sources) Status {
-	out := Status{Schema: Schema, Time: s.Time, Complete: !s.Partial, Notes: slices.Clone(s.Notes), AbsentParents: s.Absent, ConfigSHA256: s.ConfigSHA256, ConfigError: s.ConfigError, Sets: filled(s.Tables), Interfaces: []Interface{}}
+	out := Status{Schema: Schema, Time: s.Time, Complete: !s.Partial, Notes: slices.Clone(s.Notes), AbsentParents: s.Absent, ConfigHash: s.ConfigHash, ConfigError: s.ConfigError, Sets: filled(s.Tables), Interfaces: []Interface{}}
 	m := maker{Sources: s, status: &out, told: map[int]watch.Device{}, tables: map[string]kernel.Tally{}, taken: map[string]bool{}}
 	m.sources()
 	for _, d := range s.Devices {

@@ -71,8 +71,8 @@ func TestStates(t *testing.T) {
 	is(t, look(t, n, strings.Replace(dmz, "10.0.0.0/8", "10.0.0.0/9", 1), running), status.Drifted, "other rules")
 	wrong := look(t, n, "parents = 1", running)
 	is(t, wrong, "", "nobody could compare")
-	if wrong.ConfigError == "" || wrong.ConfigSHA256 == "" || s.ConfigError != "" || s.ConfigSHA256 == wrong.ConfigSHA256 || len(s.Sets) == 0 {
-		t.Errorf("a wrong configuration: %q, sum %s; a right one: %q, sum %s, sets %v", wrong.ConfigError, wrong.ConfigSHA256, s.ConfigError, s.ConfigSHA256, s.Sets)
+	if wrong.ConfigError == "" || wrong.ConfigHash == "" || s.ConfigError != "" || s.ConfigHash == wrong.ConfigHash || len(s.Sets) == 0 {
+		t.Errorf("a wrong configuration: %q, sum %s; a right one: %q, sum %s, sets %v", wrong.ConfigError, wrong.ConfigHash, s.ConfigError, s.ConfigHash, s.Sets)
 	}
 
 	// By hand, one rule goes.

@@ -36,9 +36,9 @@ type Status struct {
 	// which interfaces should have rules.
 	AbsentParents []host.Absent `json:"absent_parents,omitempty"`
 
-	// ConfigSHA256 is the sum of the configuration's files, by which hosts' are compared, and
+	// ConfigHash is the sum of the configuration's files, by which hosts' are compared, and
 	// ConfigError why they cannot be read or are wrong.
-	ConfigSHA256 string `json:"config_sha256,omitempty"`
+	ConfigHash string `json:"config_hash,omitempty"`
 	ConfigError  string `json:"config_error,omitempty"`
 
 	// Sets are those to which rules add, but for flows, by name.
