@@ -161,8 +161,8 @@ func or2(c, d condition) condition {
 	return condition{frames: or.combine(c.frames, d.frames)}
 }
 
-// within is an error of a part, as one of the whole: what a bitsError says of the part is not true of it.
-func within(whole string, err error) error { return errors.New(whole + ": " + err.Error()) }
+// ofPart is an error of a part, as one of the whole: what a bitsError says of the part is not true of it.
+func ofPart(whole string, err error) error { return errors.New(whole + ": " + err.Error()) }
 
 // negated is where a condition does not hold.
 func (f family) negated(c condition, err error) (condition, error) {
@@ -407,7 +407,7 @@ func (f family) holds(m ruleset.Match, v value) (condition, error) {
 		for _, e := range m.Elements {
 			c, err := f.element(v, e.From[0], e.To[0])
 			if err != nil {
-				return c, within("one of several", err)
+				return c, ofPart("one of several", err)
 			}
 			out.always = out.always || c.always
 			all = append(all, c.frames)

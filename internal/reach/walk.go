@@ -242,7 +242,7 @@ func (w *walk) after(found condition, c change, key value) (condition, error) {
 	same, err := w.family.is(c.key, key)
 	switch {
 	case err != nil:
-		return found, within("set "+c.set, err)
+		return found, ofPart("set "+c.set, err)
 	case c.taken:
 		return and2(found, w.family.not(same)), nil
 	}
@@ -278,7 +278,7 @@ func (w *walk) has(name string, values []value, joined value) (condition, error)
 			}
 			d, err := w.family.element(v, e.From[i], e.To[i])
 			if err != nil {
-				return c, within("set "+name, err)
+				return c, ofPart("set "+name, err)
 			}
 			c = and2(c, d)
 		}
