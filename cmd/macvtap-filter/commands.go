@@ -35,6 +35,11 @@ func commands() []command {
 		f.BoolVar(&o.bind, "bind", false, "")
 		f.BoolVar(&o.forget, "forget", false, "")
 	}
+	follows := func(f *flag.FlagSet, o *options) {
+		f.BoolVar(&o.follow, "follow", false, "")
+		f.DurationVar(&o.long, "for", 0, "")
+		f.BoolVar(&o.json, "json", false, "")
+	}
 	renders := func(f *flag.FlagSet, o *options) {
 		f.StringVar(&o.format, "format", "nft", "")
 		f.StringVar(&o.facts, "facts", "", "")
@@ -45,6 +50,7 @@ func commands() []command {
 	return []command{
 		{"apply", applyUsage, previews, apply},
 		{"remove", removeUsage, previews, remove},
+		{"log", logUsage, follows, showLog},
 		{"verify", verifyUsage, verifies, verify},
 		{"addresses", addressesUsage, binds, addresses},
 		{"status", statusUsage, shows, showStatus},

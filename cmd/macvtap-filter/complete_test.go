@@ -69,6 +69,8 @@ func TestCandidates(t *testing.T) {
 		{"render ", nil},         // a file
 		{"render do", nil},       // a file
 		{"check --h", []string{"--help"}},
+		{"log --f", []string{"--follow", "--for"}},
+		{"log --for ", nil},
 		{"explain --to ", nil},
 		{"explain --from-m", []string{"--from-mac"}},
 		{"reach --d", []string{"--device", "--diff"}},

@@ -33,7 +33,7 @@ func (q question) watch(ctx context.Context, std streams, d *domain.Domain, i do
 	defer cancel()
 	seen, others := 0, 0
 	begun := func() { notef(std, "watching %s for %v, or until Ctrl-C", i.Target, q.long) }
-	lost, err := kernel.Trace(ctx, wish, begun, func(f kernel.Traced) {
+	lost, err := kernel.Trace(ctx, []kernel.Wish{wish}, begun, func(f kernel.Traced) {
 		text, passed := traced(f, asker)
 		fmt.Fprint(std.out, text)
 		seen++
@@ -60,29 +60,35 @@ func (q question) watch(ctx context.Context, std streams, d *domain.Domain, i do
 
 // traced tells what became of a frame, and whether it passed.
 func traced(f kernel.Traced, asker why.Asker) (text string, passed bool) {
-	passed = !slices.ContainsFunc(f.Steps, func(s kernel.Step) bool { return s.Drops })
-	by := deciding(f.Steps, passed)
+	v, by := verdictOf(f)
 	words := by.Rule.Comment
 	switch {
 	case len(f.Steps) == 0:
 		words = "no rules see it"
-	case words == "" && !passed:
+	case words == "" && !v.Passes:
 		words = "no rule lets it pass"
 	case words == "":
 		words = "accepted"
 	}
-	text = map[bool]string{true: passes, false: dropped}[passed] + ": " + words + "\n"
-	path, reason := stepped(f.Steps)
+	text = map[bool]string{true: passes, false: dropped}[v.Passes] + ": " + words + "\n"
 	if by.Number > 0 {
+		path, _ := stepped(f.Steps)
 		text += fmt.Sprintf("  by rule %d of %s, on the way %s: %s\n", by.Number, by.Chain, strings.Join(path, " → "), by.Rule)
 	}
-	rule := by.Rule
-	rule.Counter = reason
-	if r := asker.Reason(why.Verdict{Out: f.Out, Frame: f.Frame, Passes: passed, Rule: rule}); r != "" {
+	if r := asker.Reason(v); r != "" {
 		text += "  reason: " + r + "\n"
 	}
 	way := map[bool]string{true: "from", false: "to"}[f.Out]
-	return text + fmt.Sprintf("  frame %s the VM: %s\n", way, untold(frame.Words(f.Frame))), passed
+	return text + fmt.Sprintf("  frame %s the VM: %s\n", way, untold(frame.Words(f.Frame))), v.Passes
+}
+
+// verdictOf gives the kernel's verdict, and the step that decided.
+func verdictOf(f kernel.Traced) (why.Verdict, kernel.Step) {
+	passed := !slices.ContainsFunc(f.Steps, func(s kernel.Step) bool { return s.Drops })
+	by := deciding(f.Steps, passed)
+	rule := by.Rule
+	_, rule.Counter = stepped(f.Steps)
+	return why.Verdict{Out: f.Out, Frame: f.Frame, Passes: passed, Rule: rule}, by
 }
 
 // untold leaves out MAC addresses that the kernel did not tell.

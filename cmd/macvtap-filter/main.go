@@ -145,6 +145,9 @@ type options struct {
 	textfile string // of metrics: the file to write
 	listen   string // of watch: where its figures are to be had
 
+	follow bool          // of log
+	long   time.Duration // and for how long; 0: until it is interrupted
+
 	question question // of explain and reach
 	old      string   // of reach: the configuration to compare with
 	interval interval // of status

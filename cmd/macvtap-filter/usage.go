@@ -94,6 +94,7 @@ commands:
   apply VM… | --all     have the rules of running VMs stand as they should
   remove VM… | --all    remove the rules of VMs
   status [VM…]          show interfaces, their rules' state, and what was dropped
+  log [VM…]             show what is dropped as it happens, of whom, and what would open it
   verify [VM… | --all]  compare the kernel with what should be there, and mend it
   addresses [VM…]       show or change which addresses are each VM's own
   render [FILE | -]     print the rules for a domain XML as nft text

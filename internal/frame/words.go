@@ -188,6 +188,34 @@ func icmpWords(proto byte, b []byte) string {
 	return text
 }
 
+// Kind says in a word or two what a frame is, as frames alike share it: without addresses and ports.
+func Kind(f []byte) string {
+	icmpOf := func(proto byte, at int) string {
+		if len(f) < at+2 {
+			return protocol(proto)
+		}
+		return protocol(proto) + " " + icmpWords(proto, f[at:at+2])
+	}
+	kind := typeOf(f)
+	switch {
+	case kind == 0x0800 && len(f) >= 14+20 && f[14+9] == icmp && binary.BigEndian.Uint16(f[14+6:])&0x1fff == 0:
+		return icmpOf(icmp, 14+4*int(f[14]&0x0f))
+	case kind == 0x0800 && len(f) >= 14+20:
+		return protocol(f[14+9])
+	case kind == 0x86dd && len(f) >= 14+40 && f[14+6] == icmpv6:
+		return icmpOf(icmpv6, 14+40)
+	case kind == 0x86dd && len(f) >= 14+40:
+		return protocol(f[14+6])
+	case kind == 0x0806:
+		return "ARP"
+	case kind == 0x8100 || kind == 0x88a8:
+		return "VLAN"
+	case kind < 0x0600:
+		return "IEEE 802.2 LLC"
+	}
+	return fmt.Sprintf("EtherType 0x%04x", kind)
+}
+
 // Ports gives the protocol and ports of a datagram that has them, without extension headers and
 // no later fragment.
 func Ports(f []byte) (proto byte, from, to uint16, ok bool) {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/nftables"
@@ -30,11 +31,12 @@ type Wish struct {
 const TracedPerSecond = 100
 
 // ErrTracing says that another process traces already.
-var ErrTracing = errors.New("another process traces already (explain --live)")
+var ErrTracing = errors.New("another process traces already (explain --live or log --follow)")
 
 // A Traced is what the kernel did with a frame.
 type Traced struct {
-	Out bool // from the VM
+	Device string
+	Out    bool // from the VM
 
 	// Frame is the beginning of the frame as far as the kernel tells it. Of one from the VM it
 	// tells no MAC addresses (net/netfilter/nf_tables_trace.c, nf_trace_fill_pkt_info), and
@@ -51,12 +53,12 @@ type Step struct {
 	Drops, Takes bool // it dropped or accepted the frame
 }
 
-// Trace calls begun when it begins, and tell with each frame that is wished for and what all rules of the device did
-// with it, until ctx ends. Rules that stand are not touched: a table of its own, before all
+// Trace calls begun when it begins, and tell with each frame that is wished for, of a device each,
+// and what all rules of the device did with it, until ctx ends. Rules that stand are not touched: a table of its own, before all
 // others, asks the kernel to tell of these frames. It belongs to a socket, and goes with it,
 // however the process ends. lost reports whether the kernel could not tell everything.
-func Trace(ctx context.Context, w Wish, begun func(), tell func(Traced)) (lost bool, err error) {
-	table, err := traceTable(w)
+func Trace(ctx context.Context, wishes []Wish, begun func(), tell func(Traced)) (lost bool, err error) {
+	table, err := traceTable(wishes)
 	if err != nil {
 		return false, err
 	}
@@ -94,17 +96,33 @@ func Trace(ctx context.Context, w Wish, begun func(), tell func(Traced)) (lost b
 
 // traceTable gives the messages that make the table. Its chains let pass whatever they do not
 // know, from the moment on that they are there: before their first rule is, too.
-func traceTable(w Wish) ([]netlink.Message, error) {
-	t := ruleset.Table{Name: ruleset.TraceTable, Comment: "traces frames while macvtap-filter explain --live runs"}
+func traceTable(wishes []Wish) ([]netlink.Message, error) {
+	t := ruleset.Table{Name: ruleset.TraceTable, Comment: "traces frames while macvtap-filter explain --live or log --follow runs"}
 	const beforeAll = -1 << 20
-	add := func(name string, hook ruleset.HookType) {
+	var rules []netlink.Message
+	add := func(direction string, hook ruleset.HookType, w Wish) error {
+		name := direction + w.Device
 		t.Chains = append(t.Chains, ruleset.Chain{Name: name, Hook: &ruleset.Hook{Type: hook, Device: w.Device, Priority: beforeAll, Policy: ruleset.Accept}})
+		for _, matches := range w.Any {
+			m, err := traceRule(name, matches)
+			if err != nil {
+				return err
+			}
+			rules = append(rules, m)
+		}
+		return nil
 	}
-	if w.Out {
-		add("from-vm", ruleset.Egress)
-	}
-	if w.In {
-		add("to-vm", ruleset.Ingress)
+	for _, w := range wishes {
+		var err error
+		if w.Out {
+			err = add(tracesFrom, ruleset.Egress, w)
+		}
+		if w.In {
+			err = errors.Join(err, add(tracesTo, ruleset.Ingress, w))
+		}
+		if err != nil {
+			return nil, err
+		}
 	}
 	var messages []netlink.Message
 	conn, err := nftables.New(nftables.WithTestDial(func(req []netlink.Message) ([]netlink.Message, error) {
@@ -123,22 +141,19 @@ func traceTable(w Wish) ([]netlink.Message, error) {
 	}
 	messages = plain(messages)
 	messages[0] = newTable(t, tableOwned)
-	for _, c := range t.Chains {
-		for _, matches := range w.Any {
-			m, err := traceRule(c.Name, matches)
-			if err != nil {
-				return nil, err
-			}
-			messages = append(messages, m)
-		}
-	}
 	// One that nobody owns is none of ours: somebody loaded a list of rules with it.
 	place := []netlink.Message{
 		request(unix.NFT_MSG_NEWTABLE, netlink.Create, attribute(unix.NFTA_TABLE_NAME, cString(t.Name))),
 		deleteNamed(t.Name),
 	}
-	return append(place, messages...), nil
+	return slices.Concat(place, messages, rules), nil
 }
+
+// The chains that have a device's frames traced, as their names begin; the device's ends them.
+const (
+	tracesFrom = "from-vm-"
+	tracesTo   = "to-vm-"
+)
 
 // traceRule is a rule that has what it matches traced: limit rate … meta nftrace set 1.
 func traceRule(chain string, matches []ruleset.Match) (netlink.Message, error) {
@@ -253,7 +268,9 @@ func (t *tracer) add(m []byte) error {
 	kind := number(a[unix.NFTA_TRACE_TYPE])
 	if table == ruleset.TraceTable {
 		if out := a[unix.NFTA_TRACE_OIF] != nil; out || a[unix.NFTA_TRACE_IIF] != nil {
-			t.begin(id, Traced{Out: out, Frame: headers(a[:])})
+			chain := text(a[unix.NFTA_TRACE_CHAIN])
+			device := strings.TrimPrefix(chain, map[bool]string{true: tracesFrom, false: tracesTo}[out])
+			t.begin(id, Traced{Device: device, Out: out, Frame: headers(a[:])})
 		}
 		return nil
 	}

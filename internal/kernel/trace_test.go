@@ -15,7 +15,7 @@ import (
 )
 
 // trace has do send frames while frames that are wished for are traced, and gives them.
-func trace(t *testing.T, ns *lab.Namespace, w kernel.Wish, do func()) []kernel.Traced {
+func trace(t *testing.T, ns *lab.Namespace, wishes []kernel.Wish, do func()) []kernel.Traced {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), bound)
 	defer cancel()
@@ -23,7 +23,7 @@ func trace(t *testing.T, ns *lab.Namespace, w kernel.Wish, do func()) []kernel.T
 	var all []kernel.Traced
 	go func() {
 		ended <- ns.Do(func() error {
-			lost, err := kernel.Trace(ctx, w, func() { close(begun) }, func(f kernel.Traced) { all = append(all, f) })
+			lost, err := kernel.Trace(ctx, wishes, func() { close(begun) }, func(f kernel.Traced) { all = append(all, f) })
 			if lost {
 				err = errors.Join(err, errors.New("some were lost"))
 			}
@@ -58,10 +58,13 @@ func TestTrace(t *testing.T) {
 			replace(t, n.Hypervisor, guarded(t, vmUUID, tap), nil)
 			filters(t, n, tap) // what is counted is listed
 			before := listing(t, n.Hypervisor)
-			got := trace(t, n.Hypervisor, kernel.Wish{Device: tap.Name, Out: true, In: true, Any: udp}, func() { filters(t, n, tap) })
+			got := trace(t, n.Hypervisor, []kernel.Wish{{Device: tap.Name, Out: true, In: true, Any: udp}}, func() { filters(t, n, tap) })
 			var said []string
 			for _, f := range got {
 				said = append(said, told(t, f, guarding))
+				if f.Device != tap.Name {
+					t.Errorf("a frame of %q", f.Device)
+				}
 			}
 			want := []string{
 				"from the VM, IPv4, 203.0.113.7 > 192.0.2.1, UDP 40000 > 53: passes: fast path: not in deny",
@@ -107,7 +110,7 @@ func told(t *testing.T, f kernel.Traced, guarding bool) string {
 // goes with it.
 func TestOneTracer(t *testing.T) {
 	n, tap := network(t)
-	wish := kernel.Wish{Device: tap.Name, Out: true, Any: [][]ruleset.Match{nil}}
+	wish := []kernel.Wish{{Device: tap.Name, Out: true, Any: [][]ruleset.Match{nil}}}
 	trace(t, n.Hypervisor, wish, func() {
 		err := within(t, n.Hypervisor, func(ctx context.Context) error {
 			_, err := kernel.Trace(ctx, wish, func() {}, func(kernel.Traced) {})

@@ -69,7 +69,7 @@ func (a Asker) passed(v Verdict) string {
 	case strings.Contains(words, "allow"):
 		return a.allowed(v, words)
 	case strings.Contains(words, "not in deny"), words == filter.NewFlow && len(a.denying(v)) == 0:
-		return fmt.Sprintf("no entry of deny holds %v (%s)", a.peer(v), a.where("deny"))
+		return fmt.Sprintf("no entry of deny holds %v (%s)", v.Peer(), a.where("deny"))
 	case words == filter.NewFlow: // of which the kernel's trace does not say more
 		return a.allowed(v, words)
 	}
@@ -78,12 +78,12 @@ func (a Asker) passed(v Verdict) string {
 
 // denying gives the entries of deny that hold the peer.
 func (a Asker) denying(v Verdict) []config.Line {
-	return a.holding(a.written.List(a.policy.Name, "deny"), a.peer(v), v)
+	return a.holding(a.written.List(a.policy.Name, "deny"), v.Peer(), v)
 }
 
 // allowed names the entries of allow that hold the peer, or else those that the rule names.
 func (a Asker) allowed(v Verdict, words string) string {
-	peer, lines := a.peer(v), a.allow()
+	peer, lines := v.Peer(), a.allow()
 	found := a.holding(lines, peer, v)
 	if len(found) == 0 {
 		found = slices.DeleteFunc(lines, func(l config.Line) bool { return !strings.Contains(words, l.Text) })
@@ -201,7 +201,7 @@ var switches = []struct {
 
 // denied names the entries of deny that hold the peer, and what would open it.
 func (a Asker) denied(v Verdict) string {
-	peer := a.peer(v)
+	peer := v.Peer()
 	found := a.denying(v)
 	if len(found) == 0 {
 		return ""
@@ -254,9 +254,9 @@ func (a Asker) entry(key, text string) string {
 	return config.Line{Text: text, Where: a.where(key)}.String()
 }
 
-// peer is the address at the other end: of neighbour discovery that looks for or tells of one,
+// Peer is the address at the other end: of neighbour discovery that looks for or tells of one,
 // that.
-func (a Asker) peer(v Verdict) netip.Addr {
+func (v Verdict) Peer() netip.Addr {
 	from, to := frame.Addresses(v.Frame)
 	if target := frame.Target(v.Frame); target.IsValid() && v.Out {
 		return target
