@@ -8,8 +8,10 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -273,11 +275,15 @@ const ownerVariable = "KERNEL_TEST_OWNER"
 // A guard outlives its owner's violent end, and the next one takes it over.
 func testOwnerKilled(t *testing.T) {
 	if os.Getenv(ownerVariable) != "" {
-		if _, err := kernel.OpenGuard(context.Background(), guard); err != nil {
+		owned, err := kernel.OpenGuard(context.Background(), guard)
+		if err != nil {
 			t.Fatal(err)
 		}
 		fmt.Println("owned")
-		select {}
+		for {
+			time.Sleep(time.Hour)
+			runtime.KeepAlive(owned) // else its socket is closed when memory is freed
+		}
 	}
 	n, tap := network(t)
 	create(t, n.Hypervisor, guarded(t, vmUUID, tap))

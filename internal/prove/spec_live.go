@@ -38,7 +38,7 @@ func (s Spec) Live(j *Judgement) []Property {
 		if s.knowsOwn(ipv4) {
 			known = j.And(known, s.own(j, near))
 		}
-		hop := s.hop(j, far, ipv4)
+		hop := s.hop(j, ipv4)
 		must("datagrams of TCP and UDP to who is not denied, or allowed", j.And(datagram, known, j.Or(j.in(near, nobodys4), j.in(near, nobodys6)).Not(), hop, j.Equal(j.Source(), Bytes(s.MAC))))
 	}
 	if j.Hook == ruleset.Egress && !p.Isolate {
@@ -98,8 +98,8 @@ func (s Spec) stands4(j *Judgement, a Word) Bit {
 	return j.Or(j.in(a, standsFor4), j.in(a, prefixes("::/16")))
 }
 
-// hop gives whether a frame is for a MAC address to which datagrams for a peer may go.
-func (s Spec) hop(j *Judgement, peer Word, ipv4 bool) Bit {
+// hop gives whether a frame is for a MAC address to which datagrams for other networks may go.
+func (s Spec) hop(j *Judgement, ipv4 bool) Bit {
 	if s.Policy.Isolate {
 		return s.gateways(j.Frame, j.Destination())
 	}

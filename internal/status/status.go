@@ -38,8 +38,8 @@ type Status struct {
 
 	// ConfigHash is the sum of the configuration's files, by which hosts' are compared, and
 	// ConfigError why they cannot be read or are wrong.
-	ConfigHash string `json:"config_hash,omitempty"`
-	ConfigError  string `json:"config_error,omitempty"`
+	ConfigHash  string `json:"config_hash,omitempty"`
+	ConfigError string `json:"config_error,omitempty"`
 
 	// Sets are those to which rules add, but for flows, by name.
 	Sets []Set `json:"sets,omitempty"`
