@@ -74,11 +74,12 @@ func flowTime(kind string) time.Duration {
 const answeredFor = time.Minute
 
 // The room of these sets, for all NICs, and what each NIC may add to them. What floods a VM
-// with new flows, or a VM that does, fills no more than its share: of UDP, an eighth. More room would
-// cost: the kernel takes eleven bytes of it for each place at once (rhashtable_init).
+// with new flows, or a VM that does, fills no more than its share: of UDP, a thirtieth. The kernel makes
+// the hash table for as many as the lower 16 bits of the size say, and has it grow (nft_rhash_init;
+// struct rhashtable_params, nelem_hint): by multiples of 65,536, none takes memory before its flows do.
 const (
-	maxFlows    = 1 << 18
-	maxOddFlows = 1 << 16 // of pings
+	maxFlows    = 1 << 20
+	maxOddFlows = 1 << 18 // of pings
 )
 
 var (
