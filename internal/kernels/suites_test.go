@@ -21,8 +21,12 @@ var skips = map[string]string{
 	"internal/kernel/TestReadBackPolicies":       nftByteOrder,
 	"internal/kernel/TestTextIsWhatIsProgrammed": nftByteOrder,
 	"internal/kernel/TestEveryMatch":             nftByteOrder,
-	"internal/kernel/TestGuard":                  "a chain for the beginning of device names needs Linux 6.17; TestKernelWithoutGuard is its counterpart",
+	"internal/kernel/TestGuard":                  prefixes + "; TestKernelWithoutGuard is its counterpart",
+	"internal/kernel/TestPlugs":                  prefixes,
+	"internal/kernel/TestTrace/with_a_guard":     prefixes,
 }
+
+const prefixes = "a chain for the beginning of device names needs Linux 6.17"
 
 const nftByteOrder = "newer kernels refuse what nft 1.0 makes of meta l4proto in a set of several fields; what the program itself sends, they take"
 
