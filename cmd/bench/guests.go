@@ -82,7 +82,7 @@ func (g *real) guestRules(v vm) ([]rules, error) {
 		switch {
 		case r.programs != nil:
 			err = errors.Join(err, r.close())
-		case r.Hosts == 0 && r.Kind != bench.OursWatch:
+		case r.Hosts == 0 && r.Kind != bench.OursWatch && r.Kind != bench.OursFlows: // whose guest is asked on no port
 			few = append(few, r)
 		}
 	}
