@@ -177,7 +177,7 @@ func (f *follower) apply(ctx context.Context, client *libvirt.Client, device str
 func (f *follower) failed(why error) error {
 	ctx := context.Background()
 	is := "open to the local network"
-	if closed, err := kernel.Plugs(ctx); err != nil || closes(closed, f.mac) || guardStands(ctx) {
+	if closed, err := kernel.Plugs(ctx); err == nil && closes(closed, f.mac) || guardStands(ctx) {
 		is = "closed"
 	}
 	return fmt.Errorf("VM %q: the NIC with the MAC address %s that was to be plugged in has no rules, and is %s: %w: once it is there, run \"macvtap-filter apply %s\"", f.Domain, f.mac, is, why, f.Domain)

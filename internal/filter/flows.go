@@ -141,7 +141,7 @@ func perSecond(rate int, over bool) ruleset.Share {
 }
 
 // header is the length of the family's header without options or extension headers, and
-// fragment that of IPv6's fragment header.
+// fragmentLength that of IPv6's fragment header.
 func (f family) header() uint32 {
 	if f.name == family4.name {
 		return 20
@@ -487,7 +487,7 @@ func (s side) listed(f family) []*policy.Opening {
 // allPorts are every service of a protocol.
 func allPorts(proto byte) config.Service { return config.Service{Proto: proto, From: 0, To: 65535} }
 
-// services gives an entry's of a protocol.
+// openedServices gives an entry's of a protocol.
 func openedServices(o *policy.Opening, proto byte) []config.Service {
 	if o == nil || o.Any {
 		return []config.Service{allPorts(proto)}
@@ -519,7 +519,7 @@ func (b *builder) servesUDP() bool {
 	return slices.ContainsFunc(b.policy.Serve, func(s config.Service) bool { return s.Proto == ruleset.UDP })
 }
 
-// served has the VM answer those alone that asked: their flow stands.
+// servedUDP has the VM answer those alone that asked: their flow stands.
 func (s side) servedUDP(f family) {
 	if !s.servesUDP() {
 		return
@@ -674,16 +674,16 @@ func (s side) opens(f family, kind string) {
 	if kind == echoFlows { // one flow of many requests
 		c.passing("echo of a flow that stands", []ruleset.Update{c.keeps(f, kind, f.header())}, c.stands(f, kind, f.header()))
 	}
-	counted := s.policy.Inbound.Listed || s.policy.Outbound.Listed
+	lists := s.policy.Inbound.Listed || s.policy.Outbound.Listed // then more flows than a share are dropped both ways
 	if kind == tcpNewFlows {
 		none := tcpResets
-		if s.out && !counted {
+		if s.out && !lists {
 			none = tcpGoesOn + tcpAnswers
 		}
 		c.accept("segment that opens no connection", amongBytes(flagsOf(f), withECN(none)...))
 	}
 	c.passing(NewFlow, []ruleset.Update{c.newShare(), c.keeps(f, kind, f.header())})
-	if !s.out && !counted { // only what the VM opens is bounded
+	if !s.out && !lists { // only what the VM opens is bounded
 		c.accept("more flows than rules keep")
 	} else {
 		c.drop("max-new-flows", "more new flows than a NIC may have")
@@ -724,11 +724,7 @@ func (s side) icmpFlows(f family) {
 		c.done()
 		return
 	}
-	if c.back().records() {
-		c.goTo(c.sub(f, "icmp-reply"), typed(reply))
-	} else {
-		c.icmpAnswers(f, typed(reply))
-	}
+	c.goTo(c.sub(f, "icmp-reply"), typed(reply))
 	for _, o := range c.listed(f) {
 		if o.Any {
 			c.accept(c.openingWords(o), c.openedBy(f, o)...)
@@ -741,20 +737,9 @@ func (s side) icmpFlows(f family) {
 	s.flowErrors(f)
 }
 
-// icmpAnswers lets answers pass of what may be opened in the other direction.
-func (c *chain) icmpAnswers(f family, reply ruleset.Match) {
-	back := c.back()
-	for _, o := range back.listed(f) {
-		if o == nil || o.Any || o.Ping {
-			c.accept("answer to "+back.openingWords(o), all(one(reply), c.openedBy(f, o))...)
-		}
-	}
-}
-
+// icmpReplies lets in, where what may be opened is listed, answers to who was asked: then what is
+// opened in the other direction is always kept.
 func (s side) icmpReplies(f family) {
-	if !s.back().records() {
-		return
-	}
 	c := s.newChain(s.sub(f, "icmp-reply"))
 	c.accept("echo of a flow that stands", c.stands(f, echoFlows, f.header()))
 	c.drop(c.key(), "answer that nobody asked for")
