@@ -142,19 +142,8 @@ func explain(ctx context.Context, std streams, o options, args []string) error {
 	if err := q.check(); err != nil {
 		return badInput(err)
 	}
-	c, err := config.Load(o.config)
+	c, d, running, network, err := q.asked(ctx, std, o)
 	if err != nil {
-		return badInput(err)
-	}
-	d, running, err := q.domain(ctx, std, c)
-	if err != nil {
-		return err
-	}
-	network, err := renderNetwork(ctx, o)
-	if err != nil {
-		return err
-	}
-	if err := assume(ctx, std, d, c, network); err != nil {
 		return err
 	}
 	network = plan.Remember(neighbourhood{network})
@@ -326,6 +315,20 @@ func standing(t ruleset.Table, d judge.Decision) (path []string, rule ruleset.Ru
 		}
 	}
 	return d.Path, rule
+}
+
+// asked is what a question is about: a configuration, a VM with whether it runs, and the host's network.
+func (q question) asked(ctx context.Context, std streams, o options) (c *config.Config, d *domain.Domain, running bool, network plan.Network, err error) {
+	if c, err = config.Load(o.config); err != nil {
+		return nil, nil, false, nil, badInput(err)
+	}
+	if d, running, err = q.domain(ctx, std, c); err != nil {
+		return nil, nil, false, nil, err
+	}
+	if network, err = renderNetwork(ctx, o); err == nil {
+		err = assume(ctx, std, d, c, network)
+	}
+	return c, d, running, network, err
 }
 
 // domain is whose rules they are, and whether it runs.

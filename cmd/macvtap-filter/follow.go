@@ -120,12 +120,7 @@ var errNotThere = errors.New("it has not come")
 
 // look makes the NIC's rules, if it is there and libvirt says so.
 func (f *follower) look(ctx context.Context) error {
-	h, err := host.Open(ctx)
-	if err != nil {
-		return err
-	}
-	defer h.Close()
-	all, err := h.Macvtaps()
+	all, err := hostMacvtaps(ctx)
 	if err != nil {
 		return err
 	}

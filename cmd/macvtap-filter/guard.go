@@ -62,15 +62,20 @@ func raiseFirst(ctx context.Context, c *config.Config, d *domain.Domain) string 
 	return ""
 }
 
-// devicesInUse lists the macvtap devices that a guard would close and that can
-// carry frames by now. libvirt brings a VM's up only after the hook.
-func devicesInUse(ctx context.Context, c *config.Config) ([]string, error) {
+// hostMacvtaps gives the host's macvtap devices, for who wants to know nothing else of it.
+func hostMacvtaps(ctx context.Context) ([]host.Macvtap, error) {
 	h, err := host.Open(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer h.Close()
-	all, err := h.Macvtaps()
+	return h.Macvtaps()
+}
+
+// devicesInUse lists the macvtap devices that a guard would close and that can
+// carry frames by now. libvirt brings a VM's up only after the hook.
+func devicesInUse(ctx context.Context, c *config.Config) ([]string, error) {
+	all, err := hostMacvtaps(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -185,13 +190,7 @@ func checkReach(ctx context.Context, r *report, c *config.Config, guard kernel.S
 		r.ok("guard: stands")
 		return
 	}
-	h, err := host.Open(ctx)
-	if err != nil {
-		r.fail("guard: %v", err)
-		return
-	}
-	defer h.Close()
-	all, err := h.Macvtaps()
+	all, err := hostMacvtaps(ctx)
 	if err != nil {
 		r.fail("guard: %v", err)
 		return

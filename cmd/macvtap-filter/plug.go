@@ -170,12 +170,7 @@ const plugTime = 10 * time.Minute
 // sweepPlugs opens what was closed for NICs that do not come: their VM is gone, or libvirt could not
 // plug them in.
 func sweepPlugs(ctx context.Context, std streams, o options) error {
-	h, err := host.Open(ctx)
-	if err != nil {
-		return err
-	}
-	defer h.Close()
-	devices, err := h.Macvtaps()
+	devices, err := hostMacvtaps(ctx)
 	if err != nil {
 		return err
 	}

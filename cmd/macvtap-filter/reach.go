@@ -73,19 +73,8 @@ func showReach(ctx context.Context, std streams, o options, args []string) error
 	case len(args) == 1:
 		q.vm = args[0]
 	}
-	c, err := config.Load(o.config)
+	c, d, running, network, err := q.asked(ctx, std, o)
 	if err != nil {
-		return badInput(err)
-	}
-	d, running, err := q.domain(ctx, std, c)
-	if err != nil {
-		return err
-	}
-	network, err := renderNetwork(ctx, o)
-	if err != nil {
-		return err
-	}
-	if err := assume(ctx, std, d, c, network); err != nil {
 		return err
 	}
 	now, err := q.reaches(ctx, std, running, c, d, network)
