@@ -569,3 +569,37 @@ func TestClientsOfAServer(t *testing.T) {
 		}
 	}
 }
+
+// TestFragmentsShare has a peer cut more datagrams up at once than a NIC may have: no more of them pass.
+func TestFragmentsShare(t *testing.T) {
+	for _, ipv6 := range []bool{false, true} {
+		s := stack{t, ipv6}
+		j := judge.New(table(t, "[policy.default]\ninbound = [\"tcp/443\"]\n"+ownAddresses))
+		passes := func(hook ruleset.HookType, packet []byte) bool {
+			d, err := j.Frame(hook, framed(hook, packet))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return d.Passes
+		}
+		if !passes(out, s.udp(vmHost, webHost, 5353, 53)) {
+			t.Fatal("the question is dropped")
+		}
+		first, _ := s.pieces(s.udp(webHost, vmHost, 53, 5353))
+		identification := 4
+		if ipv6 {
+			identification = 46
+		}
+		const share, sent = 1000, 1500
+		passed := 0
+		for i := range sent {
+			first[identification], first[identification+1] = byte(i>>8), byte(i)
+			if passes(in, first) {
+				passed++
+			}
+		}
+		if passed != share {
+			t.Errorf("IPv6 %v: of %d datagrams in fragments at once %d pass, want %d", ipv6, sent, passed, share)
+		}
+	}
+}
