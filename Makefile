@@ -1,7 +1,7 @@
 # make demo          see it work, in network namespaces of its own
 # make test          unit tests, golden rulesets, frames on a tap, command lines
 # make e2e           real libvirt and QEMU guests; the service under a real systemd
-# make test-kernels  the kernel tests on Linux 6.1 in QEMU, or on KERNELS='6.1 6.12'
+# make test-kernels  the kernel tests on Linux 6.1 in QEMU, or on KERNELS='6.1 6.12'; SHORT=-short tries less
 # make test-nft      what nft lists loads again, with the nft of Debian's NFT='trixie sid'
 # make soak          over a million random frames, judged and sent; a thousand of
 #                    everything that could open an interface, leaks counted
@@ -79,16 +79,18 @@ fuzz:
 
 # The long runs: random frames through a tap, and what the evaluator says of them;
 # devices plugged in while their VMs send; hooks of many VMs at once.
-soak:
+soak: build
 	MACVTAP_FILTER_ROUNDS=1000 $(GO) test -count=1 -v -timeout $(TIMEOUT) ./internal/leaks
 	MACVTAP_FILTER_FRAMES=100000 $(GO) test -count=1 -v -timeout $(TIMEOUT) -run TestJudgeAgreesWithTheKernel ./internal/judge
 	MACVTAP_FILTER_FRAMES=20000 $(GO) test -count=1 -v -timeout $(TIMEOUT) -run TestFormulaJudges ./internal/prove
 	MACVTAP_FILTER_PLUGS=1000 $(GO) test -count=1 -v -timeout $(TIMEOUT) -run '^TestGuard$$' ./internal/kernel
+	MACVTAP_FILTER_DEVICES=500 $(GO) test -tags e2e -count=1 -v -timeout $(TIMEOUT) -run '^TestIdle' ./internal/e2e/service
 	MACVTAP_FILTER_VMS=250 $(GO) test -count=1 -v -timeout $(TIMEOUT) -run '^TestHooksAtOnce$$' ./cmd/macvtap-filter
 
-# Debian has 5.10, 6.1, 6.12, and most from 6.16 on; a kernel takes minutes.
+# Debian has 5.10, 6.1, 6.12, and most from 6.16 on; emulated, a kernel takes most of an hour,
+# with SHORT=-short a quarter of that.
 test-kernels:
-	MACVTAP_FILTER_KERNELS='$(KERNELS)' $(GO) test -tags kernels -count=1 -v -timeout $$((3 * $(words $(KERNELS))))h ./internal/kernels
+	MACVTAP_FILTER_KERNELS='$(KERNELS)' $(GO) test -tags kernels -count=1 -v $(SHORT) -timeout $$((3 * $(words $(KERNELS))))h ./internal/kernels
 
 # Each takes a minute to install, into a folder of its own.
 test-nft:

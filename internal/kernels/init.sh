@@ -29,7 +29,7 @@ done </modules.list
 while read -r dir; do
 	cd "/repository/$dir"
 	echo "@@ begin $dir"
-	/suites/"$dir".test -test.v=test2json -test.timeout=150m </dev/null
+	/suites/"$dir".test $(cat /flags) </dev/null
 	code=$?
 	echo # the binary may have stopped in the middle of a line
 	echo "@@ end $dir $code"

@@ -7,6 +7,7 @@ import (
 	"context"
 	_ "embed"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -19,8 +20,8 @@ import (
 	"macvtap-filter/internal/guest"
 )
 
-// bootTime bounds the guest's whole life. An emulated one takes five minutes, and
-// twenty beside others.
+// bootTime bounds the guest's whole life. An emulated one takes most of an hour, and with
+// -short a quarter of that.
 const bootTime = 170 * time.Minute
 
 // repository is the way from here to the repository's root.
@@ -35,6 +36,9 @@ var versions = strings.Fields(os.Getenv("MACVTAP_FILTER_KERNELS"))
 // TestKernel runs the suites on other kernels and reports their tests as its
 // own: TestKernel/6.1/internal/kernel/TestApply and so on.
 func TestKernel(t *testing.T) {
+	if !testing.Short() {
+		suites = append(suites, long...)
+	}
 	if len(versions) == 0 {
 		kernel, err := guest.Kernel(t.Context())
 		must(t, err)
@@ -101,6 +105,7 @@ func build(t *testing.T, kernel *guest.KernelImage) string {
 	r.AddFile("/init", 0o755, initScript)
 	r.AddFile("/version", 0o644, []byte(kernel.Version()))
 	r.AddFile("/suites.list", 0o644, []byte(strings.Join(suites, "\n")+"\n"))
+	r.AddFile("/flags", 0o644, fmt.Appendf(nil, "-test.v=test2json -test.timeout=150m -test.short=%t\n", testing.Short()))
 	// nft reads the names of protocols, and some libraries those of users.
 	r.AddFile("/etc/protocols", 0o644, []byte("icmp 1\nigmp 2\nipencap 4\ntcp 6\nudp 17\nipv6 41\ngre 47\nesp 50\nah 51\nipv6-icmp 58\nsctp 132\n"))
 	r.AddFile("/etc/passwd", 0o644, []byte("root:x:0:0:root:/root:/bin/sh\n"))

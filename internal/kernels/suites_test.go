@@ -4,15 +4,18 @@ package kernels
 
 import "path"
 
-// suites are the packages whose tests need a kernel, by directory.
-var suites = []string{
-	"internal/kernel",
-	"internal/host",
-	"internal/judge",
-	"internal/lab",
-	"internal/leaks",
-	"internal/offload",
-}
+// suites are the packages whose tests need a kernel, by directory. With -short they try
+// less, and those of long are left out: emulated, they take most of an hour.
+var (
+	suites = []string{
+		"internal/kernel",
+		"internal/host",
+		"internal/judge",
+		"internal/lab",
+		"internal/offload",
+	}
+	long = []string{"internal/leaks"}
+)
 
 // skips are the tests that may be skipped in the guest, as directory, slash and
 // test, each with the reason. Any other skip is a failure.

@@ -23,7 +23,7 @@ const (
 )
 
 // TestIdle shows that the service sleeps when nothing happens, and is small: with libvirt connected and one device, and
-// with 500 that came at once.
+// with many that came at once.
 func TestIdle(t *testing.T) {
 	m := boot(t, "parents = [\"enp88s0\"]\n[policy.default]\nlearn = \"off\"\n", "WatchdogSec=1h") // whose heart would beat now and then
 	m.idle(activity{}, mostMemory)
@@ -36,7 +36,8 @@ func TestIdleLearning(t *testing.T) {
 	m.idle(glances, mostReads)
 }
 
-// idle waits for the service to do and hold no more than that, with one device and with 501.
+// idle waits for the service to do and hold no more than that, with one device and with many more: 100, or with
+// MACVTAP_FILTER_DEVICES as many ("make soak" says 500; their checks of offload alone take minutes).
 func (m *machine) idle(most activity, memory int) {
 	m.t.Helper()
 	m.run("systemctl", "start", "libvirtd")
@@ -46,12 +47,18 @@ func (m *machine) idle(most activity, memory int) {
 	m.until("the interface has rules", func() bool { return m.closed(tap) })
 	m.sleeps("one device", bound, most, memory)
 
-	m.write("/run/burst", macvtaps(500))
+	more := 100
+	if text := os.Getenv("MACVTAP_FILTER_DEVICES"); text != "" {
+		var err error
+		more, err = strconv.Atoi(text)
+		m.check(err)
+	}
+	m.write("/run/burst", macvtaps(more))
 	m.run("ip", "-batch", "/run/burst")
-	m.until("all have rules", func() bool { return len(m.tables()) == 501 })
+	m.until("all have rules", func() bool { return len(m.tables()) == more+1 })
 	m.flush()
-	m.until("all have rules again", func() bool { return len(m.tables()) == 501 })
-	m.sleeps("501 devices", bound+501*moved, most, memory)
+	m.until("all have rules again", func() bool { return len(m.tables()) == more+1 })
+	m.sleeps(fmt.Sprintf("%d devices", more+1), bound+time.Duration(more+1)*moved, most, memory)
 }
 
 // macvtaps are ip(8)'s commands for devices that run. Their indexes are high, since /dev/tapN of a low one is anybody's.
