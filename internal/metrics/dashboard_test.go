@@ -24,13 +24,13 @@ import (
 	"macvtap-filter/internal/status"
 )
 
-// A query of the dashboard, by the title of its panel.
+// A query of a dashboard, by the title of its panel.
 type query struct{ title, expr string }
 
-// dashboard gives the queries, with Grafana's variables as it would put them in.
-func dashboard(t *testing.T) []query {
+// dashboard gives the queries of a file, with Grafana's variables as it would put them in.
+func dashboard(t *testing.T, file string) []query {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join("..", "packaging", "grafana.json"))
+	text, err := os.ReadFile(filepath.Join("..", "packaging", file))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,12 +70,18 @@ func dashboard(t *testing.T) []query {
 		}
 	}
 	if len(out) < 15 {
-		t.Fatalf("the dashboard has only the queries %q", out)
+		t.Fatalf("%s has only the queries %q", file, out)
 	}
 	return out
 }
 
-// TestQueryNames holds the queries of the dashboard and the alerts against the metrics that there are: each name, and
+// The dashboards: of a host's interfaces, and of all hosts.
+const (
+	hostPage  = "grafana.json"
+	fleetPage = "grafana-fleet.json"
+)
+
+// TestQueryNames holds the queries of the dashboards and the alerts against the metrics that there are: each name, and
 // each label of it that is chosen by, summed by or joined on.
 func TestQueryNames(t *testing.T) {
 	labels := map[string]map[string]bool{}
@@ -87,8 +93,10 @@ func TestQueryNames(t *testing.T) {
 			}
 		}
 	}
+	const firing = "ALERTS" // Prometheus's own, too
+	labels[firing] = map[string]bool{"alertname": true, "alertstate": true}
 	used := map[string]bool{}
-	for _, q := range append(dashboard(t), alerts(t)...) {
+	for _, q := range slices.Concat(dashboard(t, hostPage), dashboard(t, fleetPage), alerts(t)) {
 		parsed, err := metricsql.Parse(q.expr)
 		if err != nil {
 			t.Errorf("%s: %v: %s", q.title, err, q.expr)
@@ -189,8 +197,16 @@ func TestDashboardInPrometheus(t *testing.T) {
 	t.Cleanup(stop)
 	go metrics.Serve(ctx, l, page)
 
+	api := prometheus(t, host, "global: {scrape_interval: 1s}\nscrape_configs: [{job_name: macvtap-filter, static_configs: [{targets: ['127.0.0.1:9477']}]}]\n")
+	for _, q := range dashboard(t, hostPage) {
+		wantAnswer(t, api, q)
+	}
+}
+
+// prometheus runs Prometheus in a namespace until the test ends, and gives a client that asks it.
+func prometheus(t *testing.T, host *lab.Namespace, config string) *http.Client {
+	t.Helper()
 	folder := t.TempDir()
-	config := "global: {scrape_interval: 1s}\nscrape_configs: [{job_name: macvtap-filter, static_configs: [{targets: ['127.0.0.1:9477']}]}]\n"
 	if err := os.WriteFile(filepath.Join(folder, "prometheus.yml"), []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -207,20 +223,23 @@ func TestDashboardInPrometheus(t *testing.T) {
 			t.Log(said.String())
 		}
 	})
-	api := &http.Client{Timeout: bound, Transport: &http.Transport{DialContext: func(context.Context, string, string) (conn net.Conn, err error) {
+	return &http.Client{Timeout: bound, Transport: &http.Transport{DialContext: func(context.Context, string, string) (conn net.Conn, err error) {
 		err = host.Do(func() (err error) { conn, err = net.DialTimeout("tcp", "127.0.0.1:9090", bound); return err })
 		return conn, err
 	}}}
-	for _, q := range dashboard(t) {
-		for end := time.Now().Add(bound); ; time.Sleep(50 * time.Millisecond) {
-			series, err := ask(api, q.expr)
-			if err == nil && len(series) > 0 {
-				t.Logf("%s: %d series, the first is %s", q.title, len(series), series[0])
-				break
-			}
-			if time.Now().After(end) {
-				t.Fatalf("%s: %v, %q: %s", q.title, err, series, q.expr)
-			}
+}
+
+// wantAnswer waits until a query has an answer, and gives it.
+func wantAnswer(t *testing.T, api *http.Client, q query) []sample {
+	t.Helper()
+	for end := time.Now().Add(bound); ; time.Sleep(50 * time.Millisecond) {
+		series, err := ask(api, q.expr)
+		if err == nil && len(series) > 0 {
+			t.Logf("%s: %d series, the first is %s", q.title, len(series), series[0])
+			return series
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%s: %v, %q: %s", q.title, err, series, q.expr)
 		}
 	}
 }
@@ -244,8 +263,16 @@ func grown(s status.Status, frames uint64) status.Status {
 	return s
 }
 
+// A sample is a series that Prometheus answers with, and its value.
+type sample struct {
+	labels map[string]string
+	value  string
+}
+
+func (s sample) String() string { return fmt.Sprint(s.labels, " ", s.value) }
+
 // ask has Prometheus evaluate a query (prometheus.io, "HTTP API").
-func ask(api *http.Client, expr string) ([]string, error) {
+func ask(api *http.Client, expr string) ([]sample, error) {
 	answer, err := api.Get("http://prometheus/api/v1/query?" + url.Values{"query": {expr}}.Encode())
 	if err != nil {
 		return nil, err
@@ -257,7 +284,12 @@ func ask(api *http.Client, expr string) ([]string, error) {
 	}
 	var told struct {
 		Status, Error string
-		Data          struct{ Result []json.RawMessage }
+		Data          struct {
+			Result []struct {
+				Metric map[string]string
+				Value  [2]any
+			}
+		}
 	}
 	if err := json.Unmarshal(text, &told); err != nil {
 		return nil, fmt.Errorf("%w: %s", err, text)
@@ -265,9 +297,9 @@ func ask(api *http.Client, expr string) ([]string, error) {
 	if told.Status != "success" {
 		return nil, errors.New(told.Error)
 	}
-	var out []string
+	var out []sample
 	for _, r := range told.Data.Result {
-		out = append(out, string(r))
+		out = append(out, sample{r.Metric, fmt.Sprint(r.Value[1])})
 	}
 	return out, nil
 }

@@ -32,6 +32,7 @@ put_packaged() {
 	chmod 0644 "$1/usr/lib/systemd/system/macvtap-filter-watch.service"
 	install -m 0644 internal/config/reference.toml "$1/usr/share/macvtap-filter/config.toml"
 	install -m 0644 internal/packaging/grafana.json "$1/usr/share/macvtap-filter/grafana.json"
+	install -m 0644 internal/packaging/grafana-fleet.json "$1/usr/share/macvtap-filter/grafana-fleet.json"
 	install -m 0644 internal/packaging/alerts.yml "$1/usr/share/macvtap-filter/alerts.yml"
 	put_shared "$1/usr/share" "$3"
 }
