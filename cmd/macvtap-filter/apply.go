@@ -35,39 +35,46 @@ func apply(ctx context.Context, std streams, o options, args []string) error {
 			warningf(std, "%s", w)
 		}
 	}
-	client, err := libvirt.Dial(ctx)
-	if err != nil {
-		if len(o.devices) == 0 && (!o.all || !c.HasDevices()) {
+	a := applier{std: std, options: o, config: c, report: newApplyReport(o)}
+	err = a.run(ctx, args)
+	if told := a.report.print(std, err != nil); err == nil {
+		err = told
+	}
+	return err
+}
+
+// run has the rules of VMs and devices stand.
+func (a *applier) run(ctx context.Context, names []string) (err error) {
+	all := a.options.all
+	if a.client, err = libvirt.Dial(ctx); err != nil {
+		if len(a.options.devices) == 0 && (!all || !a.config.HasDevices()) {
 			return err
 		}
-		return applyWithout(ctx, std, o, c, len(args) > 0 || o.all, err)
+		return a.without(ctx, len(names) > 0 || all, err)
 	}
-	defer client.Close()
-	names := args
-	if o.all {
-		if names, err = client.Running(ctx); err != nil {
+	defer a.client.Close()
+	if all {
+		if names, err = a.client.Running(ctx); err != nil {
 			return err
 		}
 	}
-	if o.all && !c.Guard {
+	if all && !a.config.Guard {
 		// Only its owner cannot be told so: a running watch reads the
 		// configuration by itself.
-		if err := lowerGuard(ctx, std, o, "guard = true is not in "+c.FileOf("guard")); err != nil && !errors.Is(err, kernel.ErrGuardOwned) {
+		err := a.report.guarding(ctx, a.config, func() error {
+			return lowerGuard(ctx, a.std, a.options, "guard = true is not in "+a.config.FileOf("guard"))
+		})
+		if err != nil && !errors.Is(err, kernel.ErrGuardOwned) {
 			return err
 		}
 	}
-	a := applier{std: std, options: o, config: c, client: client}
 	failed := a.each(ctx, names)
 	failed = a.devices(ctx) || failed
-	if o.all {
-		if err := anew(ctx, func(ctx context.Context) error { return sweep(ctx, std, o) }); err != nil {
-			return err
-		}
-		if err := anew(ctx, func(ctx context.Context) error { return sweepPlugs(ctx, std, o) }); err != nil {
-			return err
-		}
-		if err := anew(ctx, func(ctx context.Context) error { return raiseLast(ctx, std, o, c, failed) }); err != nil {
-			return err
+	if all {
+		for _, step := range []func(context.Context) error{a.sweep, a.sweepPlugs, func(ctx context.Context) error { return a.raiseLast(ctx, failed) }} {
+			if err := anew(ctx, step); err != nil {
+				return err
+			}
 		}
 	}
 	if failed {
@@ -76,11 +83,28 @@ func apply(ctx context.Context, std streams, o options, args []string) error {
 	return nil
 }
 
-// applyWithout programs the rules of devices that libvirt has no VM for, while it does not
+// sweep removes the rules whose devices are gone.
+func (a *applier) sweep(ctx context.Context) error {
+	removed, err := sweep(ctx, a.std, a.options)
+	a.report.removed(removed)
+	return err
+}
+
+func (a *applier) sweepPlugs(ctx context.Context) error {
+	if a.options.dryRun && a.options.json {
+		return nil // they are no interfaces yet
+	}
+	return sweepPlugs(ctx, a.std, a.options)
+}
+
+func (a *applier) raiseLast(ctx context.Context, failed bool) error {
+	return a.report.guarding(ctx, a.config, func() error { return raiseLast(ctx, a.std, a.options, a.config, failed) })
+}
+
+// without programs the rules of devices that libvirt has no VM for, while it does not
 // answer: those of VMs are found by their rules. That it does not is an error where VMs were
 // to get rules.
-func applyWithout(ctx context.Context, std streams, o options, c *config.Config, vms bool, why error) error {
-	a := applier{std: std, options: o, config: c}
+func (a *applier) without(ctx context.Context, vms bool, why error) error {
 	failed := a.devices(ctx)
 	switch {
 	case vms:
@@ -105,6 +129,7 @@ type applier struct {
 	config  *config.Config
 	client  *libvirt.Client
 	held    []kernel.Held // what stood before, where that was read
+	report  *applyReport
 }
 
 // each reports whether any of the VMs' rules could not be programmed.
@@ -154,15 +179,18 @@ func (a *applier) one(ctx context.Context, name string) error {
 		for _, w := range made.Warnings {
 			warningf(a.std, "%s", w)
 		}
-		if a.options.dryRun {
-			return preview(ctx, a.std, a.options, made.Tables, former)
-		}
-		if err := settle(ctx, d, made, former); err != nil {
+		if err := a.stand(ctx, d, made, former); err != nil || a.options.dryRun {
 			return err
 		}
 		if !a.options.all {
-			if w := raiseFirst(ctx, a.config, d); w != "" {
-				warningf(a.std, "VM %q: %s", name, w)
+			err := a.report.guarding(ctx, a.config, func() error {
+				if w := raiseFirst(ctx, a.config, d); w != "" {
+					warningf(a.std, "VM %q: %s", name, w)
+				}
+				return nil
+			})
+			if err != nil {
+				return err
 			}
 		}
 		tellApplied(a.std, d, made)
@@ -276,10 +304,10 @@ func tellApplied(std streams, d *domain.Domain, made plan.Plan) {
 
 // sweep removes the rules whose devices are gone. A device that comes back while
 // we look gets new rules from its VM's start, which are not those we saw.
-func sweep(ctx context.Context, std streams, o options) error {
+func sweep(ctx context.Context, std streams, o options) ([]kernel.Standing, error) {
 	h, err := host.Open(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer h.Close()
 	gone := func(s kernel.Standing) bool {
@@ -350,7 +378,7 @@ func remove(ctx context.Context, std streams, o options, args []string) error {
 			return wouldUndo
 		}
 	}
-	if err := removeRules(ctx, std, o, named); err != nil {
+	if _, err := removeRules(ctx, std, o, named); err != nil {
 		return err
 	}
 	if failed {
@@ -396,21 +424,26 @@ func ownersNamed(ctx context.Context, name string) ([]string, error) {
 	return slices.Compact(uuids), nil
 }
 
-func removeRules(ctx context.Context, std streams, o options, which func(kernel.Standing) bool) error {
+// removeRules removes rules, and gives them, or shows which these would be.
+func removeRules(ctx context.Context, std streams, o options, which func(kernel.Standing) bool) ([]kernel.Standing, error) {
+	if o.dryRun && o.json {
+		standing, err := kernel.Tables(ctx)
+		return slices.DeleteFunc(standing, func(s kernel.Standing) bool { return !which(s) }), err
+	}
 	if o.dryRun {
-		return preview(ctx, std, o, nil, which)
+		return nil, preview(ctx, std, o, nil, which)
 	}
 	unlock, err := kernel.Lock(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer unlock()
 	removed, err := kernel.Remove(ctx, which)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, t := range removed {
 		notef(std, "removed the rules of %s", whoseRules(t))
 	}
-	return kernel.Uncheck(removed)
+	return removed, kernel.Uncheck(removed)
 }

@@ -112,8 +112,14 @@ func (a *applier) settle(ctx context.Context, domains []*domain.Domain, stood []
 			whole = append(whole, d)
 		}
 	}
-	if err := kernel.Settle(ctx, tables, ownedBefore(stood, whole...)); err != nil {
-		return nil, nil, err
+	goes := ownedBefore(stood, whole...)
+	what, err := a.report.look(ctx, goes, vms...)
+	if err == nil {
+		err = kernel.Settle(ctx, tables, goes)
 	}
+	if err != nil {
+		return nil, nil, err // each is tried alone
+	}
+	a.report.add(what, nil)
 	return vms, failures, nil
 }

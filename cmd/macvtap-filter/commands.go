@@ -21,6 +21,10 @@ func commands() []command {
 		changes(f, o)
 		f.BoolVar(&o.diff, "diff", false, "")
 	}
+	applies := func(f *flag.FlagSet, o *options) {
+		previews(f, o)
+		f.BoolVar(&o.json, "json", false, "")
+	}
 	verifies := func(f *flag.FlagSet, o *options) {
 		changes(f, o)
 		f.BoolVar(&o.repair, "repair", false, "")
@@ -48,7 +52,7 @@ func commands() []command {
 		f.StringVar(&o.codeQuality, "code-quality", "", "")
 	}
 	return []command{
-		{"apply", applyUsage, previews, apply},
+		{"apply", applyUsage, applies, apply},
 		{"remove", removeUsage, previews, remove},
 		{"log", logUsage, follows, showLog},
 		{"verify", verifyUsage, verifies, verify},

@@ -198,11 +198,8 @@ func (a *applier) device(ctx context.Context, d *domain.Domain) error {
 		warningf(a.std, "%s", w)
 	}
 	former := keeping(made, ownedBy(d))
-	if a.options.dryRun {
-		return errors.Join(preview(ctx, a.std, a.options, made.Tables, former), made.Err())
-	}
-	if err := settle(ctx, d, made, former); err != nil {
-		return err
+	if err := a.stand(ctx, d, made, former); err != nil || a.options.dryRun {
+		return errors.Join(err, made.Err())
 	}
 	tellApplied(a.std, d, made)
 	if len(a.options.devices) > 0 && len(made.Unguarded) > 0 {

@@ -60,7 +60,7 @@ func TestKilledHooks(t *testing.T) {
 	}
 
 	err := c.network.Hypervisor.Do(func() error {
-		if err := sweep(context.Background(), streams{out: io.Discard, err: io.Discard}, options{}); err != nil {
+		if _, err := sweep(context.Background(), streams{out: io.Discard, err: io.Discard}, options{}); err != nil {
 			return err
 		}
 		standing, err := kernel.Tables(context.Background())

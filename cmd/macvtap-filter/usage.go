@@ -116,7 +116,7 @@ libvirt calls the program by itself when it is in /etc/libvirt/hooks/qemu.d/:
 exit codes: 0 done; 1 failed, or something is not as it should be; 2 wrong usage, configuration or XML
 `
 
-const applyUsage = `usage: macvtap-filter apply [--dry-run] [--diff] VM… | --device DEV… | --all
+const applyUsage = `usage: macvtap-filter apply [--dry-run] [--diff] [--json] VM… | --device DEV… | --all
 
 Asks libvirt for the live XML of running VMs and programs their rules, each VM's in
 one transaction. An interface whose rules stand as they should keeps these, and what
@@ -131,6 +131,8 @@ taken away as the configuration says.
                  included, and change nothing
   --diff         print how they would differ from those that stand instead, as a
                  diff, and change nothing
+  --json         print what changed as JSON, as macvtap-filter(8) describes it: of each
+                 interface, and whether anything did; with --dry-run, what would
   --config FILE  another configuration
 
 example: macvtap-filter apply web-1 web-2

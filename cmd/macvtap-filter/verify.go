@@ -151,7 +151,7 @@ func (v *verifier) look(ctx context.Context, names []string, all bool, others []
 	var found []drift.Finding
 	err = anew(ctx, func(ctx context.Context) (err error) {
 		if all || slices.Contains(others, ruleset.GuardTable) {
-			if found, err = v.guard(ctx); err != nil {
+			if found, err = guardFindings(ctx, v.config); err != nil {
 				return err
 			}
 		}
@@ -236,15 +236,15 @@ func (v *verifier) compared(ctx context.Context, d *domain.Domain, network plan.
 	return drift.VM{Domain: d, Tables: made.Tables, Closed: closed, Kept: kept}, made.Err()
 }
 
-// guard compares the guard.
-func (v *verifier) guard(ctx context.Context) ([]drift.Finding, error) {
+// guardFindings compares the guard with the one that the configuration wants.
+func guardFindings(ctx context.Context, c *config.Config) ([]drift.Finding, error) {
 	held, err := kernel.Read(ctx, ruleset.GuardTable)
 	if err != nil {
 		return nil, err
 	}
 	var want *ruleset.Table
-	if v.config.Guard {
-		want = new(filter.Guard(v.config.GuardPrefixes))
+	if c.Guard {
+		want = new(filter.Guard(c.GuardPrefixes))
 	}
 	return drift.Guard(want, held), nil
 }
