@@ -38,7 +38,13 @@ import (
 func (c *chain) fastPath(f family) {
 	toRouters := c.out && c.nextHopIsRouter(f)
 	if peers, inSet, any := c.fastOpen(f); any && (!toRouters || c.has(routerSet(f))) {
-		for _, kind := range c.fastKinds(f, inSet) {
+		kinds := c.fastKinds(f, inSet)
+		for _, kind := range kinds {
+			if len(kind.passed) > 0 {
+				c.fast("not in deny", all(peers[:1], kind.first, kind.is, c.fastSource(f), kind.passed, c.fastNextHop(f, toRouters)))
+			}
+		}
+		for _, kind := range kinds {
 			c.fast("not in deny", all(peers[:1], kind.first, peers[1:], kind.is, c.fastSource(f), kind.stands, inSet, c.fastNextHop(f, toRouters)))
 			c.Rules[len(c.Rules)-1].Updates = kind.keeps
 		}
@@ -52,10 +58,10 @@ func (c *chain) fastPath(f family) {
 }
 
 // A fastKind is what a fast path is for: matches that tell it, and, where flows are known, one that
-// its flow stands. What tells several apart comes first.
+// its flow stands, and of connections one that it passed just now. What tells several apart comes first.
 type fastKind struct {
-	first, is, stands []ruleset.Match
-	keeps             []ruleset.Update
+	first, is, stands, passed []ruleset.Match
+	keeps                     []ruleset.Update
 }
 
 // fastKinds gives those of peers that are not denied. Where flows are known, these are TCP and UDP of
@@ -83,6 +89,14 @@ func (c *chain) fastKinds(f family, inSet []ruleset.Match) []fastKind {
 	}
 	ack, push := kind(tcpFlows, flags(tcpData[0]), nil), kind(tcpFlows, flags(tcpData[1]), nil)
 	ack.keeps, push.keeps = c.keepsConnection(f), c.keepsConnection(f)
+	if c.remembersPassed(f) {
+		ack.passed = one(ruleset.Lookup{Fields: c.passedFields(f), Set: f.set(passed)})
+		push.passed = ack.passed
+		if c.out {
+			pass := ruleset.Update{Set: f.set(passed), Fields: c.passedFields(f), Timeout: passedFor}
+			ack.keeps, push.keeps = append(ack.keeps, pass), append(push.keeps, pass)
+		}
+	}
 	return []fastKind{
 		ack, push,
 		kind(udpFlows, one(ruleset.Byte(protocol, ruleset.UDP)), all(c.fastServer(f), c.fastPorts(f))),

@@ -59,7 +59,7 @@ const (
 func flowTime(kind string) time.Duration {
 	switch kind {
 	case tcpFlows:
-		return 124 * time.Minute
+		return 124*time.Minute + passedFor
 	case tcpNewFlows, tcpEndedFlows:
 		return 4 * time.Minute
 	case udpFlows:
@@ -570,7 +570,8 @@ func (s side) tcpFlows(f family) {
 	flags := func(all string) ruleset.Match { return amongBytes(flagsOf(f), withECN(all)...) }
 	const words = "TCP of a flow that stands"
 	soon, long, ended := c.keeps(f, tcpNewFlows, at), c.keeps(f, tcpFlows, at), c.keeps(f, tcpEndedFlows, at)
-	c.passing("end of a connection", []ruleset.Update{{Set: long.Set, Fields: long.Fields, Delete: true}, ended}, flags(tcpEnds), c.stands(f, tcpFlows, at))
+	ends := append(c.forgets(f), ruleset.Update{Set: long.Set, Fields: long.Fields, Delete: true}, ended)
+	c.passing("end of a connection", ends, flags(tcpEnds), c.stands(f, tcpFlows, at))
 	c.passing("answer to who opened a connection", []ruleset.Update{c.share(connectionsSet, connectionShare), long, {Set: soon.Set, Fields: soon.Fields, Delete: true}}, flags(tcpAnswers), c.stands(f, tcpNewFlows, at))
 	c.passing(words, c.keepsConnection(f), c.stands(f, tcpFlows, at))
 	c.passing(words, []ruleset.Update{soon}, c.stands(f, tcpNewFlows, at))

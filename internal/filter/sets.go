@@ -83,6 +83,9 @@ func (b *builder) sets() []ruleset.Set {
 		if b.denies(f) && (f.name == family4.name || !p.DropIPv6) {
 			add(b.routers(f))
 		}
+		if (f.name == family4.name || !p.DropIPv6) && b.remembersPassed(f) {
+			add(b.passedSet(f))
+		}
 		add(f.rangeSet(open, b.openRanges(f)))
 		add(f.hostSet(hosts, p.Hosts))
 		add(f.rangeSet(ranges, b.allowedNetworks(f)))

@@ -34,6 +34,7 @@ type transaction struct {
 	add      map[string][]ruleset.Element
 	del      map[string][]ruleset.Element
 	departed map[uint32]bool        // indexes whose flows go, see dropFlows
+	moved    bool                   // an interface that stands has another part, see forget
 	trim     bool                   // the sets are full of what rules added
 	sets     map[string]ruleset.Set // own ones that stand or will
 	stars    map[string]bool        // those that have the element *
@@ -91,6 +92,8 @@ func (t *transaction) want(should ruleset.Table, anew bool) {
 		}
 	}
 	name, unread := t.part(should)
+	before := t.used[should.Name]
+	t.moved = t.moved || before != "" && before != name
 	t.used[should.Name] = name
 	if unread { // what drops and counts for it was seen with it
 		for n, s := range should.Sets {
@@ -355,6 +358,30 @@ func (t *transaction) dropFlows() error {
 	return nil
 }
 
+// forget gives the messages that empty the parts' sets of connections that passed just now, where
+// one of them may be a connection of an interface that is gone, or one from before an interface
+// had another part, and has ended meanwhile. Each is soon found again.
+func (t *transaction) forget() ([]netlink.Message, error) {
+	if len(t.departed) == 0 && !t.moved {
+		return nil, nil
+	}
+	var out []netlink.Message
+	for _, part := range slices.Compact(slices.Sorted(maps.Values(t.used))) {
+		for _, name := range ruleset.PassedSets(part) {
+			if t.picture.sets[name] == nil { // the part is trusted, and was not read
+				if err := t.picture.declaration(name); err != nil {
+					return nil, err
+				}
+			}
+			if t.picture.sets[name] != nil {
+				out = append(out, request(unix.NFT_MSG_DELSETELEM, 0, slices.Concat(
+					attribute(unix.NFTA_SET_ELEM_LIST_TABLE, cString(ruleset.RulesTable)), attribute(unix.NFTA_SET_ELEM_LIST_SET, cString(name)))))
+			}
+		}
+	}
+	return out, nil
+}
+
 // dropElements takes away the elements of an index, but what is kept.
 func (t *transaction) dropElements(index uint32, keep func(ruleset.Set, ruleset.Element) bool) {
 	if keep == nil {
@@ -444,6 +471,10 @@ func (t *transaction) messages(sweep bool) ([]netlink.Message, error) {
 	if err := t.dropFlows(); err != nil {
 		return nil, err
 	}
+	forget, err := t.forget()
+	if err != nil {
+		return nil, err
+	}
 	if sweep {
 		unused = t.unused()
 		for _, c := range unused.Chains {
@@ -501,6 +532,7 @@ func (t *transaction) messages(sweep bool) ([]netlink.Message, error) {
 		out = append(out, deleteHandle(handle))
 	}
 	out = append(out, created...)
+	out = append(out, forget...)
 	return append(out, added...), nil
 }
 

@@ -42,9 +42,15 @@ func (d datagram) udp(t testing.TB) []byte {
 }
 
 func (d datagram) tcp(t testing.TB, syn, ack bool) []byte {
+	return d.segment(t, layers.TCP{SYN: syn, ACK: ack})
+}
+
+func (d datagram) reset(t testing.TB) []byte { return d.segment(t, layers.TCP{RST: true}) }
+
+func (d datagram) segment(t testing.TB, of layers.TCP) []byte {
 	_, _, sport, dport := d.ends()
-	ip := d.ip(layers.IPProtocolTCP)
-	tcp := &layers.TCP{SrcPort: layers.TCPPort(sport), DstPort: layers.TCPPort(dport), SYN: syn, ACK: ack, Window: 1000}
+	ip, tcp := d.ip(layers.IPProtocolTCP), &of
+	tcp.SrcPort, tcp.DstPort, tcp.Window = layers.TCPPort(sport), layers.TCPPort(dport), 1000
 	_ = tcp.SetNetworkLayerForChecksum(ip)
 	return serialize(t, d.ethernet(layers.EthernetTypeIPv4), ip, tcp)
 }

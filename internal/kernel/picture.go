@@ -271,7 +271,7 @@ func (p *picture) declaration(name string) error {
 
 // elements reads a set's elements, and what they counted; of flows, none.
 func (p *picture) elements(s *set) error {
-	if ruleset.IsFlows(s.name) {
+	if ruleset.IsFlows(s.name) || ruleset.IsPassed(s.name) {
 		return nil
 	}
 	return p.readElements(s, func(element) bool { return true })

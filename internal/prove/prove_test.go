@@ -26,7 +26,7 @@ func TestProperties(t *testing.T) {
 				sets := prove.NewSets(c)
 				j := prove.Judge(prove.NewFrame(c, hook), s.table, sets)
 				spec := prove.Spec{Policy: s.policy, Facts: s.facts, MAC: s.mac}
-				holds(t, j, sets, spec.Kept(j), slices.Concat(spec.Properties(j), spec.Filled(j), spec.Live(j)))
+				holds(t, j, sets, spec.Kept(j), slices.Concat(spec.Properties(j), spec.Filled(j), spec.Remembered(j), spec.Live(j)))
 			}
 		})
 	}

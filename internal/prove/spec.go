@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"go4.org/netipx"
 
@@ -312,6 +313,8 @@ func (s Spec) kept(f *Frame, set string, key Word) Bit {
 		return f.Or(f.in(value, s.others()), f.in(value, nobodys4)).Not()
 	case "nic-addresses-ipv6":
 		return f.Or(f.in(value, s.others()), f.in(value, nobodys6)).Not()
+	case "passed-ipv4", "passed-ipv6":
+		return s.denied(f, key[:len(key)-64]).Not()
 	case "nic-routers-ipv4", "nic-routers-ipv6":
 		return value[7].Not()
 	}
@@ -325,6 +328,42 @@ func (s Spec) Kept(j *Judgement) Bit {
 		if len(a.key) > 32 {
 			out = j.And(out, j.Implies(a.is, s.kept(j.Frame, a.set.Name, a.key)))
 		}
+		if flows, key := flowOf(a.set.Name, a.key); flows != "" {
+			out = j.And(out, j.Implies(a.is, j.sets.has(j.Circuit, j.set(flows), key)))
+		}
+	}
+	return out
+}
+
+// flowOf gives the set of connections that stand, and the key in it, of one that passed just now.
+func flowOf(set string, key Word) (flows string, of Word) {
+	if family, ok := strings.CutPrefix(set, "passed-"); ok {
+		return "nic-flows-tcp-" + family, join(key[len(key)-32:], key[:len(key)-32])
+	}
+	return "", nil
+}
+
+// Remembered gives the frames after which a connection is held for one that passed just now, and
+// stands no more.
+func (s Spec) Remembered(j *Judgement) []Property {
+	var out []Property
+	for _, family := range []string{"ipv4", "ipv6"} {
+		set, broken := "passed-"+family, False
+		if !slices.ContainsFunc(j.table.Sets, func(known ruleset.Set) bool { return known.Name == set }) {
+			continue
+		}
+		for _, e := range j.events[set] {
+			flows, key := flowOf(set, e.key)
+			if e.is {
+				broken = j.Or(broken, j.And(e.when, j.Holds(flows, key).Not()))
+			}
+		}
+		for _, e := range j.events["nic-flows-tcp-"+family] {
+			if !e.is {
+				broken = j.Or(broken, j.And(e.when, j.Holds(set, join(e.key[32:], e.key[:32]))))
+			}
+		}
+		out = append(out, Property{"connections that passed just now stand, " + family, broken})
 	}
 	return out
 }
@@ -333,7 +372,7 @@ func (s Spec) Kept(j *Judgement) Bit {
 // which it adds anything else.
 func (s Spec) Filled(j *Judgement) []Property {
 	var out []Property
-	for _, set := range []string{"nic-addresses-ipv4", "nic-addresses-ipv6", "nic-routers-ipv4", "nic-routers-ipv6"} {
+	for _, set := range []string{"nic-addresses-ipv4", "nic-addresses-ipv6", "nic-routers-ipv4", "nic-routers-ipv6", "passed-ipv4", "passed-ipv6"} {
 		broken := False
 		for _, e := range j.events[set] {
 			if e.is {

@@ -319,6 +319,24 @@ const FlowPrefix = OwnPrefix + "flows-"
 // IsFlows reports whether a set of that name is one of these.
 func IsFlows(set string) bool { return strings.HasPrefix(set, FlowPrefix) }
 
+// PassedKind begins the short name of a part's sets of connections that passed just now. There may be as many.
+const PassedKind = "passed"
+
+// PassedSets gives the names of those that a part of a name may have.
+func PassedSets(part string) []string {
+	return []string{part + "-" + PassedKind + "-ipv4", part + "-" + PassedKind + "-ipv6"}
+}
+
+// IsPassed reports whether a set of that name, or short name, is one of these.
+func IsPassed(set string) bool {
+	for _, short := range []string{PassedKind + "-ipv4", PassedKind + "-ipv6"} {
+		if set == short || strings.HasSuffix(set, "-"+short) {
+			return true
+		}
+	}
+	return false
+}
+
 // Anchor is the set that has an element of each interface whose rules stand, its MAC address.
 const Anchor = OwnPrefix + "mac"
 

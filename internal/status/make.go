@@ -93,7 +93,7 @@ func filled(tables []kernel.Tally) []Set {
 	var out []Set
 	for _, t := range tables {
 		for _, s := range t.Table.Sets {
-			if s.Dynamic == 0 || ruleset.IsFlows(s.Name) {
+			if s.Dynamic == 0 || ruleset.IsFlows(s.Name) || ruleset.IsPassed(s.Name) {
 				continue
 			}
 			n, found := slices.BinarySearchFunc(out, s.Name, func(known Set, name string) int { return strings.Compare(known.Name, name) })
