@@ -67,10 +67,10 @@ const webLabels = `vm="web",uuid="` + oddUUID + `",device="macvtap0"`
 func wantTraffic(t *testing.T, page string, dropped, sent int) {
 	t.Helper()
 	for _, want := range []struct{ name, labels, value string }{
-		{"dropped_frames_total", webLabels + `,direction="from-vm",reason="denied-ipv4"`, fmt.Sprint(dropped)},
-		{"dropped_frames_total", webLabels + `,direction="from-vm",reason="vlan"`, "0"},
+		{"dropped_packets_total", webLabels + `,direction="from-vm",reason="denied-ipv4"`, fmt.Sprint(dropped)},
+		{"dropped_packets_total", webLabels + `,direction="from-vm",reason="vlan"`, "0"},
 		{"dropped_bytes_total", webLabels + `,direction="from-vm"`, fmt.Sprint(60 * dropped)},
-		{"sent_frames_total", webLabels, fmt.Sprint(sent)},
+		{"sent_packets_total", webLabels, fmt.Sprint(sent)},
 		{"sent_bytes_total", webLabels, fmt.Sprint(60 * sent)},
 	} {
 		if got := figure(page, want.name, want.labels); got != want.value {

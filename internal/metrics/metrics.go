@@ -52,11 +52,13 @@ func (p *page) guard(s status.Status) {
 		return
 	}
 	flows := []flow{{fromVM, s.Guard.FromVM}, {toVM, s.Guard.ToVM}}
-	p.family("guard_dropped_frames_total", counter, "Frames that the guard dropped, of devices without rules of their own.")
-	for _, f := range flows {
-		p.drops("", f)
-	}
-	p.family("guard_dropped_bytes_total", counter, "Bytes of the frames that the guard dropped.")
+	p.packets("guard_dropped", "Packets that the guard dropped, of devices without rules of their own.", func(name, help string) {
+		p.family(name, counter, help)
+		for _, f := range flows {
+			p.drops("", f)
+		}
+	})
+	p.family("guard_dropped_bytes_total", counter, "Bytes of the packets that the guard dropped.")
 	for _, f := range flows {
 		p.droppedBytes("", f)
 	}
@@ -78,6 +80,16 @@ type flow struct {
 	direction string
 	drops     []status.Drop
 }
+
+// packets writes a count of packets by its name, and by its former one, which the next
+// release leaves out.
+func (p *page) packets(name, help string, write func(name, help string)) {
+	write(name+"_packets_total", help)
+	write(name+"_frames_total", "Deprecated: the same as "+prefix+name+"_packets_total.")
+}
+
+// word makes a value of ours fit for a label: without blanks.
+func word[V ~string](value V) string { return strings.ReplaceAll(string(value), " ", "-") }
 
 // drops writes the frames that were dropped one way for each reason.
 func (p *page) drops(labels string, f flow) {
@@ -141,7 +153,10 @@ func (p *page) interfaces(all []status.Interface) {
 	})
 	each("interface_state", gauge, "1 for the state that the interface is in, 0 for all others; no state is 1 where nobody could tell.", func(labels string, i status.Interface) {
 		for _, s := range status.States() {
-			p.sample(number(i.State == s), labels, pair("state", string(s)))
+			p.sample(number(i.State == s), labels, pair("state", word(s)))
+			if former := string(s); former != word(s) { // for a release, as packets does
+				p.sample(number(i.State == s), labels, pair("state", former))
+			}
 		}
 	})
 	each("interface_state_change_timestamp_seconds", gauge, "When the interface's state began, or watch did, in seconds since the epoch.", func(labels string, i status.Interface) {
@@ -161,7 +176,7 @@ type eachInterface func(name, kind, help string, write func(labels string, i sta
 func (p *page) addresses(each eachInterface) {
 	each("address_info", gauge, "An address that the rules take for the VM's own, and how it is known; always 1.", func(labels string, i status.Interface) {
 		for _, a := range i.Addresses {
-			p.sample(1, labels, pair("address", a.Address.String()), pair("source", string(a.Source)))
+			p.sample(1, labels, pair("address", a.Address.String()), pair("source", word(a.Source)))
 		}
 	})
 	each("address_first_seen_timestamp_seconds", gauge, "When watch first saw that an address is the VM's own, or began, in seconds since the epoch.", func(labels string, i status.Interface) {
@@ -194,12 +209,14 @@ func (p *page) addresses(each eachInterface) {
 // what arrived less what was dropped, and the latter begins anew with the rules.
 func (p *page) traffic(each eachInterface) {
 	count := func(name, help string, of func(status.Interface) *status.Count) {
-		each(name+"_frames_total", counter, "Frames "+help, func(labels string, i status.Interface) {
-			if c := of(i); c != nil {
-				p.sample(float64(c.Packets), labels)
-			}
+		p.packets(name, "Packets "+help, func(name, help string) {
+			each(name, counter, help, func(labels string, i status.Interface) {
+				if c := of(i); c != nil {
+					p.sample(float64(c.Packets), labels)
+				}
+			})
 		})
-		each(name+"_bytes_total", counter, "Bytes of the frames "+help, func(labels string, i status.Interface) {
+		each(name+"_bytes_total", counter, "Bytes of the packets "+help, func(labels string, i status.Interface) {
 			if c := of(i); c != nil {
 				p.sample(float64(c.Bytes), labels)
 			}
@@ -211,12 +228,14 @@ func (p *page) traffic(each eachInterface) {
 
 func (p *page) dropped(each eachInterface) {
 	flows := func(i status.Interface) []flow { return []flow{{fromVM, i.FromVM.Drops}, {toVM, i.ToVM.Drops}} }
-	each("dropped_frames_total", counter, "Frames that the rules dropped, since they were programmed.", func(labels string, i status.Interface) {
-		for _, f := range flows(i) {
-			p.drops(labels, f)
-		}
+	p.packets("dropped", "Packets that the rules dropped, since they were programmed.", func(name, help string) {
+		each(name, counter, help, func(labels string, i status.Interface) {
+			for _, f := range flows(i) {
+				p.drops(labels, f)
+			}
+		})
 	})
-	each("dropped_bytes_total", counter, "Bytes of the frames that the rules dropped, for all reasons together.", func(labels string, i status.Interface) {
+	each("dropped_bytes_total", counter, "Bytes of the packets that the rules dropped, for all reasons together.", func(labels string, i status.Interface) {
 		for _, f := range flows(i) {
 			p.droppedBytes(labels, f)
 		}
@@ -228,6 +247,10 @@ func (p *page) scrape(s status.Status, took time.Duration) {
 	p.sample(float64(len(s.Notes)), "")
 	p.family("scrape_success", gauge, "Whether everybody who was asked for these figures answered.")
 	p.flag(s.Complete)
+	if !s.Time.IsZero() {
+		p.family("scrape_timestamp_seconds", gauge, "When these figures were collected, in seconds since the epoch: a textfile stays when nobody writes it any more.")
+		p.sample(seconds(s.Time), "")
+	}
 	p.family("scrape_duration_seconds", gauge, "How long it took to collect these figures.")
 	p.sample(took.Seconds(), "")
 }

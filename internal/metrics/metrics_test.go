@@ -10,6 +10,7 @@ import (
 	"testing/quick"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
@@ -28,7 +29,7 @@ func picture(names ...string) status.Status {
 	bytes := func(n uint64) *uint64 { return &n }
 	drops := []status.Drop{{Reason: "denied-ipv4", Packets: 3, Bytes: bytes(300)}, {Reason: "vlan", Bytes: bytes(0)}}
 	s := status.Status{
-		Complete: true, Notes: []string{"watch: something", "another"}, Watch: &status.Watch{PID: 7, Since: since},
+		Time: since, Complete: true, Notes: []string{"watch: something", "another"}, Watch: &status.Watch{PID: 7, Since: since},
 		Guard: &status.Guard{FromVM: drops, ToVM: drops}, ConfigHash: "5e1f", Sets: []status.Set{{Name: "nic-routers-ipv4", Elements: 3, Most: 1024}},
 	}
 	states := append(status.States(), "")
@@ -110,6 +111,49 @@ func TestLint(t *testing.T) {
 	}
 }
 
+// TestFormerNames shows that names which no longer keep to Prometheus's conventions give for a
+// release what their successors do, and that no value of ours has a blank in any other.
+func TestFormerNames(t *testing.T) {
+	families := parse(t, text(t, picture("web-1", "a", "b", "c", "d", "e", "f")))
+	renamed := 0
+	for name, family := range families {
+		base, old := strings.CutSuffix(name, "_frames_total")
+		if old {
+			renamed++
+			now := families[base+"_packets_total"]
+			if diff := cmp.Diff(fmt.Sprint(now.GetMetric()), fmt.Sprint(family.GetMetric())); diff != "" || len(now.GetMetric()) == 0 {
+				t.Errorf("%s is not as its successor: %s", name, diff)
+			}
+			if help := family.GetHelp(); !strings.HasPrefix(help, "Deprecated: the same as "+base+"_packets_total") {
+				t.Errorf("%s says %q", name, help)
+			}
+		}
+		for _, m := range family.GetMetric() {
+			for _, l := range m.GetLabel() {
+				if l.GetName() != "vm" && strings.Contains(l.GetValue(), " ") && l.GetValue() != string(status.Unknown) {
+					t.Errorf("%s: the label %s has the value %q", name, l.GetName(), l.GetValue())
+				}
+			}
+		}
+	}
+	if renamed != 4 {
+		t.Errorf("%d families have a former name, want 4", renamed)
+	}
+	states := map[string]string{}
+	for _, m := range families["macvtap_filter_interface_state"].GetMetric() {
+		labels := map[string]string{}
+		for _, l := range m.GetLabel() {
+			labels[l.GetName()] = l.GetValue()
+		}
+		states[labels["vm"]+" "+labels["state"]] = fmt.Sprint(m.GetGauge().GetValue())
+	}
+	for _, vm := range []string{"web-1", "a", "b", "c", "d", "e", "f"} {
+		if now, former := states[vm+" unknown-owner"], states[vm+" "+string(status.Unknown)]; now == "" || now != former {
+			t.Errorf("VM %s: the state unknown-owner is %q, and by its former name %q", vm, now, former)
+		}
+	}
+}
+
 // TestWrite holds each figure against what it was made from.
 func TestWrite(t *testing.T) {
 	families := parse(t, text(t, picture("web-1", "db")))
@@ -130,9 +174,10 @@ func TestWrite(t *testing.T) {
 		value  float64
 	}{
 		{"watch_up", nil, 1},
+		{"scrape_timestamp_seconds", nil, 1_790_000_000.123},
 		{"watch_start_time_seconds", nil, 1_790_000_000.123},
 		{"guard_up", nil, 1},
-		{"guard_dropped_frames_total", map[string]string{"direction": "to-vm", "reason": "denied-ipv4"}, 3},
+		{"guard_dropped_packets_total", map[string]string{"direction": "to-vm", "reason": "denied-ipv4"}, 3},
 		{"guard_dropped_bytes_total", map[string]string{"direction": "from-vm"}, 300},
 		{"interface_info", with("parent", "enp88s0", "policy", "dmz", "mac", "52:54:00:00:00:01"), 1},
 		{"interface_state", with("state", "protected"), 1},
@@ -140,19 +185,19 @@ func TestWrite(t *testing.T) {
 		{"interface_state", map[string]string{"vm": "db", "state": "drifted"}, 1},
 		{"interface_state_change_timestamp_seconds", web, 1_790_000_000.123},
 		{"address_info", with("address", "192.0.2.7", "source", "dhcp"), 1},
-		{"address_info", with("address", "192.0.2.8", "source", "by hand"), 1},
+		{"address_info", with("address", "192.0.2.8", "source", "by-hand"), 1},
 		{"address_info", with("address", "2001:db8::8", "source", "probe"), 1},
 		{"address_first_seen_timestamp_seconds", web, 1_790_000_000.123},
 		{"address_first_seen_timestamp_seconds", with("address", "192.0.2.7"), 1_790_000_000.123},
 		{"learned_addresses", with("family", "ipv4"), 1},
 		{"learned_addresses", with("family", "ipv6"), 2},
-		{"sent_frames_total", web, 1 << 40},
+		{"sent_packets_total", web, 1 << 40},
 		{"sent_bytes_total", web, 1<<53 - 1},
-		{"arrived_frames_total", web, 5},
+		{"arrived_packets_total", web, 5},
 		{"arrived_bytes_total", web, 500},
-		{"dropped_frames_total", with("direction", "from-vm", "reason", "denied-ipv4"), 3},
-		{"dropped_frames_total", with("direction", "from-vm", "reason", "vlan"), 0},
-		{"dropped_frames_total", with("direction", "from-vm", "reason", "offload"), 9},
+		{"dropped_packets_total", with("direction", "from-vm", "reason", "denied-ipv4"), 3},
+		{"dropped_packets_total", with("direction", "from-vm", "reason", "vlan"), 0},
+		{"dropped_packets_total", with("direction", "from-vm", "reason", "offload"), 9},
 		{"dropped_bytes_total", with("direction", "to-vm"), 300},
 		{"config_valid", nil, 1},
 		{"config_info", map[string]string{"hash": "5e1f"}, 1},
@@ -174,7 +219,7 @@ func TestWrite(t *testing.T) {
 // TestNothingGuessed shows that what nobody knows has no figure, rather than 0.
 func TestNothingGuessed(t *testing.T) {
 	families := parse(t, text(t, status.Status{Interfaces: []status.Interface{{Device: "macvtap0"}}}))
-	for _, name := range []string{"sent_frames_total", "arrived_bytes_total", "dropped_frames_total", "dropped_bytes_total", "interface_state_change_timestamp_seconds", "watch_start_time_seconds", "guard_dropped_frames_total", "learned_addresses", "config_valid", "config_info"} {
+	for _, name := range []string{"sent_packets_total", "arrived_bytes_total", "dropped_packets_total", "dropped_bytes_total", "interface_state_change_timestamp_seconds", "watch_start_time_seconds", "guard_dropped_packets_total", "learned_addresses", "config_valid", "config_info"} {
 		if got := families["macvtap_filter_"+name].GetMetric(); len(got) > 0 {
 			t.Errorf("%s: %v", name, got)
 		}
@@ -198,7 +243,7 @@ func TestNames(t *testing.T) {
 	} {
 		written := text(t, picture("other", name))
 		families := parse(t, written)
-		if got := value(t, families, "macvtap_filter_arrived_frames_total", map[string]string{"vm": name}); got != 5 {
+		if got := value(t, families, "macvtap_filter_arrived_packets_total", map[string]string{"vm": name}); got != 5 {
 			t.Errorf("%q: %v", name, got)
 		}
 		if got := value(t, families, "macvtap_filter_watch_up", nil); got != 1 {
@@ -209,7 +254,7 @@ func TestNames(t *testing.T) {
 		}
 	}
 	broken := parse(t, text(t, picture("a\xff\xfeb")))
-	value(t, broken, "macvtap_filter_arrived_frames_total", map[string]string{"vm": "a\ufffdb"})
+	value(t, broken, "macvtap_filter_arrived_packets_total", map[string]string{"vm": "a\ufffdb"})
 }
 
 // TestBounded shows that the number of series grows with the interfaces alone, so much
@@ -238,7 +283,7 @@ func TestAnyName(t *testing.T) {
 		families := parse(t, text(t, s))
 		clean := strings.ToValidUTF8(name, "\ufffd")
 		value(t, families, "macvtap_filter_interface_info", map[string]string{"vm": clean, "policy": clean, "parent": clean})
-		value(t, families, "macvtap_filter_dropped_frames_total", map[string]string{"vm": clean, "direction": "to-vm", "reason": clean})
+		value(t, families, "macvtap_filter_dropped_packets_total", map[string]string{"vm": clean, "direction": "to-vm", "reason": clean})
 		return !t.Failed()
 	}
 	if err := quick.Check(any, &quick.Config{MaxCount: 300}); err != nil {

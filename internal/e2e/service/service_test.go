@@ -464,7 +464,7 @@ func (m *machine) figures(network, address string) bool {
 	defer func() { _ = answer.Body.Close() }()
 	text, err := io.ReadAll(answer.Body)
 	m.check(err)
-	for _, want := range []string{"\nmacvtap_filter_watch_up 1\n", "\nmacvtap_filter_scrape_success 1\n", `device="macvtap0",state="unknown owner"} 1` + "\n", `device="macvtap0",direction="from-vm",reason="denied-ipv4"} `} {
+	for _, want := range []string{"\nmacvtap_filter_watch_up 1\n", "\nmacvtap_filter_scrape_success 1\n", `device="macvtap0",state="unknown-owner"} 1` + "\n", `device="macvtap0",direction="from-vm",reason="denied-ipv4"} `} {
 		if !strings.Contains(string(text), want) {
 			m.t.Logf("no %q", want)
 			return false
