@@ -293,10 +293,14 @@ func (s Spec) beyondLink(f *Frame, address Word) (is Bit, known bool) {
 			link = append(link, netipx.RangeOfPrefix(p.Masked()))
 		}
 	}
-	denies := slices.ContainsFunc(s.Policy.Deny, func(e config.Entry) bool {
-		return slices.ContainsFunc(s.peers(e), func(r netipx.IPRange) bool { return r.From().BitLen() == len(address) })
+	return f.in(address, link).Not(), known && s.denies(len(address)) && !s.Policy.AnyNextHop && !s.Policy.Isolate
+}
+
+// denies reports whether deny holds any address of a family, by how many bits one has.
+func (s Spec) denies(bits int) bool {
+	return slices.ContainsFunc(s.Policy.Deny, func(e config.Entry) bool {
+		return slices.ContainsFunc(s.peers(e), func(r netipx.IPRange) bool { return r.From().BitLen() == bits })
 	})
-	return f.in(address, link).Not(), known && denies && !s.Policy.AnyNextHop && !s.Policy.Isolate
 }
 
 // broadcasts are the link's broadcast addresses.
@@ -311,7 +315,7 @@ func (s Spec) kept(f *Frame, set string, key Word) Bit {
 	switch set {
 	case "nic-addresses-ipv4":
 		return f.Or(f.in(value, s.others()), f.in(value, nobodys4)).Not()
-	case "nic-addresses-ipv6":
+	case "nic-addresses-ipv6", "nic-probed-ipv6":
 		return f.Or(f.in(value, s.others()), f.in(value, nobodys6)).Not()
 	case "passed-ipv4", "passed-ipv6":
 		return s.denied(f, key[:len(key)-64]).Not()
@@ -372,7 +376,7 @@ func (s Spec) Remembered(j *Judgement) []Property {
 // which it adds anything else.
 func (s Spec) Filled(j *Judgement) []Property {
 	var out []Property
-	for _, set := range []string{"nic-addresses-ipv4", "nic-addresses-ipv6", "nic-routers-ipv4", "nic-routers-ipv6", "passed-ipv4", "passed-ipv6"} {
+	for _, set := range []string{"nic-addresses-ipv4", "nic-addresses-ipv6", "nic-probed-ipv6", "nic-routers-ipv4", "nic-routers-ipv6", "passed-ipv4", "passed-ipv6"} {
 		broken := False
 		for _, e := range j.events[set] {
 			if e.is {
@@ -381,7 +385,7 @@ func (s Spec) Filled(j *Judgement) []Property {
 		}
 		out = append(out, Property{"what rules add to " + set, broken})
 	}
-	return out
+	return append(out, s.flows(j)...)
 }
 
 // continues gives whether a datagram is a later fragment of one whose first one passed to, or

@@ -18,16 +18,19 @@ func (s Spec) toVM(j *Judgement, add func(string, Bit)) {
 	src4, src6 := j.Network(12, 4), j.Network(8, 16)
 	add("no denied IPv4 source", j.Implies(v4, s.mayCome4(j, src4)))
 	add("no denied IPv6 source", j.Implies(v6, s.mayCome6(j, src6)))
-	whoRoutes := j.Or(s.allowed(j.Frame, src6, whole), s.allowed(j.Frame, src6, isRouter), s.denied(j.Frame, src6).Not(), s.stands(j, src6))
-	add("router advertisements of no denied host", j.Implies(j.And(v6, j.icmp(58, 134, 137)), whoRoutes))
+	whoRoutes := j.Or(s.allowed(j.Frame, src6, whole), s.allowed(j.Frame, src6, isRouter))
+	if !s.denies(128) { // then every host of the link may be the VM's router
+		whoRoutes = j.Or(whoRoutes, s.denied(j.Frame, src6).Not(), s.stands(j, src6))
+	}
+	add("router advertisements of routers that are allowed", j.Implies(j.And(v6, j.icmp(58, 134, 137)), whoRoutes))
 }
 
 func (s Spec) mayCome4(j *Judgement, src Word) Bit {
 	out := j.Or(s.denied(j.Frame, src).Not(), s.allowed(j.Frame, src, whole), s.service(j.Frame, src, j.sourcePort(), 2))
-	out = j.Or(out, j.And(s.allowed(j.Frame, src, isRouter), j.Is(j.L4, 1)))
+	out = j.Or(out, j.And(s.allowed(j.Frame, src, isRouter), j.icmp(1, 0, 3, 5, 8, 9, 11, 12)))
 	dst := j.Network(16, 4)
-	queries := j.And(j.Is(j.L4, 2), j.in(dst, prefixes("224.0.0.0/4")))
-	errors := j.icmp(1, 3, 11, 12)
+	queries := j.And(j.Is(j.L4, 2), j.reads(1), j.Is(j.Transport(0), 0x11), j.Is(j.hops(), 1), j.in(dst, prefixes("224.0.0.0/4")))
+	errors := s.errors(j, true)
 	out = j.Or(out, queries, errors, s.continues(j, src))
 	if s.Policy.PassDHCPServer {
 		out = j.Or(out, j.fromTo(68, 67), j.fromTo(67, 67))
@@ -64,9 +67,9 @@ func (s Spec) fromGroup(j *Judgement, src Word) Bit {
 
 func (s Spec) mayCome6(j *Judgement, src Word) Bit {
 	out := j.Or(s.denied(j.Frame, src).Not(), s.allowed(j.Frame, src, whole), s.service(j.Frame, src, j.sourcePort(), 2), s.stands(j, src))
-	out = j.Or(out, j.And(s.allowed(j.Frame, src, isRouter), j.Is(j.L4, 58)))
-	discovery := j.icmp(58, 133, 135, 136)
-	out = j.Or(out, discovery, j.icmp(58, 130), j.icmp(58, 1, 2, 3, 4))
+	out = j.Or(out, j.And(s.allowed(j.Frame, src, isRouter), j.icmp(58, 1, 2, 3, 4, 128, 129, 134, 137)))
+	discovery := s.discoveryToVM(j, src)
+	out = j.Or(out, discovery, j.And(j.icmp(58, 130), j.Is(j.Network(6, 1), hopByHop), j.Is(j.hops(), 1)), s.errors(j, false))
 	if s.Policy.PassRouters {
 		out = j.Or(out, j.icmp(58, 131, 132, 143))
 	}

@@ -44,6 +44,47 @@ func (s Spec) Live(j *Judgement) []Property {
 	if j.Hook == ruleset.Egress && !p.Isolate {
 		must("ARP for who is allowed whole", s.asks(j))
 	}
+	s.ordinary(j, must)
+	return out
+}
+
+// ordinary are the other shapes by which a host gets on the internet.
+func (s Spec) ordinary(j *Judgement, must func(string, Bit)) {
+	v4 := j.And(j.is(ruleset.EtherTypeIPv4), j.Valid, j.Is(j.Network(0, 1), 0x45), j.Is(j.Network(6, 2)[2:], 0))
+	v6 := j.And(j.is(ruleset.EtherTypeIPv6), j.Valid)
+	if s.Policy.DropIPv6 {
+		v6 = False
+	}
+	if j.Hook == ruleset.Ingress {
+		return
+	}
+	own := j.Equal(j.Source(), Bytes(s.MAC))
+	client := j.And(j.Is(join(j.Transport(8), j.Transport(9), j.Transport(10)), 0x010106), j.Is(j.bytes(8+12, 4), 0), j.Is(j.bytes(8+24, 4), 0), j.Equal(j.bytes(8+28, 6), Bytes(s.MAC)))
+	dhcp := j.And(own, v4, j.fromTo(68, 67), j.HasTransport(8+236), j.AtLeast(j.bytes(4, 2), 8+236), client)
+	must("DHCP of a client to all", j.And(dhcp, j.Is(j.Network(12, 4), 0), j.Is(j.Network(16, 4), 0xffffffff), j.Is(j.Destination(), 1<<48-1)))
+	direct := j.And(own, v6, j.Is(j.Network(6, 1), 58), j.Is(j.Network(7, 1), 255))
+	source := j.Network(8, 16)
+	known := j.And(j.in(source, s.others()).Not(), j.in(source, nobodys6).Not())
+	if s.knowsOwn(false) {
+		known = j.And(known, s.own(j, source))
+	}
+	if !s.Policy.Isolate {
+		must("router solicitations", j.And(direct, known, j.message(58, 8, 133), s.ownLink(j, 8, rsOption, 1), s.toAll(j, "ff02::2")))
+		looks := j.And(j.in(j.Network(24, 16), prefixes("ff02::1:ff00:0/104")), j.Is(join(j.Ether[:3]...), 0x3333ff))
+		target := j.Network(ndTarget, 16)
+		wanted := j.And(s.allowed(j.Frame, target, whole), j.in(target, nobodys6).Not(), s.stands4(j, target).Not(), s.network(j, target).Not())
+		must("neighbour solicitations for who is allowed whole", j.And(direct, known, j.message(58, 24, 135), s.ownLink(j, 24, ndOption, 1), looks, wanted))
+	}
+	alert := j.And(own, v6, j.Is(j.Network(6, 2), 1), j.Group(), j.Is(j.Network(40, 8), 0x3a00050200000100))
+	must("MLD reports", j.And(alert, j.message(58, 8, 143), j.in(j.Network(24, 16), prefixes("ff02::16/128")), j.Or(known, j.Is(source, 0))))
+}
+
+// bytes gives some of the transport header.
+func (f *Frame) bytes(from, size int) Word {
+	var out Word
+	for i := range size {
+		out = append(out, f.Transport(from+i)...)
+	}
 	return out
 }
 

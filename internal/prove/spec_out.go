@@ -36,6 +36,12 @@ func (s Spec) fromVM(j *Judgement, add func(string, Bit)) {
 	if !p.PassSpoofing {
 		add("no source of another", j.And(j.Implies(v4, j.in(src4, s.others()).Not()), j.Implies(v6, j.in(src6, s.others()).Not())))
 	}
+	if !p.PassSpoofing {
+		// Of the link a host may have one by itself (RFC 3927). From no address yet come DHCP, IGMP (RFC 3376, 4.2.13) and neighbour discovery.
+		host4 := j.Or(j.in(src4, nobodys4).Not(), j.in(src4, prefixes("169.254.0.0/16")), j.And(j.Is(src4, 0), j.Or(j.fromTo(68, 67), j.Is(j.L4, 2))))
+		host6 := j.Or(j.in(src6, nobodys6).Not(), j.And(j.Is(src6, 0), j.Is(j.L4, 58)))
+		add("no source that no host has", j.And(j.Implies(v4, host4), j.Implies(v6, host6)))
+	}
 	if s.knowsOwn(true) {
 		// A DHCP client may have a lease that rules know nothing of (RFC 2131, 4.1).
 		none := j.Or(j.fromTo(68, 67), j.And(j.Is(src4, 0), j.Is(j.L4, 2)))
@@ -45,26 +51,39 @@ func (s Spec) fromVM(j *Judgement, add func(string, Bit)) {
 		none := j.And(j.Is(src6, 0), j.Is(j.L4, 58))
 		add("own IPv6 addresses alone", j.Implies(v6, j.Or(s.own(j, src6), none)))
 	}
-	if !p.PassDHCPServer {
-		server := j.And(j.hasPorts(), j.Is(j.L4, 17))
-		add("no DHCP server", j.And(v4, server, j.Or(j.And(j.Is(j.sourcePort(), 67), s.denied(j.Frame, dst4)), j.Is(j.destinationPort(), 68))).Not())
-		add("no DHCPv6 server", j.And(v6, server, j.Or(j.And(j.Is(j.sourcePort(), 547), s.denied(j.Frame, dst6)), j.Is(j.destinationPort(), 546))).Not())
-	}
 	if !p.PassRouters {
-		add("no router", j.And(v6, j.icmp(58, 134, 137), j.HasTransport(8)).Not())
+		add("no router", j.Or(j.And(v6, j.Or(j.message(58, 16, 134), j.message(58, 40, 137))), j.And(v4, s.denied(j.Frame, dst4), j.message(1, 8, 5, 9))).Not())
 	}
 	if !p.PassTunnels {
 		add("no tunnel", j.Implies(j.And(j.Or(v4, v6), j.Among(j.L4, carriers...)), j.And(v4, s.continues(j, dst4))))
 		add("no routing header", j.And(v6, j.Is(j.Network(6, 1), routingHeader)).Not())
 		add("no IPv4 options", j.Implies(v4, j.Or(j.Is(j.Network(0, 1), 0x45), j.Is(j.L4, 2), j.fromTo(68, 67))))
 	}
+	s.dhcpFromVM(j, v4, v6, add)
+	s.discoveryFromVM(j, v6, add)
+	s.groupReports(j, v4, v6, add)
 	s.arpFromVM(j, arp, add)
+}
+
+// dhcpFromVM is what the VM sends by DHCP's ports, to whomever: as a client, of itself (RFC 2131, 2;
+// RFC 8415, 7.3).
+func (s Spec) dhcpFromVM(j *Judgement, v4, v6 Bit, add func(string, Bit)) {
+	if s.Policy.PassDHCPServer {
+		return
+	}
+	udp := j.And(j.hasPorts(), j.Is(j.L4, 17))
+	add("nothing to DHCP clients", j.Or(j.And(v4, udp, j.Is(j.destinationPort(), 68)), j.And(v6, udp, j.Is(j.destinationPort(), 546))).Not())
+	whole := j.And(j.Network(6, 2)[2].Not(), j.AtLeast(join(j.Transport(4), j.Transport(5)), 8+34))
+	client := j.And(whole, j.Is(j.bytes(8+0, 3), 0x010106), j.Is(j.bytes(8+24, 4), 0), j.Equal(j.bytes(8+28, 6), Bytes(s.MAC)))
+	add("DHCP as a client, of the VM's own MAC address", j.Implies(j.And(v4, udp, j.HasTransport(8+34), j.Is(j.destinationPort(), 67)), client))
+	client6 := j.And(j.Is(j.Network(6, 1), 17), j.reads(9), j.Among(j.bytes(8+0, 1), 1, 3, 4, 5, 6, 8, 9, 11))
+	add("DHCPv6 as a client", j.Implies(j.And(v6, udp, j.HasTransport(8+4), j.Is(j.destinationPort(), 547)), client6))
 }
 
 // mayGo4 gives whether a destination may be the VM's peer, or the datagram is one that every VM may send.
 func (s Spec) mayGo4(j *Judgement, dst Word) Bit {
 	out := j.Or(s.denied(j.Frame, dst).Not(), s.allowed(j.Frame, dst, whole), s.service(j.Frame, dst, j.destinationPort(), 4))
-	out = j.Or(out, j.And(s.allowed(j.Frame, dst, isRouter), j.Is(j.L4, 1)))
+	out = j.Or(out, j.And(s.allowed(j.Frame, dst, isRouter), j.icmp(1, 0, 3, 8, 11, 12)))
 	toAll := j.And(j.Is(dst, 0xffffffff), j.Group())
 	out = j.Or(out, j.And(toAll, j.fromTo(68, 67)))
 	out = j.Or(out, s.continues(j, dst))
@@ -79,16 +98,10 @@ func (s Spec) mayGo4(j *Judgement, dst Word) Bit {
 	return j.Or(out, s.answers(j, dst))
 }
 
-// answers are what the VM sends to denied peers from services that it serves.
-func (s Spec) answers(j *Judgement, dst Word) Bit {
-	host := j.Or(j.in(dst, nobodys4), j.in(dst, nobodys6)).Not()
-	return j.And(host, j.reads(2), j.ofService(s.Policy.Serve, j.sourcePort()))
-}
-
 // mayGo6 is mayGo4 for IPv6. Neighbour discovery has properties of its own.
 func (s Spec) mayGo6(j *Judgement, dst Word) Bit {
 	out := j.Or(s.denied(j.Frame, dst).Not(), s.allowed(j.Frame, dst, whole), s.service(j.Frame, dst, j.destinationPort(), 4))
-	out = j.Or(out, j.And(s.allowed(j.Frame, dst, isRouter), j.Is(j.L4, 58)))
+	out = j.Or(out, j.And(s.allowed(j.Frame, dst, isRouter), j.icmp(58, 1, 2, 3, 4, 128, 129)))
 	out = j.Or(out, s.stands(j, dst))
 	discovery := j.And(j.icmp(58, 133, 135, 136), j.Is(j.Network(7, 1), 255), j.Is(j.Network(6, 1), 58))
 	if s.Policy.PassNeighbours {
