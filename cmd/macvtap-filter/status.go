@@ -47,7 +47,9 @@ Exits 0 when every interface is protected or unfiltered, 1 when one is not, nobo
 could tell or a name in parents is no NIC of this host, 2 for wrong usage.
 
   --watch[=SECONDS]  look again every 2 seconds, or so many, in place on a terminal,
-                     and show what passes each second; until it is interrupted (0)
+                     and show what passes each second; until it is interrupted (0), or
+                     by the keys q quit, s sort by another column, arrows, Page Up and
+                     Down, Home and End scroll
   --json             print what is known as JSON, as macvtap-filter(8) describes it;
                      with --watch an object a line
   --config FILE      another configuration

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -190,6 +191,86 @@ func TestStatusWatch(t *testing.T) {
 		t.Errorf("%v, it said %q", err, said.String())
 	}
 	s.until("interrupted, it leaves the terminal as it was", func(text string) bool { return strings.HasSuffix(text, leavePage) })
+}
+
+// TestStatusWatchKeys types at --watch: it scrolls, sorts and quits, and leaves the keyboard as
+// it was.
+func TestStatusWatchKeys(t *testing.T) {
+	h := newStatusHost(t)
+	h.send(h.taps[0], 3)
+	person, terminal := openTerminal(t, 100)
+	if err := unix.IoctlSetWinsize(int(terminal.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 10, Col: 100}); err != nil {
+		t.Fatal(err)
+	}
+	modes := func() unix.Termios {
+		t.Helper()
+		now, err := unix.IoctlGetTermios(int(terminal.Fd()), unix.TCGETS)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return *now
+	}
+	usual := modes()
+	cmd := h.command("status", "--watch=0.1")
+	var said bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = terminal, terminal, &said
+	if err := h.n.Hypervisor.Start(cmd); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill() })
+	s := &screen{T: t}
+	go s.follow(person)
+	// A page is whole when the next one begins.
+	shows := func(what, vm string) {
+		t.Helper()
+		other := map[string]string{"shop": "数据库-主", "数据库-主": "shop"}[vm]
+		s.forget()
+		s.until(what, func(text string) bool {
+			pages := strings.Split(colourful.ReplaceAllString(text, ""), firstLine)
+			return slices.ContainsFunc(pages[:len(pages)-1], func(page string) bool {
+				return strings.Contains(page, "\n"+endOfLine+vm) && !strings.Contains(page, other) && strings.Contains(page, "VM ")
+			})
+		})
+	}
+	press := func(keys string) {
+		t.Helper()
+		if _, err := person.WriteString(keys); err != nil {
+			t.Fatal(err)
+		}
+	}
+	shows("it shows the first", "shop")
+	if now := modes(); now.Lflag&(unix.ICANON|unix.ECHO) != 0 || now.Lflag&unix.ISIG == 0 {
+		t.Errorf("the keyboard's modes are %x", now.Lflag)
+	}
+	press("\x1b[B")
+	shows("down, the second", "数据库-主")
+	press("k")
+	shows("up, the first", "shop")
+	press("\x1b[6~")
+	shows("a page down, the last", "数据库-主")
+	press("g")
+	shows("home, the first", "shop")
+	press("ss")
+	shows("by what was dropped, the other is first", "数据库-主")
+	press("G")
+	shows("and this the last", "shop")
+
+	press("q")
+	if err := cmd.Wait(); err != nil || said.Len() > 0 {
+		t.Errorf("%v, it said %q", err, said.String())
+	}
+	s.until("it leaves the terminal as it was", func(text string) bool { return strings.HasSuffix(text, leavePage) })
+	if modes() != usual {
+		t.Errorf("the keyboard's modes are %+v, and were %+v", modes(), usual)
+	}
+}
+
+// TestKeys takes apart what keys send, also when it comes at once, and lets alone what it does not know.
+func TestKeys(t *testing.T) {
+	got := keysIn([]byte("j\x1b[A\x1bOBq\x1b[1;5C\x1b[5~s\x1b"))
+	if want := []string{"j", "up", "down", "q", "\x1b[1;5C", "page up", "s", "\x1b"}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
 }
 
 // TestStatusWatchInPipe shows --watch where there is no terminal: block after block, or

@@ -21,9 +21,9 @@ func (c *statusCommand) watch() error {
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGTSTP, syscall.SIGCONT, syscall.SIGWINCH)
 	defer signal.Stop(signals)
-	page := &page{command: c}
+	page := &page{command: c, order: status.Orders()[0]}
 	if t := terminalOf(c.std.out); t != nil && t.capable() && !c.options.json {
-		page.terminal = t
+		page.terminal, page.keyboard = t, keyboardOf(c.std)
 	}
 	defer page.leave()
 	ticker := time.NewTicker(c.every)
@@ -41,6 +41,11 @@ func (c *statusCommand) watch() error {
 				if ends || err != nil {
 					return err
 				}
+			case key := <-page.keyboard.pressed():
+				ends, err := page.press(key)
+				if ends || err != nil {
+					return err
+				}
 			}
 		}
 	}
@@ -50,11 +55,15 @@ func (c *statusCommand) watch() error {
 type page struct {
 	command  *statusCommand
 	terminal *terminal // nil: blocks, one after the other
+	keyboard *keyboard // nil: nobody types
 	entered  bool
 	stopped  bool // from SIGTSTP to SIGCONT: the shell has the terminal
 
 	last  *status.Status
 	rates map[int]status.Rates
+
+	order status.Order
+	first int // interface that is shown
 }
 
 // look looks and shows.
@@ -114,11 +123,13 @@ func (p *page) draw() error {
 	if !p.entered {
 		out.WriteString(enterPage)
 		p.entered = true
+		p.keyboard.take()
 	}
+	p.first = max(min(p.first, len(p.last.Interfaces)-1), 0)
 	columns, lines := p.terminal.size()
 	view := status.View{
 		Columns: columns, Lines: lines, Colour: p.terminal.colours(), Rates: p.rates, Notes: true,
-		Title: fmt.Sprintf("%s, every %s", title(*p.last), p.command.every),
+		Title: fmt.Sprintf("%s, every %s", title(*p.last), p.command.every), Help: p.keysLine(), Order: p.order, First: p.first,
 	}
 	text := strings.Split(strings.TrimSuffix(view.Text(*p.last), "\n"), "\n")
 	text = text[:min(len(text), lines)]
@@ -132,6 +143,7 @@ func (p *page) draw() error {
 func (p *page) leave() {
 	if p.entered {
 		p.entered = false
+		p.keyboard.leave()
 		_, _ = io.WriteString(p.terminal, leavePage) // it may be gone
 	}
 }

@@ -2,7 +2,6 @@ package status
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 )
 
@@ -14,8 +13,12 @@ type View struct {
 	Colour bool
 	// Rates, where not nil, are shown in place of the numbers of what passed.
 	Rates map[int]Rates
-	// Title is a line above all; "" for none.
-	Title string
+	// Title is a line above all, and Help one below it; "" for none.
+	Title, Help string
+	// Order is what interfaces are sorted by, "" for the first of Orders where Lines are
+	// bounded; First leaves out so many of them.
+	Order Order
+	First int
 	// Notes are shown below.
 	Notes bool
 }
@@ -25,14 +28,10 @@ type View struct {
 func (v View) Text(s Status) string {
 	var head, foot []string
 	if v.Title != "" {
-		head = append(head, cut(v.Title, v.atMost()), "")
+		head = append(head, cut(v.Title, v.atMost()), cut(v.Help, v.atMost()))
 	}
 	foot = v.foot(s)
-	interfaces := s.Interfaces
-	if v.Lines > 0 {
-		interfaces = slices.Clone(interfaces)
-		slices.SortStableFunc(interfaces, func(a, b Interface) int { return urgency(a) - urgency(b) })
-	}
+	interfaces := v.sorted(s.Interfaces)
 	t := v.table(interfaces, s)
 	if t.fits() && len(interfaces) > 0 {
 		head = append(head, t.head())
@@ -40,6 +39,9 @@ func (v View) Text(s Status) string {
 	lines := head
 	room := v.Lines - len(head) - len(foot) - 1
 	for n, i := range interfaces {
+		if n < v.First {
+			continue
+		}
 		block := t.interfaceLines(n, i)
 		if v.Lines > 0 && len(block) > room && n < len(interfaces) {
 			lines = append(lines, cut(fmt.Sprintf("… and %d more", len(interfaces)-n), v.atMost()))
