@@ -33,6 +33,7 @@ type filePolicy struct {
 	Outbound    *[]string `toml:"outbound"`
 	Packets     *int      `toml:"max_packets"`
 	NewFlows    *int      `toml:"max_new_flows"`
+	Inflows     *int      `toml:"max_inbound_flows"`
 	Broadcasts  *int      `toml:"max_broadcasts"`
 	Serve       *[]string `toml:"serve"`
 	EtherTypes  *[]string `toml:"ethertypes"`

@@ -88,11 +88,12 @@ func checkOpenings(check checker, at, key string, texts *[]string, base Openings
 	return Openings{Listed: true, List: all}
 }
 
-// Rates bound what one NIC sends, each in a second; 0 for no bound.
+// Rates bound what one NIC sends, and what others open on it, each in a second; 0 for no bound.
 type Rates struct {
-	Packets    int // frames of whatever kind
-	NewFlows   int // TCP connections, and what UDP and ICMP echo have in their place
-	Broadcasts int // frames to many: multicast and broadcast
+	Packets      int // frames of whatever kind
+	NewFlows     int // TCP connections, and what UDP and ICMP echo have in their place
+	InboundFlows int // such that peers open
+	Broadcasts   int // frames to many: multicast and broadcast
 }
 
 // maxRate is more than any NIC sends.

@@ -43,7 +43,7 @@ func checkRules(check checker, at string, raw filePolicy, base Rules) Rules {
 	}
 	r.Max = Rates{
 		Packets:  checkRate(check, at, "max_packets", raw.Packets, base.Max.Packets),
-		NewFlows: checkRate(check, at, "max_new_flows", raw.NewFlows, base.Max.NewFlows), Broadcasts: checkRate(check, at, "max_broadcasts", raw.Broadcasts, base.Max.Broadcasts),
+		NewFlows: checkRate(check, at, "max_new_flows", raw.NewFlows, base.Max.NewFlows), InboundFlows: checkRate(check, at, "max_inbound_flows", raw.Inflows, base.Max.InboundFlows), Broadcasts: checkRate(check, at, "max_broadcasts", raw.Broadcasts, base.Max.Broadcasts),
 	}
 	if raw.GatewayMACs != nil && len(r.GatewayMACs) > 0 && raw.NextHop != nil && r.AnyNextHop && !r.Isolate {
 		check.add(at+".gateway_macs", "gateway_macs: they count for nothing with next_hop = \"any\"")

@@ -102,7 +102,8 @@ func (b *builder) flowSets() []ruleset.Set {
 	}
 	running := shares(runningFlowsSet)
 	running.Dynamic, running.Grace, running.Regrace = 0, runningFor, true
-	out := []ruleset.Set{shares(b.newFlows()), shares(peersFlowsSet), shares(connectionsSet), shares(fragmentsSet), running, shares(askedDHCPSet)}
+	newFlows := func(v view) ruleset.Set { return shares(side{view: v, builder: b}.newFlows()) }
+	out := []ruleset.Set{newFlows(fromVM), newFlows(toVM), shares(connectionsSet), shares(fragmentsSet), running, shares(askedDHCPSet)}
 	for _, f := range []family{family4, family6} {
 		for _, kind := range []string{tcpFlows, tcpNewFlows, tcpEndedFlows, udpFlows, echoFlows, fragmentFlows} {
 			fields := side{view: fromVM, builder: b}.flow(f, kind, f.header())
@@ -124,9 +125,14 @@ func TracksFlows(t ruleset.Table) bool {
 	return slices.ContainsFunc(t.Sets, func(s ruleset.Set) bool { return ruleset.IsFlows(s.Name) })
 }
 
-// newFlows names the set in which a VM's new flows are counted. An element keeps the bound that
-// it was made with, so each has a set of its own.
-func (b *builder) newFlows() string { return rated(newFlowsSet, b.policy.Max.NewFlows) }
+// newFlows names the set in which a VM's new flows are counted, or its peers'. An element keeps the bound
+// that it was made with, so each has a set of its own.
+func (s side) newFlows() string {
+	if s.out {
+		return rated(newFlowsSet, s.mostNewFlows())
+	}
+	return rated(peersFlowsSet, s.mostNewFlows())
+}
 
 func rated(set string, rate int) string {
 	if rate == 0 {
@@ -239,9 +245,24 @@ func (s side) key() string {
 }
 
 // records reports whether what is opened in the direction is kept: what the VM opens, so that
-// its answers come in; what peers open, where the VM may not open everything.
+// its answers come in; what peers open, where the VM may not open everything, or they not as much as they like.
 func (s side) records() bool {
-	return s.policy.Tracks() && (s.out || s.policy.Outbound.Listed || s.policy.Max.NewFlows > 0)
+	return s.policy.Tracks() && (s.out || s.policy.Outbound.Listed || s.policy.Max.NewFlows > 0 || s.policy.Max.InboundFlows > 0)
+}
+
+// bounds reports whether more flows than the share of its NIC are dropped, and not only kept no more.
+// Where something is listed, they are so in both directions.
+func (s side) bounds() bool {
+	return s.lists() || s.mostNewFlows() > 0
+}
+
+func (s side) lists() bool { return s.policy.Inbound.Listed || s.policy.Outbound.Listed }
+
+func (s side) mostNewFlows() int {
+	if s.out {
+		return s.policy.Max.NewFlows
+	}
+	return s.policy.Max.InboundFlows
 }
 
 // lets adds a rule that lets peers through, as far as flows and what may be opened do.
@@ -443,13 +464,19 @@ func (s side) firstFragmentFlows(f family) {
 			open("", isNot(protocol, ruleset.TCP), isNot(protocol, ruleset.UDP))
 		}
 	}
-	if c.openings().Listed {
+	switch {
+	case c.openings().Listed:
 		c.drop(c.key(), "not in "+c.key())
-	} else {
+	case c.bounds():
 		c.drop("max-new-flows", "more new flows than a NIC may have")
+	default:
+		c.accept(moreFlows)
 	}
 	c.done()
 }
+
+// moreFlows are the words of what passes beyond the share of a NIC whose flows are not bounded.
+const moreFlows = "more flows than rules keep"
 
 // echo gives the types of ping.
 func (f family) echo() (request, reply byte) {
@@ -503,13 +530,11 @@ func openedServices(o *policy.Opening, proto byte) []config.Service {
 
 // newShare counts a new flow: the VM's own, or its peers'.
 func (s side) newShare() ruleset.Update {
-	switch rate := s.policy.Max.NewFlows; {
-	case !s.out:
-		return s.share(peersFlowsSet, flowShare)
-	case rate > 0:
-		return s.share(s.newFlows(), perSecond(rate, false))
+	share := flowShare
+	if rate := s.mostNewFlows(); rate > 0 {
+		share = perSecond(rate, false)
 	}
-	return s.share(newFlowsSet, flowShare)
+	return s.share(s.newFlows(), share)
 }
 
 // servedChain ends the name of the chain of the UDP that denied peers ask the VM's services by.
@@ -533,7 +558,7 @@ func (s side) servedUDP(f family) {
 	if s.out {
 		c.drop("denied-"+f.name, "answer to a question that nobody asked")
 	} else {
-		c.passing("question", []ruleset.Update{c.share(peersFlowsSet, flowShare), c.keeps(f, udpFlows, f.header())})
+		c.passing("question", []ruleset.Update{c.newShare(), c.keeps(f, udpFlows, f.header())})
 		c.drop("max-new-flows", "more new flows than a NIC may have")
 	}
 	c.done()
@@ -675,19 +700,18 @@ func (s side) opens(f family, kind string) {
 	if kind == echoFlows { // one flow of many requests
 		c.passing("echo of a flow that stands", []ruleset.Update{c.keeps(f, kind, f.header())}, c.stands(f, kind, f.header()))
 	}
-	lists := s.policy.Inbound.Listed || s.policy.Outbound.Listed // then more flows than a share are dropped both ways
 	if kind == tcpNewFlows {
 		none := tcpResets
-		if s.out && !lists {
+		if !s.lists() && (s.out || s.bounds()) {
 			none = tcpGoesOn + tcpAnswers
 		}
 		c.accept("segment that opens no connection", amongBytes(flagsOf(f), withECN(none)...))
 	}
 	c.passing(NewFlow, []ruleset.Update{c.newShare(), c.keeps(f, kind, f.header())})
-	if !s.out && !lists { // only what the VM opens is bounded
-		c.accept("more flows than rules keep")
-	} else {
+	if s.bounds() {
 		c.drop("max-new-flows", "more new flows than a NIC may have")
+	} else {
+		c.accept(moreFlows)
 	}
 	c.done()
 }

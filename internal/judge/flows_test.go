@@ -570,6 +570,47 @@ func TestClientsOfAServer(t *testing.T) {
 	}
 }
 
+// TestFlowsThatPeersOpen has many clients open connections on a server, and the server its own: what bounds
+// the ones bounds none of the others.
+func TestFlowsThatPeersOpen(t *testing.T) {
+	const tries = 6000
+	for _, test := range []struct {
+		policy       string
+		clients, own int // of these, so many pass
+	}{
+		{"outbound = [\"tcp/25\"]", 4096, 4096},
+		{"outbound = [\"tcp/25\"]\nmax_inbound_flows = 5000", 5000, 4096},
+		{"outbound = [\"tcp/25\"]\nmax_inbound_flows = 10\nmax_new_flows = 20", 10, 20},
+		{"max_inbound_flows = 10", 10, tries},
+	} {
+		for _, ipv6 := range []bool{false, true} {
+			s := stack{t, ipv6}
+			j := judge.New(table(t, "[policy.default]\n"+test.policy+"\n"+ownAddresses))
+			passed := func(hook ruleset.HookType, packet []byte) (n int) {
+				d, err := j.Frame(hook, framed(hook, packet))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if d.Passes {
+					n = 1
+				}
+				return n
+			}
+			clients, own := 0, 0
+			for i := range uint16(tries) {
+				clients += passed(in, s.tcp(webHost, vmHost, 1000+i, 443, "S"))
+				own += passed(out, s.tcp(vmHost, webHost, 1000+i, 25, "S"))
+			}
+			if clients != test.clients || own != test.own {
+				t.Errorf("%s, IPv6 %v: of its clients' connections %d passed, and of its own %d; want %d and %d", test.policy, ipv6, clients, own, test.clients, test.own)
+			}
+			if passed(in, s.tcp(webHost, vmHost, 1000, 443, "A")) == 0 {
+				t.Errorf("%s, IPv6 %v: a connection that was opened does not go on", test.policy, ipv6)
+			}
+		}
+	}
+}
+
 // TestFragmentsShare has a peer cut more datagrams up at once than a NIC may have: no more of them pass.
 func TestFragmentsShare(t *testing.T) {
 	for _, ipv6 := range []bool{false, true} {

@@ -23,7 +23,9 @@ type Opening struct {
 }
 
 // Tracks reports whether rules have to know which flows stand.
-func (p Policy) Tracks() bool { return p.Inbound.Listed || p.Outbound.Listed || p.Max.NewFlows > 0 }
+func (p Policy) Tracks() bool {
+	return p.Inbound.Listed || p.Outbound.Listed || p.Max.NewFlows > 0 || p.Max.InboundFlows > 0
+}
 
 // openings gives what a policy's inbound and outbound stand for, and warns of entries that open
 // nothing: they stand for nobody, or for peers that deny holds and allow does not.

@@ -172,7 +172,12 @@ func (a Asker) dropped(v Verdict) string {
 		return "an entry with ports opens no fragment without: in allow, " + a.where("allow") + ", an entry for all of the peer does"
 	case "spoofed-ip", "arp-claim", "nd-claim":
 		return a.spoofed()
-	case "max-packets", "max-new-flows", "max-broadcasts":
+	case "max-new-flows":
+		if strings.HasPrefix(v.Rule.Counter, "to-") {
+			return a.key("max_inbound_flows")
+		}
+		return a.key("max_new_flows")
+	case "max-packets", "max-broadcasts":
 		return a.key(strings.ReplaceAll(reason, "-", "_"))
 	}
 	for _, k := range switches {
