@@ -34,7 +34,8 @@ func TestFastPathOnlySavesTime(t *testing.T) {
 					total *= 5
 				}
 				var f []byte
-				for n := range total {
+				// Few random frames are of a flow that stands: without one it goes on for longer.
+				for n := 0; n < total || fast == 0 && n < 10*total; n++ {
 					if n%2 == 0 || !filter.TracksFlows(made) { // else again: its flow stands now
 						f = maker.Frame(hook)
 					}
