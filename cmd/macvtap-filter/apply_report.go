@@ -12,6 +12,7 @@ import (
 	"macvtap-filter/internal/filter"
 	"macvtap-filter/internal/kernel"
 	"macvtap-filter/internal/plan"
+	"macvtap-filter/internal/reach"
 	"macvtap-filter/internal/ruleset"
 )
 
@@ -37,6 +38,9 @@ type appliedInterface struct {
 	Policy    string `json:"policy,omitempty"`
 	Reason    string `json:"reason,omitempty"` // why it failed
 	Diff      string `json:"diff,omitempty"`   // with --diff: from the rules that stand to those that would
+
+	Opens  *reach.Report `json:"opens,omitempty"` // so, where others stand
+	Closes *reach.Report `json:"closes,omitempty"`
 }
 
 // An applyForm is what apply prints as JSON: what it did or, with --dry-run, would do.
@@ -211,9 +215,15 @@ func (r *applyReport) print(std streams, wrong bool) error {
 // stand has a VM's rules stand, or shows what that would change.
 func (a *applier) stand(ctx context.Context, d *domain.Domain, made plan.Plan, former former) error {
 	what, err := a.report.look(ctx, former, plannedVM{d, made})
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
+	}
+	if a.options.diff {
+		if err := a.opened(ctx, plannedVM{d, made}, what); err != nil {
+			return err
+		}
+	}
+	switch {
 	case !a.options.dryRun:
 		err = settle(ctx, d, made, former)
 	case !a.options.json:

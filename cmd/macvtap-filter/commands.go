@@ -48,6 +48,7 @@ func commands() []command {
 		f.StringVar(&o.format, "format", "nft", "")
 		f.StringVar(&o.facts, "facts", "", "")
 		f.StringVar(&o.check, "check", "", "")
+		f.StringVar(&o.old, "diff", "", "")
 		f.StringVar(&o.output, "output", "", "")
 		f.StringVar(&o.codeQuality, "code-quality", "", "")
 	}

@@ -22,6 +22,9 @@ func render(ctx context.Context, std streams, o options, args []string) error {
 	if o.format != "nft" && o.format != "json" {
 		return badInput(fmt.Errorf("--format %s: want nft or json", o.format))
 	}
+	if o.old != "" && o.check == "" {
+		return badInput(errors.New("--diff goes with --check; \"macvtap-filter reach --diff\" compares without golden files"))
+	}
 	if o.check != "" || o.output != "" {
 		return renderMany(ctx, std, o, args)
 	}

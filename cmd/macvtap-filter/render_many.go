@@ -41,13 +41,19 @@ func renderMany(ctx context.Context, std streams, o options, args []string) erro
 	for _, w := range c.Warnings {
 		found.addLine(minor, w)
 	}
+	var old *config.Config
+	if o.old != "" {
+		if old, err = config.Load(o.old); err != nil {
+			return badInput(err)
+		}
+	}
 	network, err := renderNetwork(ctx, o)
 	if err != nil {
 		return err
 	}
 	for _, s := range sources {
-		text, warnings, err := renderFile(ctx, std, o, c, network, s.file)
-		for _, w := range warnings {
+		now, err := renderFile(ctx, std, o, c, network, s.file)
+		for _, w := range now.made.Warnings {
 			found.add(minor, s.file, 1, w.Text)
 		}
 		switch {
@@ -59,11 +65,12 @@ func renderMany(ctx context.Context, std streams, o options, args []string) erro
 			}
 			found.add(major, s.file, line, err.Error())
 		case o.output != "":
-			if err := writeGolden(std, s.golden, text); err != nil {
+			if err := writeGolden(std, s.golden, now.text); err != nil {
 				return err
 			}
 		default:
-			if err := found.compare(s, text); err != nil {
+			opens := func(golden string) error { return renderOpens(ctx, std, o, old, network, s, now, golden) }
+			if err := found.compare(s, now.text, opens); err != nil {
 				return err
 			}
 		}
@@ -87,23 +94,31 @@ func renderMany(ctx context.Context, std streams, o options, args []string) erro
 	return nil
 }
 
-// renderFile renders one domain XML as it is printed.
-func renderFile(ctx context.Context, std streams, o options, c *config.Config, network plan.Network, file string) (text string, warnings []plan.Warning, err error) {
-	d, err := renderDomain(std.in, []string{file})
+// A rendered is the rules of one domain XML, as they are printed, too.
+type rendered struct {
+	domain *domain.Domain
+	made   plan.Plan
+	text   string
+}
+
+// renderFile renders one domain XML.
+func renderFile(ctx context.Context, std streams, o options, c *config.Config, network plan.Network, file string) (r rendered, err error) {
+	r.domain, err = renderDomain(std.in, []string{file})
 	if err == nil {
-		err = assume(ctx, std, d, c, network)
+		err = assume(ctx, std, r.domain, c, network)
 	}
 	if err != nil {
-		return "", nil, err
+		return r, err
 	}
-	noteNetworks(std, d)
-	made, err := plan.Make(d, c, network)
+	noteNetworks(std, r.domain)
+	made, err := plan.Make(r.domain, c, network)
 	if err != nil {
-		return "", nil, err
+		return r, err
 	}
 	var out strings.Builder
-	err = printTables(&out, o.format, made.Tables)
-	return out.String(), made.Warnings, err
+	r.made, err = made, printTables(&out, o.format, made.Tables)
+	r.text = out.String()
+	return r, err
 }
 
 // findSources gives the domain XML that files and folders hold, at any depth, and where
@@ -173,14 +188,18 @@ func writeGolden(std streams, file, text string) error {
 	return nil
 }
 
-// compare prints how rules differ from their golden file, and finds that they do.
-func (f *findings) compare(s source, text string) error {
+// compare prints how rules differ from their golden file, after what that opens and closes, and
+// finds that they do.
+func (f *findings) compare(s source, text string, opens func(golden string) error) error {
 	golden, err := os.ReadFile(s.golden)
 	if errors.Is(err, fs.ErrNotExist) {
 		f.add(major, s.file, 1, fmt.Sprintf("its rules have no golden file %s: write it with --output, and review it", s.golden))
 		return nil
 	}
 	if err != nil || string(golden) == text {
+		return err
+	}
+	if err := opens(string(golden)); err != nil {
 		return err
 	}
 	fmt.Fprint(f.std.out, unified(s.golden, string(golden), "rendered from "+s.file, text))

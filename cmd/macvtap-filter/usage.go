@@ -129,8 +129,8 @@ taken away as the configuration says.
                  libvirt, and may be given several times
   --dry-run      print the rules instead, as nft text, those that stand already
                  included, and change nothing
-  --diff         print how they would differ from those that stand instead, as a
-                 diff, and change nothing
+  --diff         print instead what they would open and close, and how they would
+                 differ from those that stand, as a diff, and change nothing
   --json         print what changed as JSON, as macvtap-filter(8) describes it: of each
                  interface, and whether anything did; with --dry-run, what would
   --config FILE  another configuration
@@ -179,7 +179,7 @@ example: macvtap-filter verify --repair web-1
 `
 
 const renderUsage = `usage: macvtap-filter render [--format nft|json] [--facts FILE] [FILE | -]
-       macvtap-filter render --check DIR | --output DIR … FILE|DIR…
+       macvtap-filter render --check DIR [--diff OLD] | --output DIR … FILE|DIR…
 
 Prints the rules for a domain XML, from a file or standard input, as they would be
 programmed. It needs no privilege, no libvirt and none of the VM's devices. XML of
@@ -197,6 +197,8 @@ domains/a/web.xml in domains are in DIR/a/web.nft (or .json).
   --check DIR    compares, prints each difference, and exits 1 if there is one, or
                  a file without its counterpart; failures are lines that GitHub
                  (when GITHUB_ACTIONS is true) or editors (file:line:) read
+  --diff OLD     with --check, before each difference what it opens and closes:
+                 OLD is the configuration that the golden files were written with
   --output DIR   writes them
   --code-quality FILE  writes the failures as GitLab's report, too
 

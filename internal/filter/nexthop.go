@@ -290,3 +290,17 @@ func (c *chain) learn(f family, address, mac ruleset.Field, when []ruleset.Match
 		c.Rules = append(c.Rules, ruleset.Rule{Matches: all(when, one(p)), Updates: []ruleset.Update{{Set: routerSet(f), Fields: []ruleset.Field{c.index(), mac}}}})
 	}
 }
+
+// WithRouter gives an interface's rules as they are once they know a router by that MAC address,
+// by either family.
+func WithRouter(t ruleset.Table, mac []byte) ruleset.Table {
+	index, _ := t.Index()
+	key := [][]byte{ruleset.Number(ruleset.OutputIndex, ruleset.Equal, index).Value, mac}
+	t.Sets = slices.Clone(t.Sets)
+	for i, s := range t.Sets {
+		if s.Name == routerSet(family4) || s.Name == routerSet(family6) {
+			t.Sets[i].Elements = append(slices.Clone(s.Elements), ruleset.Element{From: key, To: key})
+		}
+	}
+	return t
+}

@@ -38,6 +38,7 @@ const (
 	Refused   Reason = "refused"   // a VM that cannot be protected does not start
 	Failed    Reason = "failed"    // what was tried does not work; the text says what is done about it
 	Advice    Reason = "advice"    // the rules stand, and something about them is to be looked at
+	Wider     Reason = "wider"     // new rules let more pass than those before
 	Config    Reason = "config"    // the configuration was read, or cannot be
 	Network   Reason = "network"   // the host's network changed
 	Libvirt   Reason = "libvirt"   // libvirt does not say what runs

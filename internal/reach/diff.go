@@ -1,6 +1,7 @@
 package reach
 
-// Diff gives what one reach has and the other has not.
+// Diff gives what one reach has and the other has not. What is merely sent by the one, and opened
+// something by the other, or answered, is no more.
 func (r Reach) Diff(other Reach) Reach {
 	return Reach{differ(r.Out, other.Out), differ(r.In, other.In)}
 }
@@ -18,7 +19,7 @@ func differ(kinds, from []Kind) []Kind {
 				groups[both{i, j}] = n
 				less := Kind{hook: k.hook, family: k.family, whole: k.whole, sent: k.sent}
 				if j >= 0 {
-					less.whole, less.sent = minus.combine(k.whole, from[j].whole), minus.combine(k.sent, from[j].sent)
+					less.whole, less.sent = minus.combine(k.whole, from[j].whole), minus.combine(k.sent, from[j].bare)
 				}
 				out = append(out, less)
 			}

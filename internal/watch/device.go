@@ -38,6 +38,8 @@ type device struct {
 	want    *ruleset.Table // that, until it was seen to stand; it is large
 	keep    bool           // the rules that stand, if any, are to stay until want does
 	kept    string         // why it has rules that stay though it is on no configured parent, "" where it is on one
+	parent  string         // by the name that its facts have
+	before  *ruleset.Table // its own rules that stood when want was programmed
 	hooks   *ruleset.Table // what its VM's hook made, while libvirt does not say whose it is
 	ruled   bool           // by the last plan it has a policy's rules; they stay until somebody says "remove"
 	fresh   bool           // it came after watch did, and no plan was ever made for it
@@ -370,6 +372,7 @@ func bound(ctx context.Context, d *device) bool {
 // that VM stays; where nothing does, the device is closed.
 func (w *watcher) want(ctx context.Context, d *device, owner *domain.Domain, standing map[string]kernel.Standing) {
 	made, err := plan.Make(owner, w.config, w.live(ctx, d))
+	d.parent = owner.Direct[0].Parent
 	var other *plan.OtherError
 	d.failed, d.blind, d.address = err != nil, made.Blind, ""
 	d.keeps(made)

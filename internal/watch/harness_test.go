@@ -445,3 +445,9 @@ func (c *connection) LiveXML(uuid string, _ time.Duration) (string, error) {
 func (c *connection) Changed() <-chan string { return c.changed }
 func (c *connection) Ended() <-chan struct{} { return c.ended }
 func (c *connection) Close()                 { c.once.Do(func() { close(c.ended) }) }
+
+func (w *running) lines() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.log)
+}

@@ -79,6 +79,7 @@ func (w *watcher) program(ctx context.Context, devices []*device) (all bool, err
 		w.refused(devices[0], err)
 		return false, nil
 	}
+	w.compare(devices)
 	w.report(devices)
 	for _, d := range devices {
 		w.well(d.table())
@@ -121,6 +122,7 @@ func (w *watcher) still(ctx context.Context, devices []*device) ([]*device, erro
 	}
 	return slices.DeleteFunc(out, func(d *device) bool {
 		i := slices.IndexFunc(actual, func(h kernel.Held) bool { return h.Name == d.table() })
+		d.before = nil
 		if d.gone = i < 0; d.gone {
 			return false
 		}
@@ -129,6 +131,7 @@ func (w *watcher) still(ctx context.Context, devices []*device) ([]*device, erro
 			return true
 		}
 		if !ruleset.Stands(*d.want, actual[i].Table) {
+			d.before = &actual[i].Table
 			return false
 		}
 		d.settle()

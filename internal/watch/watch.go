@@ -95,6 +95,7 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
+	w.compares = w.comparing(ctx)
 	return w.loop(ctx, told, ended)
 }
 
@@ -117,6 +118,8 @@ type watcher struct {
 	learned map[int]memory       // by interface index
 	kept    map[string]time.Time // by UUID: when what was learned was written last, until it is known to be
 	keeping bool                 // it is being written
+
+	compares chan<- replaced // rules that are to be compared with what they replaced
 
 	guard     *kernel.OwnedGuard // nil: none of ours stands
 	guardless bool               // this kernel cannot have one
