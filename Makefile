@@ -83,6 +83,7 @@ soak: build
 	MACVTAP_FILTER_ROUNDS=1000 $(GO) test -count=1 -v -timeout $(TIMEOUT) ./internal/leaks
 	MACVTAP_FILTER_FRAMES=100000 $(GO) test -count=1 -v -timeout $(TIMEOUT) -run TestJudgeAgreesWithTheKernel ./internal/judge
 	MACVTAP_FILTER_FRAMES=20000 $(GO) test -count=1 -v -timeout $(TIMEOUT) -run TestFormulaJudges ./internal/prove
+	MACVTAP_FILTER_POLICIES=300 MACVTAP_FILTER_SEED=$${MACVTAP_FILTER_SEED:-1} $(GO) test -count=1 -v -timeout $(TIMEOUT) -run TestRandomPolicies ./internal/prove
 	MACVTAP_FILTER_PLUGS=1000 $(GO) test -count=1 -v -timeout $(TIMEOUT) -run '^TestGuard$$' ./internal/kernel
 	MACVTAP_FILTER_DEVICES=500 $(GO) test -tags e2e -count=1 -v -timeout $(TIMEOUT) -run '^TestIdle' ./internal/e2e/service
 	MACVTAP_FILTER_VMS=250 $(GO) test -count=1 -v -timeout $(TIMEOUT) -run '^TestHooksAtOnce$$' ./cmd/macvtap-filter

@@ -55,7 +55,11 @@ func (s Spec) fromGroup(j *Judgement, src Word) Bit {
 			}
 		}
 	}
-	toGroup := False
+	to := j.Network(16, 4)
+	if len(src) == 128 {
+		to = j.Network(24, 16)
+	}
+	toGroup := j.And(s.allowed(j.Frame, to, whole), j.in(to, prefixes("224.0.0.0/4", "ff00::/8")))
 	if s.Policy.PassMulticast {
 		toGroup = j.Or(j.And(j.is(ruleset.EtherTypeIPv4), j.in(j.Network(16, 4), prefixes("224.0.0.0/3"))), j.And(j.is(ruleset.EtherTypeIPv6), j.in(j.Network(24, 16), prefixes("ff00::/8"))))
 		for _, port := range []uint64{5353, 1900, 3702, 5355, 137} {

@@ -138,8 +138,8 @@ func (s Spec) groupReports(j *Judgement, v4, v6 Bit, add func(string, Bit)) {
 		}
 	}
 	add("IGMP reports of allowed groups alone", j.Implies(igmp, report))
-	if !s.Policy.PassRouters {
-		group4, alert := j.in(dst, prefixes("224.0.0.0/4")), j.Is(j.Network(6, 1), hopByHop)
+	if !s.Policy.PassRouters && !s.Policy.PassMulticast {
+		group4, alert := j.And(j.in(dst, prefixes("224.0.0.0/4")), s.allowed(j.Frame, dst, whole).Not()), j.Is(j.Network(6, 1), hopByHop)
 		query := j.Or(j.And(v4, group4, j.Is(j.L4, 2), j.reads(1), j.Is(j.Transport(0), 0x11)), j.And(v6, alert, j.message(58, 24, 130)))
 		add("no query for groups", j.And(query, j.Is(j.hops(), 1)).Not())
 	}

@@ -31,7 +31,7 @@ func (s Spec) fromVM(j *Judgement, add func(string, Bit)) {
 	add("no denied IPv6 destination", j.Implies(v6, s.mayGo6(j, dst6)))
 	if !p.PassMulticast {
 		one := j.Or(j.And(v4, j.in(dst4, prefixes("224.0.0.0/3")).Not(), j.in(dst4, s.broadcasts()).Not()), j.And(v6, j.in(dst6, prefixes("ff00::/8")).Not()))
-		add("no datagram for one host in a frame for all", j.Implies(one, j.Or(unicast, j.And(v4, s.continues(j, dst4)))))
+		add("no datagram for one host in a frame for all", j.Implies(one, j.Or(unicast, s.loosened(j, v4, v6), j.And(v4, s.continues(j, dst4)))))
 	}
 	if !p.PassSpoofing {
 		add("no source of another", j.And(j.Implies(v4, j.in(src4, s.others()).Not()), j.Implies(v6, j.in(src6, s.others()).Not())))
@@ -57,12 +57,32 @@ func (s Spec) fromVM(j *Judgement, add func(string, Bit)) {
 	if !p.PassTunnels {
 		add("no tunnel", j.Implies(j.And(j.Or(v4, v6), j.Among(j.L4, carriers...)), j.And(v4, s.continues(j, dst4))))
 		add("no routing header", j.And(v6, j.Is(j.Network(6, 1), routingHeader)).Not())
-		add("no IPv4 options", j.Implies(v4, j.Or(j.Is(j.Network(0, 1), 0x45), j.Is(j.L4, 2), j.fromTo(68, 67))))
+		server := False
+		if p.PassDHCPServer {
+			server = j.Or(j.fromTo(67, 68), j.fromTo(67, 67))
+		}
+		add("no IPv4 options", j.Implies(v4, j.Or(j.Is(j.Network(0, 1), 0x45), j.Is(j.L4, 2), j.fromTo(68, 67), server)))
 	}
 	s.dhcpFromVM(j, v4, v6, add)
 	s.discoveryFromVM(j, v6, add)
 	s.groupReports(j, v4, v6, add)
 	s.arpFromVM(j, arp, add)
+}
+
+// loosened are the messages that keys let pass to whomever: of DHCP servers, routers, and
+// neighbour discovery that is not judged.
+func (s Spec) loosened(j *Judgement, v4, v6 Bit) Bit {
+	out := False
+	if s.Policy.PassDHCPServer {
+		out = j.Or(j.And(v4, j.Or(j.fromTo(67, 68), j.fromTo(67, 67))), j.And(v6, j.Or(j.fromTo(547, 546), j.fromTo(547, 547))))
+	}
+	if s.Policy.PassRouters {
+		out = j.Or(out, j.And(v6, j.icmp(58, 134, 137)))
+	}
+	if s.Policy.PassNeighbours {
+		out = j.Or(out, j.And(v6, j.icmp(58, 133, 135, 136)))
+	}
+	return out
 }
 
 // dhcpFromVM is what the VM sends by DHCP's ports, to whomever: as a client, of itself (RFC 2131, 2;
@@ -108,7 +128,7 @@ func (s Spec) mayGo6(j *Judgement, dst Word) Bit {
 		discovery = j.icmp(58, 133, 135, 136)
 	}
 	if s.Policy.PassRouters {
-		discovery = j.Or(discovery, j.icmp(58, 134, 137))
+		discovery = j.Or(discovery, j.icmp(58, 134, 137), j.And(j.icmp(58, 130), j.in(dst, prefixes("ff00::/8"))))
 	}
 	out = j.Or(out, discovery)
 	agents := j.And(j.in(dst, prefixes("ff02::1:2/128")), j.fromTo(546, 547))
