@@ -17,17 +17,18 @@ import (
 	"github.com/yuin/goldmark/text"
 )
 
-// A translated README says what the README says: the same sections, with as many paragraphs, entries and rows, about the
+// A translated page says what the page says: the same sections, with as many paragraphs, entries and rows, about the
 // same commands, keys and files.
 func TestTranslations(t *testing.T) {
-	translated, err := filepath.Glob(moduleRoot + "/README.*.md")
-	if err != nil || len(translated) == 0 {
-		t.Fatalf("no translated README: %v", err)
+	const suffix = ".zh-CN.md"
+	translated := slices.DeleteFunc(allPages(t), func(page string) bool { return !strings.HasSuffix(page, suffix) })
+	if !slices.Contains(translated, filepath.Join(moduleRoot, "README"+suffix)) {
+		t.Fatalf("the translated README is not among %q", translated)
 	}
-	want := outline(t, moduleRoot+"/README.md")
 	for _, file := range translated {
-		if diff := cmp.Diff(want, outline(t, file)); diff != "" {
-			t.Errorf("%s does not follow README.md (-README.md, +translation):\n%s", filepath.Base(file), diff)
+		page := strings.TrimSuffix(file, suffix) + ".md"
+		if diff := cmp.Diff(outline(t, page), outline(t, file)); diff != "" {
+			t.Errorf("%s does not follow %s (-page, +translation):\n%s", filepath.Base(file), filepath.Base(page), diff)
 		}
 	}
 }
@@ -67,6 +68,7 @@ func outline(t *testing.T, file string) []section {
 			s.Blocks = append(s.Blocks, fmt.Sprintf("table of %d rows", n.ChildCount()))
 		case *ast.CodeBlock:
 			s.Blocks = append(s.Blocks, fmt.Sprintf("%d lines of code", n.Lines().Len()))
+			s.Code = append(s.Code, comments.ReplaceAllString(string(n.Lines().Value(content)), ""))
 		case *ast.FencedCodeBlock:
 			s.Code = append(s.Code, comments.ReplaceAllString(string(n.Lines().Value(content)), ""))
 		case *ast.CodeSpan:
@@ -84,7 +86,9 @@ func outline(t *testing.T, file string) []section {
 	}
 	for i := range sections {
 		s := &sections[i]
-		s.Links = slices.DeleteFunc(s.Links, func(link string) bool { return strings.HasPrefix(link, "README.") })
+		for j := range s.Links { // each language has its own page
+			s.Links[j] = strings.Replace(s.Links[j], ".zh-CN.md", ".md", 1)
+		}
 		slices.Sort(s.Links)
 		slices.Sort(s.Code)
 		s.Code = slices.Compact(s.Code)

@@ -15,8 +15,8 @@ import (
 // They only save time. They pass nothing that the rules behind them would not pass
 // (a test of package judge holds that), and leave to those whatever there is a
 // doubt about. So they may ask more than those where that is cheaper, and ask in
-// the cheapest way. Nanoseconds on Linux 6.18 and the machine of the README's
-// figures, where a frame takes some 2,500 from the VM and 1,200 to it:
+// the cheapest way. Nanoseconds on Linux 6.18 and the machine of
+// internal/doc/measurements.md, where a frame takes some 2,500 from the VM and 1,200 to it:
 //
 //	5    1, 2 or 4 aligned bytes of the network or transport header, which the
 //	     kernel compares in place (net/netfilter/nf_tables_core.c,

@@ -15,7 +15,7 @@ import (
 	"macvtap-filter/internal/doc"
 )
 
-var update = flag.Bool("update", false, "write the tables of attacks into their pages")
+var update = flag.Bool("update", false, "write the tables of attacks into their page")
 
 // A row is one line of the table: how many of an attack's frames arrived
 // with no rules, and under the default policy.
@@ -41,22 +41,12 @@ func (r row) count(arrived int) string {
 	return fmt.Sprintf("all %d arrive", len(r.Frames))
 }
 
-const (
-	attacksPage = "../doc/attacks.md"
-	readme      = "../../README.md"
-	readmeZh    = "../../README.zh-CN.md"
-)
+const attacksPage = "../doc/attacks.md"
 
-// The headers of the README's table, by page.
-var headers = map[string]string{
-	readme:   "| for example | counted as | attacks | frames | arrive with no rules | with macvtap-filter |\n",
-	readmeZh: "| 例如 | 计入 | 攻击 | 帧 | 没有规则时到达 | 有 macvtap-filter 时 |\n",
-}
-
-// onPages holds the rows against the page of attacks, and their sums against the READMEs', or writes them there.
+// onPages holds the rows against the page of attacks, and their sums by reason, or writes them there.
 func onPages(t *testing.T, rows []row) {
 	t.Helper()
-	if _, err := os.Stat(readme); errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Stat(attacksPage); errors.Is(err, os.ErrNotExist) {
 		return // the test binary runs by itself, on another kernel
 	}
 	var every strings.Builder
@@ -65,9 +55,7 @@ func onPages(t *testing.T, rows []row) {
 		every.WriteString(r.String())
 	}
 	onPage(t, attacksPage, "attacks", every.String())
-	for page, header := range headers {
-		onPage(t, page, "attacks by reason", header+byReason(rows))
-	}
+	onPage(t, attacksPage, "attacks by reason", byReason(rows))
 }
 
 // An impostor is a row of what poses as another: how much of it arrives where addresses are not
@@ -79,7 +67,7 @@ type impostor struct {
 
 func namesOnPage(t *testing.T, rows []impostor) {
 	t.Helper()
-	if _, err := os.Stat(readme); errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Stat(attacksPage); errors.Is(err, os.ErrNotExist) {
 		return // as with the others
 	}
 	var b strings.Builder
@@ -129,7 +117,7 @@ func byReason(rows []row) string {
 		return cmp.Or(cmp.Compare(sums[b].frames, sums[a].frames), cmp.Compare(a, b))
 	})
 	var b strings.Builder
-	b.WriteString("| --- | --- | --- | --- | --- | --- |\n")
+	b.WriteString("| for example | counted as | attacks | frames | arrive with no rules | with macvtap-filter |\n| --- | --- | --- | --- | --- | --- |\n")
 	for _, reason := range reasons {
 		s := sums[reason]
 		name := "`" + reason + "`"
