@@ -128,7 +128,7 @@ func within(limit time.Duration, vm string, work func(context.Context) error) er
 				done <- fmt.Errorf("VM %q: a fault of the program: %v", vm, fault)
 			}
 		}()
-		roomy(false)
+		growStack(false)
 		done <- work(ctx)
 	}()
 	select {
@@ -139,12 +139,12 @@ func within(limit time.Duration, vm string, work func(context.Context) error) er
 	}
 }
 
-// roomy gives the calling goroutine a stack that is large enough for all that a hook
+// growStack gives the calling goroutine a stack that is large enough for all that a hook
 // call does. It would come to it by doubling, and the runtime would move all that is on
 // it each time, by tables that it had to read from the program's file before.
 //
 //go:noinline
-func roomy(use bool) byte {
+func growStack(use bool) byte {
 	if !use {
 		return 0
 	}
