@@ -219,7 +219,7 @@ func (s *site) install(ctx context.Context, tap *lab.Tap, r rules) error {
 			return kernel.RaiseGuard(ctx, s.guard(tap.Name))
 		}
 		if r.watch {
-			_, err := offload.Lighten(tap.Index) // which older kernels cannot
+			_, err := offload.MoveToTCX(tap.Index) // which older kernels cannot
 			return err
 		}
 		return nil

@@ -144,7 +144,7 @@ func Attached(ifindex int) (bool, error) {
 
 // Detach takes the check off a device. It is no error when it is not there.
 func Detach(ifindex int) error {
-	// It may stand in both places, when Lighten was interrupted.
+	// It may stand in both places, when MoveToTCX was interrupted.
 	heavy, err := findClsact(ifindex)
 	if err == nil && heavy.id != 0 {
 		err = heavy.removeClsact()

@@ -81,10 +81,10 @@ var ways = []way{
 		}
 		attach(t, n, tap)
 	}},
-	{"lightened", func(t *testing.T, n *lab.Network, tap *lab.Tap) {
+	{"moved to tcx", func(t *testing.T, n *lab.Network, tap *lab.Tap) {
 		t.Helper()
 		attach(t, n, tap)
-		if moved := lighten(t, n, tap); moved != hasTCX(t, n, tap) {
+		if moved := moveToTCX(t, n, tap); moved != hasTCX(t, n, tap) {
 			t.Errorf("moved: %v", moved)
 		}
 	}},
@@ -95,10 +95,10 @@ func attach(t *testing.T, n *lab.Network, tap *lab.Tap) {
 	in(t, n, func() error { return Attach(tap.Index) })
 }
 
-func lighten(t *testing.T, n *lab.Network, tap *lab.Tap) (moved bool) {
+func moveToTCX(t *testing.T, n *lab.Network, tap *lab.Tap) (moved bool) {
 	t.Helper()
 	in(t, n, func() (err error) {
-		moved, err = Lighten(tap.Index)
+		moved, err = MoveToTCX(tap.Index)
 		return err
 	})
 	return moved

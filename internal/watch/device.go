@@ -60,7 +60,7 @@ type device struct {
 	policy string // the rules' policy
 	check  bool   // offloads are to be checked
 
-	lightened bool // its check of checksum offload was moved, or need not be
+	checkMoved bool // its check of checksum offload was moved, or need not be
 
 	state   State
 	since   time.Time // when the state began
@@ -209,7 +209,7 @@ func (n network) keep(parent string, read func(string) (facts.Facts, error)) (fa
 
 // plan works out what should stand for a device.
 func (w *watcher) plan(ctx context.Context, d *device, standing map[string]kernel.Standing) {
-	d.planned, d.lightened, w.busy = true, false, true
+	d.planned, d.checkMoved, w.busy = true, false, true
 	owner, sure := w.owner(d)
 	if owner != nil && !sure && w.anothers(ctx, d, owner.UUID) {
 		owner = nil

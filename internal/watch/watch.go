@@ -171,7 +171,7 @@ const idleTime = 2 * time.Second
 func (w *watcher) loop(ctx context.Context, told <-chan event, ended <-chan error) error {
 	w.look = look{devices: true, tables: true}
 	pause := firstRetry
-	var idle, light <-chan time.Time
+	var idle, moveNext <-chan time.Time
 	var remember ticker
 	defer remember.run(false)
 	for {
@@ -189,7 +189,7 @@ func (w *watcher) loop(ctx context.Context, told <-chan event, ended <-chan erro
 			w.Ready()
 		}
 		if w.busy {
-			idle, light = time.After(idleTime), nil
+			idle, moveNext = time.After(idleTime), nil
 		}
 		remember.run(w.minds())
 		if !w.look.any() {
@@ -207,10 +207,10 @@ func (w *watcher) loop(ctx context.Context, told <-chan event, ended <-chan erro
 			case <-idle:
 				idle = nil
 				giveBack()
-				light = w.lighten(ctx)
+				moveNext = w.moveCheck(ctx)
 				continue
-			case <-light:
-				if light = w.lighten(ctx); light == nil {
+			case <-moveNext:
+				if moveNext = w.moveCheck(ctx); moveNext == nil {
 					giveBack()
 				}
 				continue

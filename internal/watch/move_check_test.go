@@ -10,11 +10,11 @@ import (
 	"macvtap-filter/internal/offload"
 )
 
-// TestLightens shows the checks of checksum offload, which hooks attach the quick way,
+// TestMovesChecks shows the checks of checksum offload, which hooks attach the quick way,
 // the one of a VM that ran before watch and the one of an interface that is plugged in,
 // moved to where they cost less: the qdisc is gone, the check is not, and the rules were
 // not touched for it. libvirt finds room for the qdisc of <bandwidth> then.
-func TestLightens(t *testing.T) {
+func TestMovesChecks(t *testing.T) {
 	n := network(t)
 	first := plug(t, n, "macvtap0", webMAC)
 	hook(t, n)
@@ -71,7 +71,7 @@ func hasTCX(t *testing.T, n *lab.Network) (has bool) {
 	tap := plug(t, n, "probe", net.HardwareAddr{0x52, 0x54, 0, 0, 0, 9})
 	err := n.Hypervisor.Do(func() (err error) {
 		if err = offload.Attach(tap.Index); err == nil {
-			has, err = offload.Lighten(tap.Index)
+			has, err = offload.MoveToTCX(tap.Index)
 		}
 		return err
 	})

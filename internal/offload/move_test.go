@@ -10,19 +10,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestLighten moves the check while the VM sends bad frames without a pause, none of
+// TestMoveToTCX moves the check while the VM sends bad frames without a pause, none of
 // which comes out. The qdisc is gone then, so that another finds its place.
-func TestLighten(t *testing.T) {
+func TestMoveToTCX(t *testing.T) {
 	n, tap := network(t)
 	if !hasTCX(t, n, tap) {
 		attach(t, n, tap)
-		if lighten(t, n, tap) {
+		if moveToTCX(t, n, tap) {
 			t.Error("moved, on a kernel that cannot (Linux 6.6)")
 		}
 		stands(t, n, tap, true, 0)
 		return
 	}
-	if lighten(t, n, tap) {
+	if moveToTCX(t, n, tap) {
 		t.Error("moved, and it did not stand")
 	}
 	stands(t, n, tap, false, 0)
@@ -33,7 +33,7 @@ func TestLighten(t *testing.T) {
 		moved := make(chan error, 1)
 		go func() {
 			moved <- n.Hypervisor.Do(func() error {
-				is, err := Lighten(tap.Index)
+				is, err := MoveToTCX(tap.Index)
 				if err == nil && !is {
 					err = errors.New("not moved")
 				}
@@ -58,7 +58,7 @@ func TestLighten(t *testing.T) {
 	if len(seen.Wire) > 0 || sent < 2 {
 		t.Errorf("%d of %d bad frames came out meanwhile", len(seen.Wire), sent)
 	}
-	if lighten(t, n, tap) {
+	if moveToTCX(t, n, tap) {
 		t.Error("moved twice")
 	}
 	addIngress(t, n, tap)
@@ -70,11 +70,11 @@ func TestLighten(t *testing.T) {
 	stands(t, n, tap, false, 0)
 }
 
-// TestLightenBesideOthers leaves the check where it is beside somebody else's program
+// TestMoveToTCXBesideOthers leaves the check where it is beside somebody else's program
 // of the newer kind: only who may look at that can tell that it is not the check.
 // Interrupted between its two steps it leaves the check in both places, which go
 // together.
-func TestLightenBesideOthers(t *testing.T) {
+func TestMoveToTCXBesideOthers(t *testing.T) {
 	n, tap := network(t)
 	if !hasTCX(t, n, tap) {
 		t.Log("this kernel has no such programs (Linux 6.6): nothing to try")
@@ -98,7 +98,7 @@ func TestLightenBesideOthers(t *testing.T) {
 	}
 	attach(t, n, tap)
 	addTCX("theirs", []instruction{set(r0, next), exit()})
-	if lighten(t, n, tap) {
+	if moveToTCX(t, n, tap) {
 		t.Error("moved beside a program that may be anybody's")
 	}
 	stands(t, n, tap, true, 0)
@@ -106,7 +106,7 @@ func TestLightenBesideOthers(t *testing.T) {
 	detach(t, n, tap)
 	stands(t, n, tap, false, 0)
 	attach(t, n, tap)
-	if !lighten(t, n, tap) {
+	if !moveToTCX(t, n, tap) {
 		in(t, n, func() error {
 			if s, err := findTCX(tap.Index); err != nil || s.count != 1 || s.id != 0 {
 				t.Errorf("their program alone is to stand: %+v, %v", s, err)
@@ -133,7 +133,7 @@ func TestAsService(t *testing.T) {
 			asService(func() error { return Attach(tap.Index) })
 			stands(t, n, tap, true, 0)
 			asService(func() error {
-				_, err := Lighten(tap.Index)
+				_, err := MoveToTCX(tap.Index)
 				return errors.Join(err, Attach(tap.Index))
 			})
 			in(t, n, func() error {
@@ -167,7 +167,7 @@ func withCapabilities(do func() error, only ...uint) error {
 }
 
 // TestCast finds the kernel's function, and loads the program that calls it, where the
-// kernel has it; what that does is what the other one does (TestEveryPlace, lightened).
+// kernel has it; what that does is what the other one does (TestEveryPlace, moved to tcx).
 func TestCast(t *testing.T) {
 	if _, err := functionNumber("mvfilter_no_such_function"); !errors.Is(err, unix.ENOENT) {
 		t.Errorf("no such function: %v, want %v", err, unix.ENOENT)

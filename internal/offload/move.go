@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Lighten moves the check of a device out of its qdisc clsact to where it costs a frame
+// MoveToTCX moves the check of a device out of its qdisc clsact to where it costs a frame
 // little more than a quarter of the time (Linux 6.6; see tcx.go), and reports whether it
 // did. Both stand for a moment, and each frame passes at least one. What the check
 // counted before is lost, and the device has room for the qdisc ingress from then on.
@@ -20,7 +20,7 @@ import (
 // at a time. There is nothing to do where this very version does not stand in a
 // qdisc, or where the device has programs of the newer kind already: who may not look
 // at them cannot tell whether they are the check.
-func Lighten(ifindex int) (bool, error) {
+func MoveToTCX(ifindex int) (bool, error) {
 	heavy, err := findClsact(ifindex)
 	if err != nil || !heavy.current() {
 		return false, err
