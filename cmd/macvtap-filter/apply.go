@@ -274,10 +274,10 @@ func spare(ctx context.Context, d *domain.Domain, made *plan.Plan) error {
 	return nil
 }
 
-// settle has a running VM's rules stand, those that do already and others in place of
+// reconcile has a running VM's rules stand, those that do already and others in place of
 // what stood.
-func settle(ctx context.Context, d *domain.Domain, made plan.Plan, former former) error {
-	err := kernel.Settle(ctx, made.Tables, former)
+func reconcile(ctx context.Context, d *domain.Domain, made plan.Plan, former former) error {
+	err := kernel.Reconcile(ctx, made.Tables, former)
 	switch {
 	case err == nil:
 		return nil

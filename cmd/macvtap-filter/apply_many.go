@@ -45,7 +45,7 @@ func (a *applier) many(ctx context.Context, names []string, begin func(place int
 		}
 		domains = append(domains, d)
 	}
-	vms, unplanned, err := a.settle(ctx, domains, stood)
+	vms, unplanned, err := a.reconcile(ctx, domains, stood)
 	if err == nil {
 		failures = append(failures, unplanned...)
 	}
@@ -78,11 +78,11 @@ func (a *applier) stood(ctx context.Context) ([]kernel.Standing, error) {
 	return stood, nil
 }
 
-// settle plans VMs' rules and has them stand, in place of all that these VMs have of
+// reconcile plans VMs' rules and has them stand, in place of all that these VMs have of
 // what stood before their XML was read. It gives what stands for the VMs, and why
 // interfaces could not be planned. An error is of the transaction, or of the host, and no
 // VM's own.
-func (a *applier) settle(ctx context.Context, domains []*domain.Domain, stood []kernel.Standing) (vms []plannedVM, failures []error, err error) {
+func (a *applier) reconcile(ctx context.Context, domains []*domain.Domain, stood []kernel.Standing) (vms []plannedVM, failures []error, err error) {
 	unlock, err := kernel.Lock(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -115,7 +115,7 @@ func (a *applier) settle(ctx context.Context, domains []*domain.Domain, stood []
 	goes := ownedBefore(stood, whole...)
 	what, err := a.report.look(ctx, goes, vms...)
 	if err == nil {
-		err = kernel.Settle(ctx, tables, goes)
+		err = kernel.Reconcile(ctx, tables, goes)
 	}
 	if err != nil {
 		return nil, nil, err // each is tried alone

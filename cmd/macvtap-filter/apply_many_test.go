@@ -54,7 +54,7 @@ func TestPluggedInMeanwhile(t *testing.T) {
 			return err
 		}
 		protect("macvtap2")
-		if _, failures, err := (&applier{config: c}).settle(ctx, []*domain.Domain{vms["macvtap0"]}, stood); err != nil || len(failures) > 0 {
+		if _, failures, err := (&applier{config: c}).reconcile(ctx, []*domain.Domain{vms["macvtap0"]}, stood); err != nil || len(failures) > 0 {
 			t.Error(failures, err)
 		}
 		stands, err := kernel.Tables(ctx)
@@ -69,7 +69,7 @@ func TestPluggedInMeanwhile(t *testing.T) {
 		if a.held, err = kernel.Read(ctx); err != nil {
 			return err
 		}
-		if _, failures, err := a.settle(ctx, []*domain.Domain{vms["macvtap0"]}, stands); err != nil || len(failures) > 0 {
+		if _, failures, err := a.reconcile(ctx, []*domain.Domain{vms["macvtap0"]}, stands); err != nil || len(failures) > 0 {
 			t.Error(failures, err)
 		}
 		after, err := kernel.Tables(ctx)
@@ -83,7 +83,7 @@ func TestPluggedInMeanwhile(t *testing.T) {
 		// that stands stays, of this VM.
 		broken := *vms["macvtap1"]
 		broken.Direct = append(broken.Direct, domain.Interface{Number: 2, Target: "macvtap9", Parent: n.Parent})
-		vms, failures, err := (&applier{config: c}).settle(ctx, []*domain.Domain{&broken}, after)
+		vms, failures, err := (&applier{config: c}).reconcile(ctx, []*domain.Domain{&broken}, after)
 		if len(failures) != 1 || !strings.Contains(failures[0].Error(), `VM "web": interface "macvtap9": no network device`) || len(vms) != 1 || err != nil {
 			t.Error(vms, failures, err)
 		}

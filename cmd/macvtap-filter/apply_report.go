@@ -225,7 +225,7 @@ func (a *applier) stand(ctx context.Context, d *domain.Domain, made plan.Plan, f
 	}
 	switch {
 	case !a.options.dryRun:
-		err = settle(ctx, d, made, former)
+		err = reconcile(ctx, d, made, former)
 	case !a.options.json:
 		err = preview(ctx, a.std, a.options, made.Tables, former)
 	}

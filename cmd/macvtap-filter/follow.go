@@ -154,7 +154,7 @@ func (f *follower) apply(ctx context.Context, client *libvirt.Client, device str
 		if w := raiseFirst(ctx, c, d); w != "" {
 			made.Warnings = append(made.Warnings, plan.Warning{Device: device, Text: w})
 		}
-		if err := settle(ctx, d, made, former); err != nil {
+		if err := reconcile(ctx, d, made, former); err != nil {
 			return err
 		}
 		for _, w := range made.Warnings {

@@ -191,7 +191,7 @@ func (h *hookCall) protect(ctx context.Context, running bool) error {
 		made.Warnings = append(made.Warnings, plan.Warning{Text: fmt.Sprintf("VM %q: %s", d.Name, w)})
 	}
 	if running {
-		err = kernel.Settle(ctx, made.Tables, keeping(made, ownedBy(d)))
+		err = kernel.Reconcile(ctx, made.Tables, keeping(made, ownedBy(d)))
 	} else {
 		tables, warnings := arrived(d, made.Tables)
 		made.Warnings = append(made.Warnings, warnings...)

@@ -134,7 +134,7 @@ func (c *statusCommand) once(ctx context.Context) error {
 	if err := c.known(ctx, all); err != nil {
 		return err
 	}
-	s := c.settled(ctx, all)
+	s := c.recheck(ctx, all)
 	c.wrong = !s.Right() || blind(s)
 	if !c.options.json {
 		for _, note := range s.Notes {
@@ -144,8 +144,8 @@ func (c *statusCommand) once(ctx context.Context) error {
 	return c.print(s, nil)
 }
 
-// settled gives what is wanted of what was found, and looks again where that is not right.
-func (c *statusCommand) settled(ctx context.Context, found status.Status) status.Status {
+// recheck gives what is wanted of what was found, and looks again where that is not right.
+func (c *statusCommand) recheck(ctx context.Context, found status.Status) status.Status {
 	s := c.wanted(found)
 	if !s.Right() {
 		time.Sleep(transient)

@@ -356,7 +356,7 @@ func (v *verifier) repair(ctx context.Context, found []drift.Finding) ([]drift.F
 		}
 		mended[f.VM] = true
 		err := anew(ctx, func(ctx context.Context) error {
-			return planned(ctx, v.config, v.client, f.VM, settle)
+			return planned(ctx, v.config, v.client, f.VM, reconcile)
 		})
 		if err != nil {
 			v.fail(err)
@@ -394,7 +394,7 @@ func (v *verifier) repairDevice(ctx context.Context, name string) error {
 		return err
 	}
 	defer unlock()
-	return errors.Join(settle(ctx, d, made, keeping(made, ownedBy(d))), made.Err())
+	return errors.Join(reconcile(ctx, d, made, keeping(made, ownedBy(d))), made.Err())
 }
 
 // lowered reports whether a repair took the guard away: rules that marked frames for it

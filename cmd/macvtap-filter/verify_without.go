@@ -64,7 +64,7 @@ func interfacesOf(ctx context.Context, o options, names []string) (status.Status
 	if err := c.known(ctx, all); err != nil {
 		return all, err
 	}
-	return c.settled(ctx, all), nil
+	return c.recheck(ctx, all), nil
 }
 
 // wrong gives the interfaces that are to be mended, or of which nobody can tell.

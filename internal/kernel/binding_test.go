@@ -364,10 +364,10 @@ func TestBindingOutlivesRules(t *testing.T) {
 	of := func(policy string) []ruleset.Table {
 		return boundIn(t, n.Hypervisor, tables(t, vm(vmUUID, tap.Name), policy))
 	}
-	settles := func(policy string) {
+	reconciles := func(policy string) {
 		t.Helper()
 		made := of(policy)
-		if err := within(t, n.Hypervisor, func(ctx context.Context) error { return kernel.Settle(ctx, made, owned(vmUUID)) }); err != nil {
+		if err := within(t, n.Hypervisor, func(ctx context.Context) error { return kernel.Reconcile(ctx, made, owned(vmUUID)) }); err != nil {
 			t.Fatal(err)
 		}
 		if diff := ruleset.Diff("should", made[0], "stands", read(t, n.Hypervisor)[0].Table); diff != "" {
@@ -377,13 +377,13 @@ func TestBindingOutlivesRules(t *testing.T) {
 	from := func(host int) []byte { return datagramFrom(t, fmt.Sprintf("192.168.2.%d", host)) }
 	create(t, n.Hypervisor, of(""))
 	plays(t, n, tap, append(becomesOwn(t, "192.168.2.100", "192.168.2.1"), sends("from it", from(100)), mayNotSend("from another", from(101))))
-	settles("[policy.default]\nserve = [\"tcp/443\"]")
+	reconciles("[policy.default]\nserve = [\"tcp/443\"]")
 	plays(t, n, tap, []step{mayNotSend("from another", from(101)), sends("from the first", from(100))})
-	settles("[[vm]]\nname = \"*\"\naddresses = [\"192.168.2.7\", \"192.168.2.8\"]")
+	reconciles("[[vm]]\nname = \"*\"\naddresses = [\"192.168.2.7\", \"192.168.2.8\"]")
 	plays(t, n, tap, []step{mayNotSend("from what was learned", from(100)), sends("from a named one", from(7)), sends("from the other", from(8))})
-	settles("[[vm]]\nname = \"*\"\naddresses = [\"192.168.2.7\"]")
+	reconciles("[[vm]]\nname = \"*\"\naddresses = [\"192.168.2.7\"]")
 	plays(t, n, tap, []step{sends("from the named one", from(7)), mayNotSend("from what is named no more", from(8))})
-	settles("")
+	reconciles("")
 	plays(t, n, tap, append(becomesOwn(t, "192.168.2.9", "192.168.2.1"), sends("from it", from(9)), mayNotSend("from another", from(10))))
 }
 
@@ -402,7 +402,7 @@ func TestNewPrefix(t *testing.T) {
 		sends("a probe for another's", probes(t, out, taken, taken)), hears("the answer", advertises(t, in, taken)), mayNotSend("to another group", probes(t, out, other, its)),
 	})
 	known.OnLink = append(slices.Clone(known.OnLink), netip.MustParsePrefix("2001:db8:9::/64"))
-	if err := within(t, n.Hypervisor, func(ctx context.Context) error { return kernel.Settle(ctx, of(), owned(vmUUID)) }); err != nil {
+	if err := within(t, n.Hypervisor, func(ctx context.Context) error { return kernel.Reconcile(ctx, of(), owned(vmUUID)) }); err != nil {
 		t.Fatal(err)
 	}
 	plays(t, n, tap, []step{
@@ -526,13 +526,13 @@ func TestBindingByPolicy(t *testing.T) {
 func TestBindingOfARunningVM(t *testing.T) {
 	n, tap := network(t)
 	made := boundIn(t, n.Hypervisor, tables(t, vm(vmUUID, tap.Name), ""))
-	settle := func() {
+	reconcile := func() {
 		t.Helper()
-		if err := within(t, n.Hypervisor, func(ctx context.Context) error { return kernel.Settle(ctx, made, owned(vmUUID)) }); err != nil {
+		if err := within(t, n.Hypervisor, func(ctx context.Context) error { return kernel.Reconcile(ctx, made, owned(vmUUID)) }); err != nil {
 			t.Fatal(err)
 		}
 	}
-	settle()
+	reconcile()
 	plays(t, n, tap, []step{
 		sends("from its IPv4 address", datagramFrom(t, "192.168.2.100")), mayNotSend("from another", datagramFrom(t, "192.168.2.101")),
 		sends("from an IPv6 address", datagramFrom(t, "2001:db8:2::100")), sends("from another", datagramFrom(t, "2001:db8:2::101")),
@@ -546,9 +546,9 @@ func TestBindingOfARunningVM(t *testing.T) {
 		many = append(many, mayNotSend("from a further one", datagramFrom(t, fmt.Sprintf("192.168.2.%d", 110+i))))
 	}
 	plays(t, n, tap, append(many, hears("a lease all the same", leases(t, layers.DHCPMsgTypeAck, "192.168.2.1", "192.168.2.200", vmMAC)), sends("from it", datagramFrom(t, "192.168.2.200"))))
-	settle()
+	reconcile()
 	nft(t, n.Hypervisor, "flush set netdev macvtap-filter nic-running", "-f", "-") // the time is over
-	settle()
+	reconcile()
 	plays(t, n, tap, []step{sends("from the first", datagramFrom(t, "2001:db8:2::100")), mayNotSend("from a third", datagramFrom(t, "2001:db8:2::102"))})
 
 	started, tap := network(t)

@@ -79,7 +79,7 @@ func TestFlowsOfAnotherVM(t *testing.T) {
 	plays(t, n, tap, asked)
 	// Another configuration of the same VM changes nothing.
 	made := boundIn(t, n.Hypervisor, tables(t, vm(vmUUID, tap.Name), closedInbound+"\nmax_packets = 1000"))
-	if err := within(t, n.Hypervisor, func(ctx context.Context) error { return kernel.Settle(ctx, made, owned(vmUUID)) }); err != nil {
+	if err := within(t, n.Hypervisor, func(ctx context.Context) error { return kernel.Reconcile(ctx, made, owned(vmUUID)) }); err != nil {
 		t.Fatal(err)
 	}
 	plays(t, n, tap, []step{hears("its answer", flow(in, 5000, 53).udp(t))})
@@ -109,7 +109,7 @@ func TestConnectionsOfARunningVM(t *testing.T) {
 	n, tap := network(t)
 	create(t, n.Hypervisor, tables(t, vm(vmUUID, tap.Name), notLearned))
 	made := boundIn(t, n.Hypervisor, tables(t, vm(vmUUID, tap.Name), closedInbound))
-	if err := within(t, n.Hypervisor, func(ctx context.Context) error { return kernel.Settle(ctx, made, owned(vmUUID)) }); err != nil {
+	if err := within(t, n.Hypervisor, func(ctx context.Context) error { return kernel.Reconcile(ctx, made, owned(vmUUID)) }); err != nil {
 		t.Fatal(err)
 	}
 	plays(t, n, tap, []step{

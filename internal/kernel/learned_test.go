@@ -98,7 +98,7 @@ func TestLearn(t *testing.T) {
 		t.Errorf("what was learned is a difference:\n%s", diff)
 	}
 	before := handles(t, ns)
-	if err := within(t, ns, func(ctx context.Context) error { return kernel.Settle(ctx, made, owned(otherUUID)) }); err != nil {
+	if err := within(t, ns, func(ctx context.Context) error { return kernel.Reconcile(ctx, made, owned(otherUUID)) }); err != nil {
 		t.Fatal(err)
 	}
 	if handles(t, ns)[made[0].Name] != before[made[0].Name] {
@@ -147,7 +147,7 @@ func TestLearnedIsKept(t *testing.T) {
 
 	learn(lanMAC)
 	nft(t, ns, "", "flush", "chain", "netdev", ruleset.RulesTable, "to-vm-macvtap0")
-	settle(t, ns, learning(tap, web, 64, seedMAC))
+	reconcile(t, ns, learning(tap, web, 64, seedMAC))
 	known(t, n, tap, "put right", seedMAC, lanMAC)
 
 	learn(lanMAC)
@@ -182,7 +182,7 @@ func TestLearnedIsKept(t *testing.T) {
 			nft(t, ns, "", "add", "element", "netdev", ruleset.TableName(tap.Name), "routers", "{ "+lanMAC.String()+" }")
 		}
 		stands(t, ns, ruleset.TableName(tap.Name))
-		settle(t, ns, learning(tap, web, 64, seedMAC))
+		reconcile(t, ns, learning(tap, web, 64, seedMAC))
 		if now := listing(t, ns); strings.Contains(now, "table netdev "+ruleset.TableName(tap.Name)) {
 			t.Errorf("%s: the table of a version before still stands:\n%s", about, now)
 		}

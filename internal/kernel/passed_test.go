@@ -46,10 +46,10 @@ func remembered(t *testing.T, n *lab.Network) int {
 // that stands, and open it again.
 func TestConnectionOfAPeerThatIsClosed(t *testing.T) {
 	n, tap := network(t)
-	settle := func(policy string) {
+	reconcile := func(policy string) {
 		t.Helper()
 		made := boundIn(t, n.Hypervisor, tables(t, vm(vmUUID, tap.Name), policy))
-		if err := within(t, n.Hypervisor, func(ctx context.Context) error { return kernel.Settle(ctx, made, owned(vmUUID)) }); err != nil {
+		if err := within(t, n.Hypervisor, func(ctx context.Context) error { return kernel.Reconcile(ctx, made, owned(vmUUID)) }); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -59,9 +59,9 @@ func TestConnectionOfAPeerThatIsClosed(t *testing.T) {
 	second := &domain.Domain{Name: "web-2", UUID: otherUUID, Direct: []domain.Interface{{Number: 1, Target: other.Name, Parent: lan.Parent, MAC: otherMAC}}}
 	create(t, n.Hypervisor, tables(t, second, closedInbound))
 	connects(t, n, tap)
-	settle(closedInbound + "\ndeny = [\"private\", \"onlink\", \"192.0.2.0/24\"]")
+	reconcile(closedInbound + "\ndeny = [\"private\", \"onlink\", \"192.0.2.0/24\"]")
 	plays(t, n, tap, isCut(t))
-	settle(closedInbound)
+	reconcile(closedInbound)
 	if n := remembered(t, n); n != 0 {
 		t.Errorf("%d connections are remembered from before the change", n)
 	}

@@ -53,7 +53,7 @@ func (r *reader) take(name string, do func(*picture) error) (*picture, error) {
 	if err != nil {
 		return nil, err
 	}
-	return p, r.settled(p.generation)
+	return p, r.unchangedSince(p.generation)
 }
 
 // look reads a table with do. Whether a transaction came in between, who commits one for the
@@ -68,7 +68,7 @@ func (r *reader) look(name string, do func(*picture) error) (*picture, error) {
 		if p.generation, err = r.generation(); err != nil {
 			return nil, err
 		}
-		if err := r.settled(p.generation); err != nil {
+		if err := r.unchangedSince(p.generation); err != nil {
 			return nil, err
 		}
 	}
@@ -400,12 +400,12 @@ func (r *reader) generation() (uint64, error) {
 	return generation, err
 }
 
-// settled makes sure that nftables is at that generation, with nothing under way.
+// unchangedSince makes sure that nftables is at that generation, with nothing under way.
 // The kernel counts a transaction before it carries it out, and lets others read
 // what is half done (net/netfilter/nf_tables_api.c, nf_tables_commit). One that
 // changes nothing and is for that generation alone waits for its turn like any
 // other, and is refused when another generation has come.
-func (r *reader) settled(generation uint64) error {
+func (r *reader) unchangedSince(generation uint64) error {
 	if r.unsettled {
 		return nil
 	}

@@ -44,7 +44,7 @@ func TestPlugs(t *testing.T) {
 	made := vm(vmUUID, taps[0].Name)
 	made.Direct[0].MAC = macs[0]
 	err := within(t, n.Hypervisor, func(ctx context.Context) error {
-		return kernel.Settle(ctx, tables(t, made, notLearned), func(kernel.Standing) bool { return false })
+		return kernel.Reconcile(ctx, tables(t, made, notLearned), func(kernel.Standing) bool { return false })
 	})
 	if err != nil {
 		t.Fatal(err)

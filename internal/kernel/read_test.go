@@ -340,7 +340,7 @@ func TestDrift(t *testing.T) {
 			if most := 2 + len(d.want) + 32; changed > most { // the longest: a chain that learns, and sets that it alone fills
 				t.Errorf("%d changed lines, want at most %d:\n%s", changed, most, diff)
 			}
-			settle(t, ns, table, other)
+			reconcile(t, ns, table, other)
 			if diff := difference(); diff != "" {
 				t.Errorf("not mended:\n%s", diff)
 			}
@@ -355,11 +355,11 @@ func TestDrift(t *testing.T) {
 	}
 }
 
-// settle has rules stand, and no others removed.
-func settle(t *testing.T, ns *lab.Namespace, made ...ruleset.Table) {
+// reconcile has rules stand, and no others removed.
+func reconcile(t *testing.T, ns *lab.Namespace, made ...ruleset.Table) {
 	t.Helper()
 	none := func(kernel.Standing) bool { return false }
-	if err := within(t, ns, func(ctx context.Context) error { return kernel.Settle(ctx, made, none) }); err != nil {
+	if err := within(t, ns, func(ctx context.Context) error { return kernel.Reconcile(ctx, made, none) }); err != nil {
 		t.Fatal(err)
 	}
 }

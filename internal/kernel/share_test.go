@@ -122,7 +122,7 @@ func TestPolicyStandsOnce(t *testing.T) {
 	areRight(t, ns, second, wider)
 	before := handles(t, ns)[wider.Name]
 	moved := boundIn(t, ns, tables(t, vm(otherUUID, "macvtap1"), "[policy.default]\nallow = [\"gateway\", \"192.168.2.9\"]"))[0]
-	settle(t, ns, moved)
+	reconcile(t, ns, moved)
 	partsAre(t, ns, "a NIC moves to what stands", "default-enp88s0")
 	if handles(t, ns)[wider.Name] != before {
 		t.Error("another VM's rules were programmed again")
@@ -160,7 +160,7 @@ func TestSpoiledPartIsNotUsed(t *testing.T) {
 				}
 			}
 			filters(t, n, second)
-			settle(t, ns, one, two)
+			reconcile(t, ns, one, two)
 			areRight(t, ns, one, two)
 			filters(t, n, tap)
 			filters(t, n, second)
@@ -236,7 +236,7 @@ func TestForeignRules(t *testing.T) {
 				t.Errorf("of the VM that stopped %q stand", got)
 			}
 			create(t, ns, made[:1])
-			settle(t, ns, made...)
+			reconcile(t, ns, made...)
 			areRight(t, ns, made...)
 		})
 	}
@@ -256,7 +256,7 @@ func TestCatchAll(t *testing.T) {
 		create(t, ns, one)
 		for about, mends := range map[string]func(){
 			"a start":      func() { create(t, ns, two) },
-			"a new making": func() { settle(t, ns, one...) },
+			"a new making": func() { reconcile(t, ns, one...) },
 		} {
 			nft(t, ns, "add element netdev macvtap-filter "+set+" { * }\n", "-f", "-")
 			for _, h := range read(t, ns, one[0].Name) {
@@ -450,7 +450,7 @@ func TestLongPolicyOfManyNICs(t *testing.T) {
 	}
 	before := generation()
 	should := boundIn(t, ns, made(10_001))
-	settle(t, ns, should...)
+	reconcile(t, ns, should...)
 	// The new policy stands before, and the old one goes after.
 	if got := generation() - before; got != 3 {
 		t.Errorf("%d transactions, want one between two", got)

@@ -40,19 +40,19 @@ func Create(ctx context.Context, tables []ruleset.Table) error {
 // The caller holds the lock (see Lock): a device of a stale one's name may be another VM's
 // by now otherwise.
 func Replace(ctx context.Context, tables []ruleset.Table, stale func(Standing) bool) error {
-	return settle(ctx, demand{tables: tables, stale: stale, anew: true})
+	return reconcile(ctx, demand{tables: tables, stale: stale, anew: true})
 }
 
-// Settle has rules stand as Replace does, and lets those alone that do already: what they
+// Reconcile has rules stand as Replace does, and lets those alone that do already: what they
 // counted is kept, and nobody waits for the kernel to free what is deleted. Rules in the
 // place of others of the same device and VM begin with what these learned. What cannot be
 // understood is programmed. The caller holds the lock.
-func Settle(ctx context.Context, tables []ruleset.Table, stale func(Standing) bool) error {
-	return settle(ctx, demand{tables: tables, stale: stale})
+func Reconcile(ctx context.Context, tables []ruleset.Table, stale func(Standing) bool) error {
+	return reconcile(ctx, demand{tables: tables, stale: stale})
 }
 
-// settle changes what stands, and then puts the check of offloads right.
-func settle(ctx context.Context, d demand) error {
+// reconcile changes what stands, and then puts the check of offloads right.
+func reconcile(ctx context.Context, d demand) error {
 	removed, err := change(ctx, d)
 	if err != nil {
 		return err

@@ -54,7 +54,7 @@ func TestUpgrade(t *testing.T) {
 		if held := read(t, ns, made[0].Name); len(held) != 1 || ruleset.Same(made[0], held[0].Table) {
 			t.Fatalf("the table of before passes for that which should stand: %v", held)
 		}
-		lost, leaked, count := upgrade(t, n, tap, func() { settle(t, ns, made...) })
+		lost, leaked, count := upgrade(t, n, tap, func() { reconcile(t, ns, made...) })
 		sent += count
 		if lost > 0 || leaked > 0 {
 			t.Errorf("round %d: of %d frames each, %d allowed ones were lost and %d denied ones got out", round, count, lost, leaked)
@@ -143,7 +143,7 @@ func TestChangesLoseNothing(t *testing.T) {
 	sent := 0
 	for round := range 10 {
 		lost, leaked, count := upgrade(t, n, tap, func() {
-			settle(t, ns, ways[(round+1)%2]...)
+			reconcile(t, ns, ways[(round+1)%2]...)
 			replace(t, ns, ways[(round+1)%2], func(kernel.Standing) bool { return false })
 		})
 		sent += count
@@ -205,7 +205,7 @@ func losesNothing(t *testing.T, peer string) {
 		}
 	}()
 	for i := range changes {
-		settle(t, ns, ways[(i+1)%2]...)
+		reconcile(t, ns, ways[(i+1)%2]...)
 	}
 	close(stop)
 	if err := <-ended; err != nil {

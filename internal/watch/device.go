@@ -26,9 +26,9 @@ type device struct {
 	// first is the MAC address that the device had when it was first seen up, or that
 	// its rules say which stood then: the guest may change it since. A command of ours
 	// that made its rules, asked says, chose it anew.
-	first   net.HardwareAddr
-	settled bool // it was seen up
-	asked   bool
+	first  net.HardwareAddr
+	seenUp bool
+	asked  bool
 
 	// uuid and vm name the VM that the device was found to belong to, and target
 	// is the device's name in that VM's XML. They stay when it is renamed.
@@ -150,9 +150,9 @@ func (w *watcher) seen(l *look, m host.Macvtap) {
 		l.tables = l.tables || d.Name != "" // the old name's rules are left over
 	}
 	d.Macvtap, d.planned = m, false
-	if !d.settled {
+	if !d.seenUp {
 		// Whoever makes a device gives it its address before it is up.
-		d.first, d.settled = m.MAC, m.Up
+		d.first, d.seenUp = m.MAC, m.Up
 	}
 }
 
@@ -440,8 +440,8 @@ func (d *device) leave(s State) {
 	d.enter(s)
 }
 
-// settle notes that what should stand does.
-func (d *device) settle() {
+// leaveAsMade notes that the rules that were made for the device are in the kernel.
+func (d *device) leaveAsMade() {
 	switch {
 	case d.failed:
 		d.leave(Closed)

@@ -15,8 +15,8 @@ import (
 // together. The configuration must be the same for a second, and nobody may have it open
 // to write to it: half a file may well be right, and open more than the whole.
 const (
-	settle = 100 * time.Millisecond
-	calm   = time.Second
+	debounce = 100 * time.Millisecond
+	calm     = time.Second
 )
 
 // A text is what was read of a configuration.
@@ -55,7 +55,7 @@ func anyWritten(file string) bool { return slices.ContainsFunc(filesOf(file), be
 // readFirst reads the configuration when watch starts.
 func readFirst(ctx context.Context, file string) text {
 	for end := time.Now().Add(patience.Write); anyWritten(file) && time.Now().Before(end) && ctx.Err() == nil; {
-		time.Sleep(settle)
+		time.Sleep(debounce)
 	}
 	return readText(file)
 }
@@ -128,10 +128,10 @@ func listenFiles(ctx context.Context, configFile string, taken text, reload <-ch
 					return
 				}
 				if look == nil {
-					look = time.After(settle)
+					look = time.After(debounce)
 				}
 				if facts == nil && (name == "resolv.conf" || name == lost) {
-					facts = time.After(settle)
+					facts = time.After(debounce)
 				}
 			case <-reload:
 				c.forced, look = true, time.After(0)

@@ -84,7 +84,7 @@ func (w *watcher) program(ctx context.Context, devices []*device) (all bool, err
 	for _, d := range devices {
 		w.well(d.table())
 		d.state = "" // it begins anew
-		d.settle()
+		d.leaveAsMade()
 	}
 	return true, nil
 }
@@ -134,7 +134,7 @@ func (w *watcher) still(ctx context.Context, devices []*device) ([]*device, erro
 			d.before = &actual[i].Table
 			return false
 		}
-		d.settle()
+		d.leaveAsMade()
 		d.culprit = ""
 		return true
 	}), nil

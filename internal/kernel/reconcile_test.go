@@ -22,9 +22,9 @@ import (
 	"macvtap-filter/internal/ruleset"
 )
 
-// TestSettle has two devices' rules stand again after something was done to the first
+// TestReconcile has two devices' rules stand again after something was done to the first
 // one's: these are programmed, and what stands as it should is let alone.
-func TestSettle(t *testing.T) {
+func TestReconcile(t *testing.T) {
 	const first, second = "macvtap-filter-macvtap0", "macvtap-filter-macvtap1"
 	by := func(script string) func(*testing.T, *lab.Network, *lab.Tap) {
 		return func(t *testing.T, n *lab.Network, _ *lab.Tap) {
@@ -68,7 +68,7 @@ func TestSettle(t *testing.T) {
 			// A stale table beside them goes all the same.
 			create(t, ns, tables(t, vm(otherUUID, "lo"), "[policy.default]\noffload = \"pass\"\n"))
 
-			err := within(t, ns, func(ctx context.Context) error { return kernel.Settle(ctx, made, owned(otherUUID)) })
+			err := within(t, ns, func(ctx context.Context) error { return kernel.Reconcile(ctx, made, owned(otherUUID)) })
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -116,7 +116,7 @@ func TestSettleNewDevice(t *testing.T) {
 	}
 	tap = addTap(t, n, tap.Name, vmMAC)
 	err := within(t, ns, func(ctx context.Context) error {
-		return kernel.Settle(ctx, bound(tap), func(kernel.Standing) bool { return false })
+		return kernel.Reconcile(ctx, bound(tap), func(kernel.Standing) bool { return false })
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -143,7 +143,7 @@ func TestSettleWhileTablesChange(t *testing.T) {
 	defer cancel()
 	none := func(kernel.Standing) bool { return false }
 	var err error
-	whileTablesChange(t, ns, func() { err = ns.Do(func() error { return kernel.Settle(ctx, made, none) }) })
+	whileTablesChange(t, ns, func() { err = ns.Do(func() error { return kernel.Reconcile(ctx, made, none) }) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -213,16 +213,16 @@ func TestSettleOwned(t *testing.T) {
 	if held := read(t, ns, made[0].Name); len(held) != 1 || held[0].Owner == 0 || !ruleset.Same(made[0], held[0].Table) {
 		t.Fatalf("there is no table that is owned and as it should be: %+v", held)
 	}
-	settle := func() error {
+	reconcile := func() error {
 		return within(t, ns, func(ctx context.Context) error {
-			return kernel.Settle(ctx, made, func(kernel.Standing) bool { return false })
+			return kernel.Reconcile(ctx, made, func(kernel.Standing) bool { return false })
 		})
 	}
-	if err := settle(); !errors.Is(err, unix.EPERM) {
+	if err := reconcile(); !errors.Is(err, unix.EPERM) {
 		t.Errorf("beside the owner: %v, want %v", err, unix.EPERM)
 	}
 	end()
-	if err := settle(); err != nil {
+	if err := reconcile(); err != nil {
 		t.Fatal(err)
 	}
 	crosses(t, n, tap, out, sample{"denied", out.udp(t, "192.168.2.77", 53), false})
