@@ -4,7 +4,8 @@
 #
 # Why it matters: who writes filter='clean-traffic' for a VM on macvtap believes that it cannot spoof. Nothing filters it.
 #
-# Source: seen with libvirt 9.0; its page on the domain XML ("Traffic filtering with NWFilter") names no type.
+# Source: libvirt, docs/formatnwfilter.rst, "Concepts": supported are network, ethernet and bridge; what becomes of the
+# element on other types is not said.
 # Needs virsh with libvirt's test driver (Debian: libvirt-clients; no daemon, no privilege).
 set -euo pipefail
 dir=$(mktemp -d)
