@@ -195,6 +195,7 @@ uninstall:
 	fi
 	rm -f "$(HOOK)" "$(NETWORK)" "$(LINK)" "$(UNIT)"
 	@$(SETUP) remove_shared "$(SHARE)" zsh/site-functions
+	rm -f "$(DESTDIR)/var/lib/macvtap-filter/tested"
 	@echo "VMs start open to the local network from now on: nothing filters them any more"
 	@echo "left as they are: $(CONFIG) and the rules of running VMs; \"nft list tables netdev\" shows these"
 

@@ -25,7 +25,7 @@ func apply(ctx context.Context, std streams, o options, args []string) error {
 		return err
 	}
 	o.dryRun = o.dryRun || o.diff
-	c, err := config.Load(o.config)
+	c, err := load(ctx, o.config)
 	if err != nil {
 		return badInput(err)
 	}

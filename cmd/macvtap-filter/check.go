@@ -15,6 +15,7 @@ import (
 	"macvtap-filter/internal/host"
 	"macvtap-filter/internal/kernel"
 	"macvtap-filter/internal/policy"
+	"macvtap-filter/internal/policytest"
 	"macvtap-filter/internal/ruleset"
 )
 
@@ -60,10 +61,11 @@ func checkConfig(ctx context.Context, r *report, o options) (*config.Config, err
 	for _, w := range slices.Concat(c.Warnings, c.Changes) {
 		r.warn("configuration: %s", w)
 	}
+	broken := checkTests(ctx, r, c)
 	h, err := host.Open(ctx)
 	if err != nil {
 		r.fail("parents: %v", err)
-		return c, nil
+		return c, broken
 	}
 	defer h.Close()
 	for _, pattern := range c.Parents {
@@ -86,7 +88,33 @@ func checkConfig(ctx context.Context, r *report, o options) (*config.Config, err
 			checkTrunk(r, h, nic)
 		}
 	}
-	return c, nil
+	return c, broken
+}
+
+// checkTests decides the configuration's own tests as the network is now.
+func checkTests(ctx context.Context, r *report, c *config.Config) error {
+	if len(c.Tests()) == 0 {
+		return nil
+	}
+	known, err := parentsFacts(ctx, c)
+	if err != nil {
+		r.fail("tests: %v", err)
+		return nil
+	}
+	results, err := policytest.Check(c, known)
+	for _, one := range results {
+		if one.Err != nil {
+			r.fail("configuration: %v", one.Err)
+		}
+	}
+	if err != nil {
+		for _, line := range eachMistake(err) {
+			r.fail("configuration: %s", line)
+		}
+		return err
+	}
+	r.ok("configuration: it keeps its own tests, of which there are %d", len(c.Tests()))
+	return nil
 }
 
 // absentParent tells of a parent that is a name, and that no NIC has.

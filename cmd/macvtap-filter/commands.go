@@ -52,6 +52,10 @@ func commands() []command {
 		f.StringVar(&o.output, "output", "", "")
 		f.StringVar(&o.codeQuality, "code-quality", "", "")
 	}
+	tests := func(f *flag.FlagSet, o *options) {
+		f.StringVar(&o.facts, "facts", "", "")
+		f.BoolVar(&o.json, "json", false, "")
+	}
 	return []command{
 		{"apply", applyUsage, applies, apply},
 		{"remove", removeUsage, previews, remove},
@@ -62,6 +66,7 @@ func commands() []command {
 		{"render", renderUsage, renders, render},
 		{"explain", explainUsage, explainFlags, explain},
 		{"reach", reachUsage, reachFlags, showReach},
+		{"test", testUsage, tests, runTests},
 		{"metrics", metricsUsage, func(f *flag.FlagSet, o *options) { f.StringVar(&o.textfile, "textfile", "", "") }, printMetrics},
 		{"facts", factsUsage, none, printFacts},
 		{"check", checkUsage, func(f *flag.FlagSet, o *options) { f.BoolVar(&o.json, "json", false, "") }, check},

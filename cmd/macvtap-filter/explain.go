@@ -27,6 +27,7 @@ import (
 type question struct {
 	vm, xml string // the running VM, or the file, whose rules they are
 	own     string // or the device that libvirt has no VM for
+	policy  string // or the policy, of whatever VM
 	device  string // its interface, when it has several
 
 	out, in            bool
@@ -56,6 +57,7 @@ whose rules; without any, those of a VM that no [[vm]] section names:
                    they have learned, which only root can read
   --xml FILE|-     a domain XML's, with - from standard input
   --device DEV     those of a macvtap device that a [[device]] section is for
+  --policy NAME    those of a VM that has a policy, on the first parent
   --interface DEV  which of the VM's interfaces, by its device
   --facts FILE     what "macvtap-filter facts PARENT" printed on the host
 
@@ -96,6 +98,7 @@ func explainFlags(f *flag.FlagSet, o *options) {
 	f.StringVar(&q.vm, "vm", "", "")
 	f.StringVar(&q.xml, "xml", "", "")
 	f.StringVar(&q.own, "device", "", "")
+	f.StringVar(&q.policy, "policy", "", "")
 	f.StringVar(&q.device, "interface", "", "")
 	f.StringVar(&o.facts, "facts", "", "")
 	f.StringVar(&q.to, "to", "", "")
@@ -190,7 +193,7 @@ func (q question) judge(std streams, by judged, frames [][]byte) error {
 		}
 		d, err := j.Frame(q.hook(), f)
 		text := verdict(by.table, d)
-		if reason := asker.Reason(why.Verdict{Out: q.out, Frame: f, Passes: d.Passes, Rule: opening(d)}); reason != "" {
+		if reason := asker.Reason(why.Verdict{Out: q.out, Frame: f, Passes: d.Passes, Rule: why.Deciding(d)}); reason != "" {
 			text += "\n  reason: " + reason
 		}
 		if err != nil {
@@ -239,6 +242,8 @@ func (q question) check() error {
 		return errors.New("give either --vm or --xml")
 	case q.own != "" && q.vm+q.xml != "":
 		return errors.New("give either --device, or --vm or --xml")
+	case q.policy != "" && q.own+q.vm+q.xml != "":
+		return errors.New("give either --policy, or --vm, --xml or --device")
 	case q.expect != "" && q.expect != passes && q.expect != dropped:
 		return fmt.Errorf("--expect %s: want %s or %s", q.expect, passes, dropped)
 	case q.hex != "" && q.pcap != "":
@@ -265,29 +270,20 @@ const (
 	dropped = "dropped"
 )
 
-// opening gives the rule that decided, or, of one that lets whatever flow be opened, the one that said
-// that this may, unless anything may.
-func opening(d judge.Decision) ruleset.Rule {
-	if d.Rule.Comment == filter.NewFlow && !strings.HasSuffix(d.Came.Comment, ": any") {
-		return d.Came
-	}
-	return d.Rule
-}
-
 // verdict says in words what becomes of a frame.
 func verdict(t ruleset.Table, d judge.Decision) string {
-	what, why := dropped, "by a rule without a name"
+	what, because := dropped, "by a rule without a name"
 	if d.Passes {
-		what, why = passes, "accepted"
+		what, because = passes, "accepted"
 	}
 	if d.Number == 0 {
 		return fmt.Sprintf("%s: no rule of %s lets it pass", what, d.Chain)
 	}
-	if words := opening(d).Comment; words != "" {
-		why = words
+	if words := why.Deciding(d).Comment; words != "" {
+		because = words
 	}
 	path, rule := standing(t, d)
-	return fmt.Sprintf("%s: %s\n  by rule %d of %s: %s", what, why, d.Number, strings.Join(path, " → "), rule)
+	return fmt.Sprintf("%s: %s\n  by rule %d of %s: %s", what, because, d.Number, strings.Join(path, " → "), rule)
 }
 
 // standing gives the chains that a frame went through, and the rule that decided, as they
@@ -321,6 +317,11 @@ func standing(t ruleset.Table, d judge.Decision) (path []string, rule ruleset.Ru
 func (q question) asked(ctx context.Context, std streams, o options) (c *config.Config, d *domain.Domain, running bool, network plan.Network, err error) {
 	if c, err = config.Load(o.config); err != nil {
 		return nil, nil, false, nil, badInput(err)
+	}
+	if q.policy != "" {
+		if c, err = c.Only(q.policy); err != nil {
+			return nil, nil, false, nil, badInput(fmt.Errorf("--policy: %w", err))
+		}
 	}
 	if d, running, err = q.domain(ctx, std, c); err != nil {
 		return nil, nil, false, nil, err

@@ -15,7 +15,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"macvtap-filter/internal/config"
 	"macvtap-filter/internal/domain"
 	"macvtap-filter/internal/hook"
 	"macvtap-filter/internal/host"
@@ -146,7 +145,7 @@ func (f *follower) look(ctx context.Context) error {
 
 // apply programs the VM's rules as "apply" does, and tells of the NIC.
 func (f *follower) apply(ctx context.Context, client *libvirt.Client, device string) error {
-	c, err := config.Load(configFile())
+	c, err := load(ctx, configFile())
 	if err != nil {
 		return badInput(err)
 	}

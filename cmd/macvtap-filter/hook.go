@@ -175,7 +175,7 @@ func (h *hookCall) protect(ctx context.Context, running bool) error {
 		// It may have had interfaces before.
 		return removeLeftovers(ctx, d, running)
 	}
-	c, err := config.Load(configFile())
+	c, err := load(ctx, configFile())
 	if err != nil {
 		return badInput(fmt.Errorf("VM %q: %w", d.Name, err))
 	}

@@ -40,7 +40,7 @@ func (h *hookCall) plug(ctx context.Context) error {
 	if !runs(port.VM) {
 		return nil
 	}
-	c, err := config.Load(configFile())
+	c, err := load(ctx, configFile())
 	if err != nil {
 		return badInput(fmt.Errorf("VM %q: %w", port.VM, err))
 	}

@@ -19,7 +19,7 @@ import (
 )
 
 const reachUsage = `usage: macvtap-filter reach VM [--json]
-       macvtap-filter reach --xml FILE|- [--facts FILE]
+       macvtap-filter reach --xml FILE|- | --policy NAME [--facts FILE]
        macvtap-filter reach --diff OLD VM | --xml FILE|-
 
 Says what a VM can open, and who can open what on it: all addresses, protocols and
@@ -27,6 +27,7 @@ ports, from its rules, which are judged for sets of frames. Nothing is sent.
 
   --xml FILE|-     a domain XML's rules, with - from standard input
   --device DEV     those of a macvtap device that a [[device]] section is for
+  --policy NAME    those of a VM that has a policy, on the first parent
   --interface DEV  one of the VM's interfaces, by its device, and not all
   --facts FILE     what "macvtap-filter facts PARENT" printed on the host
   --diff OLD       only what the configuration opens and closes, compared with another
@@ -45,6 +46,7 @@ func reachFlags(f *flag.FlagSet, o *options) {
 	q := &o.question
 	f.StringVar(&q.xml, "xml", "", "")
 	f.StringVar(&q.own, "device", "", "")
+	f.StringVar(&q.policy, "policy", "", "")
 	f.StringVar(&q.device, "interface", "", "")
 	f.StringVar(&o.facts, "facts", "", "")
 	f.StringVar(&o.old, "diff", "", "")
@@ -65,9 +67,9 @@ type reachReport struct {
 func showReach(ctx context.Context, std streams, o options, args []string) error {
 	q := o.question
 	q.out = true // the addresses are asked for as of frames from the VM
-	switch given := q.xml + q.own; {
-	case len(args) > 1, len(args) == 1 && given != "", q.xml != "" && q.own != "":
-		return badInput(errors.New("want one VM, or --xml or --device"))
+	switch given := q.xml + q.own + q.policy; {
+	case len(args) > 1, len(args) == 1 && given != "", q.xml != "" && q.own != "", q.policy != "" && q.xml+q.own != "":
+		return badInput(errors.New("want one VM, or --xml, --device or --policy"))
 	case len(args) == 0 && given == "":
 		return badInput(errors.New("name the VM, as in: macvtap-filter reach web-1"))
 	case len(args) == 1:
@@ -86,6 +88,11 @@ func showReach(ctx context.Context, std streams, o options, args []string) error
 		old, err := config.Load(o.old)
 		if err != nil {
 			return badInput(err)
+		}
+		if q.policy != "" {
+			if old, err = old.Only(q.policy); err != nil {
+				return badInput(fmt.Errorf("--policy: %w", err))
+			}
 		}
 		if before, err = q.reaches(ctx, streams{std.in, std.out, io.Discard}, running, old, d, network); err != nil {
 			return fmt.Errorf("with %s: %w", o.old, err)

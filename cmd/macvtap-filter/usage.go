@@ -100,6 +100,7 @@ commands:
   render [FILE | -]     print the rules for a domain XML as nft text
   explain …             say what happens to a frame, which rule decides, and why
   reach VM              say all that a VM can open, and who can open what on it
+  test [FILE…]          say whether a configuration keeps its own [[test]] sections
   metrics               print the host's figures for Prometheus
   facts PARENT…         print what the words of a policy stand for on this host
   check                 say whether this host is ready, and what to mend

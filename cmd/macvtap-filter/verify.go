@@ -24,7 +24,7 @@ func verify(ctx context.Context, std streams, o options, args []string) error {
 	if o.all && len(args)+len(o.devices) > 0 {
 		return badInput(errors.New("give either VMs or --all"))
 	}
-	c, err := config.Load(o.config)
+	c, err := load(ctx, o.config)
 	if err != nil {
 		return badInput(err)
 	}

@@ -22,7 +22,7 @@ func watchHost(ctx context.Context, std streams, o options, args []string) error
 		return err
 	}
 	// A configuration that is wrong already is the caller's fault.
-	if _, err := config.Load(o.config); err != nil {
+	if _, err := load(ctx, o.config); err != nil {
 		return badInput(err)
 	}
 	if _, err := config.ParseListen(o.listen); err != nil {
@@ -41,6 +41,7 @@ func watchHost(ctx context.Context, std streams, o options, args []string) error
 		Reload:     hangups(ctx),
 		Connect:    func(patience time.Duration) (watch.Libvirt, error) { return libvirt.Listen(patience) },
 		Keep:       keepAddresses,
+		Take:       takerOf(ctx).Take,
 		Log:        log,
 		Configured: e.follow,
 		Ready:      func() { notify(daemon.SdNotifyReady) },

@@ -103,6 +103,9 @@ func (c *Config) check(check checker, raw *file) {
 	for i, d := range raw.Device {
 		c.devices = append(c.devices, c.checkDevice(check, "device."+strconv.Itoa(i), d))
 	}
+	for i, t := range raw.Test {
+		c.tests = append(c.tests, c.checkTest(check, "test."+strconv.Itoa(i), t))
+	}
 }
 
 // defaultPrefixes are the names that libvirt gives macvtap devices by itself

@@ -66,6 +66,9 @@ type Config struct {
 	groups   groups
 	vms      []vm
 	devices  []device
+	tests    []Test
+	text     Text
+	checker  checker                       // of the same text
 	raw      *file                         // for Written
 	where    func() func(at string) string // the file and line of what stands at a path (see places)
 }
@@ -199,7 +202,7 @@ func (t Text) Parse() (*Config, error) {
 	if err := check.err(); err != nil {
 		return nil, err
 	}
-	c.raw, c.where, c.first = raw, check.places, check.first
+	c.raw, c.text, c.checker, c.where, c.first = raw, t, check, check.places, check.first
 	c.Warnings = c.warn(check, raw)
 	c.Changes = changes(check, raw.Policy)
 	return c, nil

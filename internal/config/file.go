@@ -23,6 +23,7 @@ type file struct {
 	Group     map[string]fileGroup  `toml:"group"`
 	VM        []fileVM              `toml:"vm"`
 	Device    []fileDevice          `toml:"device"`
+	Test      []fileTest            `toml:"test"`
 }
 
 type filePolicy struct {
@@ -87,6 +88,18 @@ type fileDevice struct {
 	Policy *string `toml:"policy"`
 
 	Addresses []string `toml:"addresses"`
+}
+
+type fileTest struct {
+	Name   *string `toml:"name"`
+	VM     *string `toml:"vm"`
+	Device *string `toml:"device"`
+	Policy *string `toml:"policy"`
+
+	Can          []string `toml:"can"`
+	Cannot       []string `toml:"cannot"`
+	ReachedBy    []string `toml:"reached_by"`
+	NotReachedBy []string `toml:"not_reached_by"`
 }
 
 // decode reads the text of the files; what is wrong with it goes to the checker, or, when

@@ -70,7 +70,7 @@ func TestReferenceHasEveryKey(t *testing.T) {
 		t.Errorf("keys (-in the code +in the reference):\n%s", diff)
 	}
 	last := -1
-	for _, section := range []string{"\nparents =", "\n#reconnect =", "\n[policy.default]", "\n#[policy.web]", "\n#[group.admins]", "\n#[[vm]]", "\n#[[device]]"} {
+	for _, section := range []string{"\nparents =", "\n#reconnect =", "\n[policy.default]", "\n#[policy.web]", "\n#[group.admins]", "\n#[[vm]]", "\n#[[device]]", "\n#[[test]]"} {
 		at := strings.Index(Reference, section)
 		if at <= last {
 			t.Errorf("%q is missing or out of order", section)

@@ -127,6 +127,7 @@ func place(key string, here reflect.Type) string {
 		{reflect.TypeFor[fileGroup](), "below [group.NAME], as " + example(reflect.TypeFor[fileGroup]())},
 		{reflect.TypeFor[fileVM](), "below [[vm]]"},
 		{reflect.TypeFor[fileDevice](), "below [[device]]"},
+		{reflect.TypeFor[fileTest](), "below [[test]]"},
 	} {
 		if _, known := tomlKeys(p.keys)[key]; known && p.keys != here {
 			return ": it belongs " + p.where

@@ -114,6 +114,9 @@ func everyEntry(raw *file) []string {
 	for _, d := range raw.Device {
 		out = append(out, d.Addresses...)
 	}
+	for _, t := range raw.Test {
+		out = append(slices.Concat(out, t.Can, t.Cannot, t.ReachedBy), t.NotReachedBy...)
+	}
 	return out
 }
 

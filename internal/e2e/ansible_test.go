@@ -25,7 +25,7 @@ func TestAnsibleRole(t *testing.T) {
 	s := packagedSite(t)
 	usual := map[string]any{
 		"macvtap_filter_packages": packages,
-		"macvtap_filter_test":     []string{"sh", "-c", `echo "<domain><name>none</name></domain>" | ` + program + ` render --config "$0"`},
+		"macvtap_filter_test":     []string{program, "test"},
 		"macvtap_filter_parents":  []string{"enp88s0"}, "macvtap_filter_general": map[string]string{"reconnect": "keep"},
 		"macvtap_filter_policies": map[string]any{"default": map[string]any{}, "dmz": map[string]any{"allow": []string{"gateway", "dns", "broadcast"}, "log": true}},
 		"macvtap_filter_vms":      []any{map[string]string{"name": "d-*", "policy": "dmz"}},
@@ -85,6 +85,15 @@ func TestAnsibleRole(t *testing.T) {
 		t.Errorf("the configuration is now\n%s", s.readConfig(t))
 	}
 	s.expectRules(t, rules, true)
+
+	if out, err := play("hypervisor,second,", map[string]any{"macvtap_filter_tests": []any{map[string]any{"policy": "dmz", "cannot": []string{"internet tcp/25"}}}}); err == nil {
+		t.Error("a configuration that breaks its own tests is installed")
+	} else {
+		wantSaid(t, out, `cannot .*internet tcp/25.* does not hold`)
+		if strings.Contains(out, "TASK [macvtap_filter : Write the configuration]") {
+			t.Error("hosts were touched")
+		}
+	}
 
 	// What makes a host worse goes no further.
 	out, err = play("hypervisor,second,", map[string]any{"macvtap_filter_parents": []string{"enp88s0", "absent7"}})

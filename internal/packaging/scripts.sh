@@ -100,7 +100,9 @@ reload() {
 	if test -d /run/systemd/system; then systemctl daemon-reload || true; fi
 }
 
-# removed takes away what the program noted in /run; its rules are in the kernel.
+# removed takes away what the program noted; its rules are in the kernel.
 removed() {
+	rm -f /var/lib/macvtap-filter/tested
+	rmdir --ignore-fail-on-non-empty /var/lib/macvtap-filter 2>/dev/null || true
 	rm -f /run/macvtap-filter-incoming-* /run/macvtap-filter-hook /run/macvtap-filter-network-hook /run/macvtap-filter.lock /run/macvtap-filter-watch-*.lock /run/macvtap-filter-watch-*.sock
 }

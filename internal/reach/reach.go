@@ -219,16 +219,13 @@ func (f family) addresses(prefixes ...netip.Prefix) space {
 func (r *rules) resolved(f family, hook ruleset.HookType, e Ends) (space, error) {
 	var out space
 	for _, own := range e.own(f) {
-		asks, has, from, about := e.VM, e.Host, known(own.AsSlice()), f.openValue(peer)
-		if hook == ruleset.Ingress {
-			asks, has, from, about = has, asks, about, from
-		}
-		asked, err := r.pass(f.question(hook, asks, from, about), f, state{frames: f.all.space()})
+		question, reply := e.asking(f, hook, own)
+		asked, err := r.pass(question, f, state{frames: f.all.space()})
 		if err != nil {
 			return nil, err
 		}
 		for _, s := range asked {
-			found, err := r.pass(f.reply(other(hook), has, asks, about, from), f, s)
+			found, err := r.pass(reply, f, s)
 			if err != nil {
 				return nil, err
 			}
@@ -238,4 +235,13 @@ func (r *rules) resolved(f family, hook ruleset.HookType, e Ends) (space, error)
 		}
 	}
 	return out, nil
+}
+
+// asking is how the VM asks for a peer's MAC address and is told, or, towards it, a peer.
+func (e Ends) asking(f family, hook ruleset.HookType, own netip.Addr) (question, reply *template) {
+	asks, has, from, about := e.VM, e.Host, known(own.AsSlice()), f.openValue(peer)
+	if hook == ruleset.Ingress {
+		asks, has, from, about = has, asks, about, from
+	}
+	return f.question(hook, asks, from, about), f.reply(other(hook), has, asks, about, from)
 }

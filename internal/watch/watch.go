@@ -50,6 +50,10 @@ type Options struct {
 	// whenever another one is; nil for nobody who wants to know.
 	Configured func(*config.Config)
 
+	// Take says why a configuration that was read is not to be taken, as of one that breaks its
+	// own tests; nil takes any.
+	Take func(*config.Config) error
+
 	// Ready is called once: what runs is protected from then on, but for what
 	// the kernel refused again and again, and Log was told.
 	Ready func()
@@ -70,7 +74,7 @@ func Run(ctx context.Context, o Options) error {
 	}
 	defer release()
 	first := readFirst(ctx, o.ConfigFile)
-	c, err := first.parse()
+	c, err := o.taken(first)
 	if err != nil {
 		return err
 	}
@@ -337,7 +341,7 @@ func (w *watcher) standing(ctx context.Context, seen look) (map[string]kernel.St
 
 // reload takes another configuration. One that is wrong changes nothing.
 func (w *watcher) reload(t text) {
-	c, err := t.parse()
+	c, err := w.taken(t)
 	if err != nil {
 		w.sayMistakes(err)
 		return
@@ -347,6 +351,15 @@ func (w *watcher) reload(t text) {
 	w.config = c
 	w.configured()
 	w.replan(func(*device) bool { return true })
+}
+
+// taken gives the configuration of a text, if it is to be taken.
+func (o Options) taken(t text) (*config.Config, error) {
+	c, err := t.parse()
+	if err == nil && o.Take != nil {
+		err = o.Take(c)
+	}
+	return c, err
 }
 
 // sayMistakes tells why a configuration was not taken: each of its mistakes, unless that

@@ -14,6 +14,7 @@ import (
 	"macvtap-filter/internal/facts"
 	"macvtap-filter/internal/filter"
 	"macvtap-filter/internal/frame"
+	"macvtap-filter/internal/judge"
 	"macvtap-filter/internal/policy"
 	"macvtap-filter/internal/ruleset"
 )
@@ -24,6 +25,15 @@ type Verdict struct {
 	Frame  []byte
 	Passes bool
 	Rule   ruleset.Rule // as it stands in the interface's own table (see filter.Table)
+}
+
+// Deciding gives the rule that decided, or, of one that lets whatever flow be opened, the one that
+// said that this may, unless anything may.
+func Deciding(d judge.Decision) ruleset.Rule {
+	if d.Rule.Comment == filter.NewFlow && !strings.HasSuffix(d.Came.Comment, ": any") {
+		return d.Came
+	}
+	return d.Rule
 }
 
 // An Asker asks about the rules of one interface.
