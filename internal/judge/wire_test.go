@@ -95,14 +95,11 @@ func tableOf(t *testing.T, policy string, known facts.Facts) ruleset.Table {
 }
 
 // frames is how many frames each policy and direction is tried with. "make soak"
-// says more, and -short, for an emulated machine, less.
+// says more.
 func frames(t *testing.T) int {
 	t.Helper()
 	text := os.Getenv("MACVTAP_FILTER_FRAMES")
-	switch {
-	case text == "" && testing.Short():
-		return 200
-	case text == "":
+	if text == "" {
 		return 2000
 	}
 	n, err := strconv.Atoi(text)

@@ -7,7 +7,6 @@ import (
 	"context"
 	_ "embed"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -37,7 +36,7 @@ var versions = strings.Fields(os.Getenv("MACVTAP_FILTER_KERNELS"))
 // own: TestKernel/6.1/internal/kernel/TestApply and so on.
 func TestKernel(t *testing.T) {
 	if !testing.Short() {
-		suites = append(suites, long...)
+		suites = append(suites, long.suites...)
 	}
 	if len(versions) == 0 {
 		kernel, err := guest.Kernel(t.Context())
@@ -105,7 +104,7 @@ func build(t *testing.T, kernel *guest.KernelImage) string {
 	r.AddFile("/init", 0o755, initScript)
 	r.AddFile("/version", 0o644, []byte(kernel.Version()))
 	r.AddFile("/suites.list", 0o644, []byte(strings.Join(suites, "\n")+"\n"))
-	r.AddFile("/flags", 0o644, fmt.Appendf(nil, "-test.v=test2json -test.timeout=150m -test.short=%t\n", testing.Short()))
+	r.AddFile("/flags", 0o644, []byte(flags()+"\n"))
 	// nft reads the names of protocols, and some libraries those of users.
 	r.AddFile("/etc/protocols", 0o644, []byte("icmp 1\nigmp 2\nipencap 4\ntcp 6\nudp 17\nipv6 41\ngre 47\nesp 50\nah 51\nipv6-icmp 58\nsctp 132\n"))
 	r.AddFile("/etc/passwd", 0o644, []byte("root:x:0:0:root:/root:/bin/sh\n"))
@@ -122,6 +121,15 @@ func build(t *testing.T, kernel *guest.KernelImage) string {
 	must(t, r.WriteFile(file))
 	t.Logf("made the initramfs in %v", time.Since(start).Round(time.Millisecond))
 	return file
+}
+
+// flags are those of the suites.
+func flags() string {
+	out := "-test.v=test2json -test.timeout=150m"
+	if testing.Short() {
+		out += " -test.skip=^(" + strings.Join(long.tests, "|") + ")$"
+	}
+	return out
 }
 
 // addProgram builds the program itself and adds it.
