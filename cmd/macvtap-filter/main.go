@@ -131,6 +131,9 @@ type options struct {
 	all    bool
 	repair bool
 
+	confirm   int // in so many seconds, or what was applied is taken back
+	confirmed bool
+
 	devices []string // that libvirt has no VM for
 
 	bind   bool // of addresses

@@ -118,6 +118,8 @@ exit codes: 0 done; 1 failed, or something is not as it should be; 2 wrong usage
 `
 
 const applyUsage = `usage: macvtap-filter apply [--dry-run] [--diff] [--json] VM… | --device DEV… | --all
+       macvtap-filter apply --all --confirm SECONDS --config NEW
+       macvtap-filter apply --confirmed
 
 Asks libvirt for the live XML of running VMs and programs their rules, each VM's in
 one transaction. An interface whose rules stand as they should keeps these, and what
@@ -134,9 +136,16 @@ taken away as the configuration says.
                  differ from those that stand, as a diff, and change nothing
   --json         print what changed as JSON, as macvtap-filter(8) describes it: of each
                  interface, and whether anything did; with --dry-run, what would
+  --confirm SECONDS
+                 apply NEW, a configuration beside the one in force, on trial: it takes
+                 that one's place when Enter is pressed, "yes" is read, or --confirmed
+                 comes from elsewhere; else, and when this process or its terminal ends,
+                 the rules go back to the configuration in force, which stays as it is
+  --confirmed    confirm what is on trial
   --config FILE  another configuration
 
 example: macvtap-filter apply web-1 web-2
+example: macvtap-filter apply --all --confirm 60 --config /etc/macvtap-filter/new.toml
 `
 
 const removeUsage = `usage: macvtap-filter remove [--dry-run] [--diff] VM… | --device DEV… | --all

@@ -39,8 +39,10 @@ func (w *watcher) listen(ctx context.Context, first text) (told <-chan event, en
 	if err := listenFiles(ctx, w.ConfigFile, first, w.Reload, tell); err != nil {
 		return nil, nil, err
 	}
-	if err := serve(ctx, tell); err != nil {
-		return nil, nil, err
+	for _, serves := range []func(context.Context, func(event)) error{serve, serveTrials} {
+		if err := serves(ctx, tell); err != nil {
+			return nil, nil, err
+		}
 	}
 	go followVMs(ctx, w.Connect, tell)
 	go w.signals(ctx, tell)

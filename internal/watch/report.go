@@ -104,13 +104,7 @@ func serve(ctx context.Context, tell func(event)) error {
 	if err != nil {
 		return err
 	}
-	if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("the socket that watch reports on: %w", err)
-	}
-	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: name})
-	if err == nil {
-		err = os.Chmod(name, 0o600)
-	}
+	listener, err := ListenAt(name)
 	if err != nil {
 		return fmt.Errorf("the socket that watch reports on: %w", err)
 	}

@@ -110,6 +110,7 @@ type event func(*watcher)
 type watcher struct {
 	Options
 	config *config.Config
+	former *config.Config // that one on trial stands in for, nil for none
 	host   *host.Host
 
 	devices map[int]*device           // by interface index: the host's macvtap devices
@@ -348,9 +349,11 @@ func (w *watcher) reload(t text) {
 	}
 	w.well("configuration")
 	w.Log(slog.LevelInfo, fmt.Sprintf("read the configuration %s", strings.Join(c.Files, ", ")), journal.Fields{Reason: journal.Config})
-	w.config = c
-	w.configured()
-	w.replan(func(*device) bool { return true })
+	if w.former != nil {
+		w.former = c // another one is on trial
+		return
+	}
+	w.take(c)
 }
 
 // taken gives the configuration of a text, if it is to be taken.
