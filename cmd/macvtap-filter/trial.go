@@ -54,7 +54,11 @@ func onTrial(ctx context.Context, std streams, o options, args []string) error {
 	case sameFile(o.config, inForce) || filepath.Dir(absolute(o.config)) != filepath.Dir(absolute(inForce)):
 		return badInput(fmt.Errorf("--confirm: want the new configuration in a file beside the one in force, as in: cp %s %s, edit that, and --config %[2]s", inForce, filepath.Join(filepath.Dir(inForce), "new.toml")))
 	}
-	if _, err := config.Load(inForce); err != nil {
+	before, err := config.Read(inForce)
+	if err == nil {
+		_, err = before.Parse()
+	}
+	if err != nil {
 		return badInput(fmt.Errorf("--confirm: there is nothing to go back to: %w", err))
 	}
 	text, err := config.Read(o.config)
@@ -65,7 +69,7 @@ func onTrial(ctx context.Context, std streams, o options, args []string) error {
 	if err != nil {
 		return badInput(err)
 	}
-	k := &keeper{std: std, options: o, inForce: inForce, config: c, hash: text.Hash()}
+	k := &keeper{std: std, options: o, inForce: inForce, before: before.Hash(), config: c, hash: text.Hash()}
 	ctx = context.WithoutCancel(ctx)
 	if os.Getenv(keeperVariable) != "" {
 		return k.keep(ctx)
@@ -162,6 +166,7 @@ type keeper struct {
 	std     streams
 	options options
 	inForce string // the file of the configuration in force
+	before  string // the hash of what it says
 	config  *config.Config
 	hash    string
 	trial   *watch.Trial
@@ -240,6 +245,9 @@ func (k *keeper) keep(ctx context.Context) error {
 
 // stay puts the candidate in the place of the configuration in force.
 func (k *keeper) stay(ctx context.Context, content []byte) error {
+	if now, err := config.Read(k.inForce); err != nil || now.Hash() != k.before {
+		return k.back(ctx, fmt.Sprintf("somebody has changed %s meanwhile", k.inForce))
+	}
 	if err := replaceFile(k.inForce, content); err != nil {
 		return k.back(ctx, fmt.Sprintf("it could not be written: %v", err))
 	}

@@ -38,7 +38,7 @@ files() { find /etc /run /usr /var -path /run/rpm -prune -o -path /var/lib/dpkg 
 left() { files | comm -13 /tmp/before - | sed 's/^/left /'; }
 mkdir /run/rpm; files >/tmp/before
 # What a hook and watch leave there.
-used() { touch /run/macvtap-filter-hook /run/macvtap-filter-network-hook /run/macvtap-filter.lock /run/macvtap-filter-watch-1.lock /run/macvtap-filter-watch-1.sock; }
+used() { touch /run/macvtap-filter-hook /run/macvtap-filter-network-hook /run/macvtap-filter.lock /run/macvtap-filter-watch-1.lock /run/macvtap-filter-watch-1.sock /run/macvtap-filter-trial-1.sock; }
 # What check says of a configuration that means something else to the new version, and whether running VMs were moved to it.
 differs() { echo 'warning  configuration: c:5:9: policy "web": log is true, as in [policy.default]; in earlier versions it was false, …' >/tmp/says-check; }
 moved() { grep -qx 'apply --all' /tmp/called; }

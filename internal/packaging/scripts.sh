@@ -104,5 +104,5 @@ reload() {
 removed() {
 	rm -f /var/lib/macvtap-filter/tested
 	rmdir --ignore-fail-on-non-empty /var/lib/macvtap-filter 2>/dev/null || true
-	rm -f /run/macvtap-filter-incoming-* /run/macvtap-filter-hook /run/macvtap-filter-network-hook /run/macvtap-filter.lock /run/macvtap-filter-watch-*.lock /run/macvtap-filter-watch-*.sock
+	rm -f /run/macvtap-filter-incoming-* /run/macvtap-filter-hook /run/macvtap-filter-network-hook /run/macvtap-filter.lock /run/macvtap-filter-watch-*.lock /run/macvtap-filter-watch-*.sock /run/macvtap-filter-trial-*.sock
 }
