@@ -65,7 +65,7 @@ func onTrial(ctx context.Context, std streams, o options, args []string) error {
 	if err != nil {
 		return badInput(err)
 	}
-	c, err := text.Parse()
+	c, err := load(ctx, o.config)
 	if err != nil {
 		return badInput(err)
 	}
@@ -232,28 +232,32 @@ func (k *keeper) keep(ctx context.Context) error {
 		if !sure {
 			return k.back(ctx, "the command that tried it ended, or was answered otherwise")
 		}
-		return k.stay(ctx, content)
+		return k.stay(ctx, content, func(bool) {})
 	case conn := <-asked:
-		defer conn.Close()
-		err := k.stay(ctx, content)
-		if err == nil {
-			fmt.Fprintln(conn, yes)
-		}
-		return err
+		return k.stay(ctx, content, func(stays bool) {
+			if stays {
+				fmt.Fprintln(conn, yes)
+			}
+			_ = conn.Close()
+		})
 	}
 }
 
-// stay puts the candidate in the place of the configuration in force.
-func (k *keeper) stay(ctx context.Context, content []byte) error {
+// stay puts the candidate in the place of the configuration in force. It tells who asks as soon as
+// it knows: what is left to do may take a while.
+func (k *keeper) stay(ctx context.Context, content []byte, tell func(stays bool)) error {
 	if now, err := config.Read(k.inForce); err != nil || now.Hash() != k.before {
+		tell(false)
 		return k.back(ctx, fmt.Sprintf("somebody has changed %s meanwhile", k.inForce))
 	}
 	if err := replaceFile(k.inForce, content); err != nil {
+		tell(false)
 		return k.back(ctx, fmt.Sprintf("it could not be written: %v", err))
 	}
 	if k.trial != nil {
 		_ = k.trial.Confirm() // it reads the file, too
 	}
+	tell(true)
 	if err := k.apply(ctx, k.config); err != nil { // VMs that started meanwhile have the former rules
 		k.log(journal.Error, fmt.Sprintf("not all rules are those of %s: %v: run \"macvtap-filter apply --all\"", k.inForce, err))
 	}
