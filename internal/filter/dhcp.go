@@ -47,10 +47,10 @@ func (c *chain) dhcpClient(f family) {
 	c.asksDHCP(f, 68, 67)
 	if c.learns(f) {
 		if servers := c.dhcpServers(); len(servers) > 0 {
-			c.accept("DHCP of a client to its server", all([]ruleset.Match{unicast, among(ruleset.IPDestination, servers)}, withPorts(f, ruleset.UDP), fromTo(68, 67))...)
+			c.accept("DHCP of a client to its server", all([]ruleset.Match{unicast, noOptions, among(ruleset.IPDestination, servers)}, withPorts(f, ruleset.UDP), fromTo(68, 67))...)
 		}
 	}
-	c.accept("DHCP of a client to all servers", all(one(group), one(equals(ruleset.IPDestination, "255.255.255.255")), withPorts(f, ruleset.UDP), fromTo(68, 67))...)
+	c.accept("DHCP of a client to all servers", all(one(group), one(noOptions), one(equals(ruleset.IPDestination, "255.255.255.255")), withPorts(f, ruleset.UDP), fromTo(68, 67))...)
 }
 
 // moreFragments matches fragments but the last (RFC 791, 3.1).
@@ -125,7 +125,11 @@ func (c *chain) serveLeases(f family) {
 		server, client = 547, 546
 	}
 	if c.out {
-		c.accept(dhcpServer, append(withPorts(f, ruleset.UDP), fromTo(server, client)...)...)
+		var whole []ruleset.Match
+		if f.name == family4.name {
+			whole = one(noOptions) // a source route leads past the rules
+		}
+		c.accept(dhcpServer, all(whole, withPorts(f, ruleset.UDP), fromTo(server, client))...)
 	} else {
 		c.accept(dhcpServer, append(withPorts(f, ruleset.UDP), fromTo(client, server)...)...)
 	}

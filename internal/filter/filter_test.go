@@ -176,7 +176,7 @@ func TestEverythingDenied(t *testing.T) {
 		}
 	}
 	want := []string{
-		"from-vm-ipv4: ether daddr & 01:00:00:00:00:00 != 00:00:00:00:00:00 ip daddr 255.255.255.255 ip frag-off & 8191 == 0 meta l4proto 17 th sport 68 th dport 67 accept",
+		"from-vm-ipv4: ether daddr & 01:00:00:00:00:00 != 00:00:00:00:00:00 @nh,0,8 0x45 ip daddr 255.255.255.255 ip frag-off & 8191 == 0 meta l4proto 17 th sport 68 th dport 67 accept",
 		"from-vm-ipv4: ip daddr @allow-ranges-ipv4 accept", "to-vm-ipv4: ip saddr @allow-ranges-ipv4 accept",
 		"to-vm-ipv4: ip ttl 1 ip frag-off & 8191 == 0 meta l4proto 2 @th,0,8 0x11 ip daddr 224.0.0.0/4 accept", // a question of groups
 	}

@@ -57,11 +57,7 @@ func (s Spec) fromVM(j *Judgement, add func(string, Bit)) {
 	if !p.PassTunnels {
 		add("no tunnel", j.Implies(j.And(j.Or(v4, v6), j.Among(j.L4, carriers...)), j.And(v4, s.continues(j, dst4))))
 		add("no routing header", j.And(v6, j.Is(j.Network(6, 1), routingHeader)).Not())
-		server := False
-		if p.PassDHCPServer {
-			server = j.Or(j.fromTo(67, 68), j.fromTo(67, 67))
-		}
-		add("no IPv4 options", j.Implies(v4, j.Or(j.Is(j.Network(0, 1), 0x45), j.Is(j.L4, 2), j.fromTo(68, 67), server)))
+		add("no IPv4 options", j.Implies(v4, j.Or(j.Is(j.Network(0, 1), 0x45), j.Is(j.L4, 2))))
 	}
 	s.dhcpFromVM(j, v4, v6, add)
 	s.discoveryFromVM(j, v6, add)
