@@ -209,7 +209,7 @@ func (k *keeper) keep(ctx context.Context) error {
 	if err != nil {
 		return k.back(ctx, fmt.Sprintf("nobody could confirm it from elsewhere: %v", err))
 	}
-	defer listener.Close()
+	defer func() { _ = listener.Close() }()
 	asked := make(chan net.Conn)
 	go func() {
 		for {
@@ -320,7 +320,7 @@ func replaceFile(name string, content []byte) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(file.Name()) // it has the other name by then
+	defer func() { _ = os.Remove(file.Name()) }() // it has the other name by then
 	_, err = file.Write(content)
 	if owner, ok := was.Sys().(*syscall.Stat_t); ok && err == nil {
 		err = file.Chown(int(owner.Uid), int(owner.Gid))
