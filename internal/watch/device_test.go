@@ -67,10 +67,10 @@ func TestDevices(t *testing.T) {
 			after := plugUp(t, n, "mac1", net.HardwareAddr{0, 0x16, 0x3e, 0, 0, 2})
 			w.until("it counts for a new device", section(after))
 			other := plug(t, n, "kv0", net.HardwareAddr{0x52, 0x54, 0, 0, 0, 9})
-			w.until("a device of no section has the default policy", func() bool { return !passes(t, n, other, "192.168.2.77") })
-			if !passes(t, n, other, "198.51.100.9") {
-				t.Error("a device of another name has the section's policy")
-			}
+			// It may be too new for any frame to pass, whatever its rules are.
+			w.until("a device of no section has the default policy, and not the section's", func() bool {
+				return !passes(t, n, other, "192.168.2.77") && passes(t, n, other, "198.51.100.9")
+			})
 			w.nft("flush ruleset")
 			w.until("the rules are back", section(before))
 			told := tells(t, n)
