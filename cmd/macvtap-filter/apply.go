@@ -21,7 +21,7 @@ import (
 // apply has the rules of running VMs stand as they should. One VM's failure does not
 // keep the others from theirs.
 func apply(ctx context.Context, std streams, o options, args []string) error {
-	if o.confirm != 0 || o.confirmed {
+	if o.confirm >= 0 || o.confirmed {
 		return onTrial(ctx, std, o, args)
 	}
 	if err := wantVMs(o, args); err != nil {

@@ -24,7 +24,7 @@ func commands() []command {
 	applies := func(f *flag.FlagSet, o *options) {
 		previews(f, o)
 		f.BoolVar(&o.json, "json", false, "")
-		f.IntVar(&o.confirm, "confirm", 0, "")
+		f.IntVar(&o.confirm, "confirm", -1, "")
 		f.BoolVar(&o.confirmed, "confirmed", false, "")
 	}
 	verifies := func(f *flag.FlagSet, o *options) {

@@ -21,6 +21,7 @@ import (
 
 	"macvtap-filter/internal/config"
 	"macvtap-filter/internal/journal"
+	"macvtap-filter/internal/patience"
 	"macvtap-filter/internal/watch"
 )
 
@@ -43,7 +44,7 @@ func onTrial(ctx context.Context, std streams, o options, args []string) error {
 	inForce := configFile()
 	switch {
 	case o.confirmed:
-		if o.confirm != 0 || o.all || len(args)+len(o.devices) > 0 {
+		if o.confirm >= 0 || o.all || len(args)+len(o.devices) > 0 {
 			return badInput(errors.New("--confirmed goes alone"))
 		}
 		return confirmTrial(ctx, std)
@@ -55,8 +56,9 @@ func onTrial(ctx context.Context, std streams, o options, args []string) error {
 		return badInput(fmt.Errorf("--confirm: want the new configuration in a file beside the one in force, as in: cp %s %s, edit that, and --config %[2]s", inForce, filepath.Join(filepath.Dir(inForce), "new.toml")))
 	}
 	before, err := config.Read(inForce)
+	var former *config.Config
 	if err == nil {
-		_, err = before.Parse()
+		former, err = before.Parse()
 	}
 	if err != nil {
 		return badInput(fmt.Errorf("--confirm: there is nothing to go back to: %w", err))
@@ -69,7 +71,7 @@ func onTrial(ctx context.Context, std streams, o options, args []string) error {
 	if err != nil {
 		return badInput(err)
 	}
-	k := &keeper{std: std, options: o, inForce: inForce, before: before.Hash(), config: c, hash: text.Hash()}
+	k := &keeper{std: std, options: o, inForce: inForce, before: before.Hash(), former: former, config: c, hash: text.Hash()}
 	ctx = context.WithoutCancel(ctx)
 	if os.Getenv(keeperVariable) != "" {
 		return k.keep(ctx)
@@ -106,7 +108,10 @@ func (k *keeper) start(ctx context.Context) error {
 		case <-signals:
 			_ = in.Close()
 		case err := <-ended:
-			if keeper.ProcessState.ExitCode() < 0 {
+			if died(keeper.ProcessState) {
+				if now, err := config.Read(k.inForce); err == nil && now.Hash() == k.hash {
+					return fmt.Errorf("confirmed, and the process that had it on trial was killed: run \"macvtap-filter apply --all\"")
+				}
 				return k.back(ctx, "the process that tried it was killed")
 			}
 			if err != nil {
@@ -116,6 +121,10 @@ func (k *keeper) start(ctx context.Context) error {
 		}
 	}
 }
+
+// died reports whether a process ended otherwise than by itself: by a signal, or, as Go's runtime
+// ends it, by a fault of its own.
+func died(s *os.ProcessState) bool { return s.ExitCode() < 0 || s.ExitCode() == 2 }
 
 // readAnswer hands the first line on. That there is none says nothing: it may be confirmed from
 // elsewhere.
@@ -130,6 +139,19 @@ func readAnswer(from io.Reader, to io.WriteCloser) {
 		fmt.Fprintln(to, yes)
 	}
 	_ = to.Close()
+}
+
+// oneTrial makes sure that no other change is on trial, until release is called or the process ends.
+func oneTrial(name string) (release func(), err error) {
+	file, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		_ = file.Close()
+		return nil, errors.New("another change is on trial: confirm that with \"macvtap-filter apply --confirmed\", or wait until it is taken back")
+	}
+	return func() { _ = file.Close() }, nil
 }
 
 // confirmTrial confirms what is on trial.
@@ -150,6 +172,7 @@ func confirmTrial(ctx context.Context, std streams) error {
 	if err := conn.SetDeadline(deadline); err != nil {
 		return err
 	}
+	fmt.Fprintln(conn, yes)
 	answer, err := io.ReadAll(conn)
 	switch {
 	case err != nil:
@@ -167,6 +190,7 @@ type keeper struct {
 	options options
 	inForce string // the file of the configuration in force
 	before  string // the hash of what it says
+	former  *config.Config
 	config  *config.Config
 	hash    string
 	trial   *watch.Trial
@@ -181,10 +205,11 @@ func (k *keeper) keep(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if conn, err := net.Dial("unix", name); err == nil {
-		_ = conn.Close()
-		return errors.New("another change is on trial")
+	release, err := oneTrial(strings.TrimSuffix(name, ".sock") + ".lock")
+	if err != nil {
+		return err
 	}
+	defer release()
 	content, err := os.ReadFile(k.options.config)
 	if err != nil {
 		return badInput(err)
@@ -217,7 +242,13 @@ func (k *keeper) keep(ctx context.Context) error {
 			if err != nil {
 				return
 			}
-			asked <- conn
+			go func() {
+				if confirms(conn) {
+					asked <- conn
+				} else {
+					_ = conn.Close()
+				}
+			}()
 		}
 	}()
 	notef(k.std, "%s is in force on trial: press Enter, or run \"macvtap-filter apply --confirmed\", within %d seconds, or it is taken back", k.options.config, k.options.confirm)
@@ -241,6 +272,13 @@ func (k *keeper) keep(ctx context.Context) error {
 			_ = conn.Close()
 		})
 	}
+}
+
+// confirms reports whether who connects says so: others may only look whether somebody listens.
+func confirms(conn net.Conn) bool {
+	_ = conn.SetReadDeadline(time.Now().Add(patience.Ask))
+	word, err := bufio.NewReader(conn).ReadString('\n')
+	return err == nil && strings.TrimSpace(word) == yes
 }
 
 // stay puts the candidate in the place of the configuration in force. It tells who asks as soon as
@@ -277,16 +315,17 @@ func (k *keeper) back(ctx context.Context, why string) error {
 		k.trial.End()
 	}
 	for attempt := 1; ; attempt++ {
-		c, err := config.Load(k.inForce)
-		if err == nil {
-			err = k.apply(ctx, c)
+		c, err := load(ctx, k.inForce)
+		if err != nil { // somebody is at it: what it said before counts
+			c = k.former
 		}
-		if err == nil {
+		if err = k.apply(ctx, c); err == nil {
 			break
 		}
 		k.log(journal.Error, fmt.Sprintf("%s cannot be taken back yet: %v", k.options.config, err))
 		if attempt == backAttempts {
-			return errors.New("gave up: run \"macvtap-filter apply --all\"")
+			k.log(journal.Error, fmt.Sprintf("%s is not taken back for all VMs, for the reasons above: mend these, and run \"macvtap-filter apply --all\"", k.options.config))
+			return errTold
 		}
 		time.Sleep(backPause)
 	}

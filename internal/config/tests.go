@@ -117,8 +117,11 @@ func (c *Config) Possible(vm string, parents []string) []Policy {
 
 // overlap reports whether a section of some name, or glob, may be for VMs of another.
 func overlap(section, vm string) bool {
-	both := strings.ContainsAny(section, globSigns) && strings.ContainsAny(vm, globSigns)
-	return section == "" || both || globs(section, vm) || globs(vm, section)
+	if section == "" || globs(section, vm) || globs(vm, section) {
+		return true
+	}
+	a, b := strings.IndexAny(section, globSigns), strings.IndexAny(vm, globSigns)
+	return a >= 0 && b >= 0 && (strings.HasPrefix(section[:a], vm[:b]) || strings.HasPrefix(vm[:b], section[:a]))
 }
 
 // PossibleDevice gives the policies that a device of some name may have, with whatever MAC

@@ -136,7 +136,7 @@ var (
 // subject makes the rules of an interface on a parent. A router whose MAC address the host
 // does not know has one: the VM learns it as soon as it asks.
 func (t *tester) subject(test config.Test, p config.Policy, f facts.Facts) (*subject, error) {
-	key := fmt.Sprintf("%s %d %s %s", p.Name, p.Section, test.Device, f.Parent)
+	key := fmt.Sprintf("%s %d %s %v %s", p.Name, p.Section, test.Device, p.Own, f.Parent)
 	if s, ok := t.made[key]; ok {
 		return s, nil
 	}
@@ -166,9 +166,11 @@ func (t *tester) subject(test config.Test, p config.Policy, f facts.Facts) (*sub
 			s.table = filter.WithAddress(s.table, a)
 		}
 	}
-	s.reach, err = reach.Of(s.table, s.ends)
+	if s.reach, err = reach.Of(s.table, s.ends); err != nil {
+		return nil, err
+	}
 	t.made[key] = s
-	return s, err
+	return s, nil
 }
 
 // documented are addresses that documents use (RFC 5737, RFC 3849): the VM's, where it may learn

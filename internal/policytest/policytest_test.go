@@ -196,3 +196,39 @@ func TestTake(t *testing.T) {
 	take(later, 1, false) // not decided: no rules can be made yet
 	take(later, 1, false)
 }
+
+// Until the network is known as a whole, a test refuses nothing but what is open.
+func TestTakeWithoutNetwork(t *testing.T) {
+	now := []facts.Facts{{Parent: "eth0", OnLink: known.OnLink, Gateway: known.Gateway, Broadcast: known.Broadcast}}
+	taker := Taker{Record: filepath.Join(t.TempDir(), "tested"), Version: "1", Facts: func(*config.Config) ([]facts.Facts, error) { return now, nil }}
+	const can = "[[test]]\npolicy = \"default\"\ncan = [\"192.168.2.53 udp/53\"]\n"
+	const cannot = "cannot = [\"192.168.2.54\"]\n"
+	for _, c := range []struct {
+		text  string
+		facts []facts.Facts
+		fails bool
+	}{
+		{`parents = ["eth0"]` + "\n" + can, now, true}, // nobody named a name server, and the network is known
+		{`parents = ["eth0", "eth1"]` + "\n" + can, now, false},
+		{`parents = ["eth0"]` + "\n" + can + "reached_by = [\"dns\"]\n", now, false},
+		{`parents = ["eth0", "eth1"]` + "\npolicy.default.allow = [\"192.168.2.54\"]\n" + can + cannot, now, true},
+		{`parents = ["eth1"]` + "\n" + can, nil, false},
+	} {
+		now = c.facts
+		if err := taker.Take(parse(t, c.text)); (err != nil) != c.fails {
+			t.Errorf("%s: %v: want refused: %t; %v", c.text, c.facts, c.fails, err)
+		}
+	}
+	// What was taken while a parent was missing is decided again once it is there.
+	eth1 := known
+	eth1.Parent, eth1.DNS = "eth1", addresses("192.168.2.54")
+	c := parse(t, "parents = [\"eth0\", \"eth1\"]\n[[test]]\npolicy = \"default\"\n"+cannot)
+	now = []facts.Facts{known}
+	if err := taker.Take(c); err != nil {
+		t.Error(err)
+	}
+	now = []facts.Facts{known, eth1}
+	if err := taker.Take(c); err == nil {
+		t.Error("what is open on the parent that came later is not seen")
+	}
+}

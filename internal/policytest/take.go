@@ -36,8 +36,10 @@ const unversioned = "(devel)"
 const recorded = 16
 
 // Take gives the *config.Error of a configuration that breaks its own tests. One without
-// tests is not looked at. Where a policy has no rules yet, as before the host's network is up, no
-// VM starts with it: its tests are left for another time.
+// tests is not looked at, nor one none of whose parents is here. Where a policy has no rules yet,
+// as before the host's network is up, no VM starts with it, and its tests are left for another
+// time; until the network is known as a whole, so is what the VM can open, or others on it: that
+// closes nothing.
 func (t Taker) Take(c *config.Config) error {
 	if len(c.Tests()) == 0 {
 		return nil
@@ -51,16 +53,36 @@ func (t Taker) Take(c *config.Config) error {
 	if err != nil {
 		return err
 	}
-	if !complete(c, f) {
+	if len(f) == 0 {
+		return nil
+	}
+	whole := complete(c, f)
+	if !whole {
 		if line += " " + sum(f); slices.Contains(known, line) {
 			return nil
 		}
 	}
 	results, err := Check(c, f)
-	if err == nil && !slices.ContainsFunc(results, func(r Result) bool { return r.Err != nil }) {
+	if err != nil && !whole {
+		err = c.Broken(distinct(open(results)))
+	}
+	if err == nil && (!whole || !slices.ContainsFunc(results, func(r Result) bool { return r.Err != nil })) {
 		t.write(append(known, line))
 	}
 	return err
+}
+
+// open gives the broken entries by which more is open than they say.
+func open(results []Result) []config.Broken {
+	var out []config.Broken
+	for _, r := range results {
+		for _, b := range r.Broken {
+			if slices.ContainsFunc(slices.Concat(r.Test.Cannot, r.Test.NotReachedBy), func(e config.TestEntry) bool { return e.At() == b.Entry.At() }) {
+				out = append(out, b)
+			}
+		}
+	}
+	return out
 }
 
 // complete reports whether a host's network is known: every parent's link and router, and whom
@@ -71,7 +93,9 @@ func complete(c *config.Config, known []facts.Facts) bool {
 			return false
 		}
 	}
-	return len(known) > 0
+	return !slices.ContainsFunc(c.Literals(), func(name string) bool {
+		return !slices.ContainsFunc(known, func(f facts.Facts) bool { return f.Parent == name || slices.Contains(f.Names, name) })
+	})
 }
 
 // sum is one of facts.

@@ -123,11 +123,14 @@ func ListenAt(name string) (net.Listener, error) {
 	if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
+	// A moment later, with the process's mask, others could be connected.
+	mask := unix.Umask(0o177)
 	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: name})
+	unix.Umask(mask)
 	if err != nil {
 		return nil, err
 	}
-	return listener, os.Chmod(name, 0o600)
+	return listener, nil
 }
 
 // takePart takes part in one trial, to its end.
