@@ -108,22 +108,12 @@ func serve(ctx context.Context, tell func(event)) error {
 	if err != nil {
 		return fmt.Errorf("the socket that watch reports on: %w", err)
 	}
-	context.AfterFunc(ctx, func() { _ = listener.Close() })
-	go func() {
-		for {
-			conn, err := listener.Accept()
-			if ctx.Err() != nil {
-				return
-			}
-			if err != nil {
-				continue
-			}
-			tell(func(w *watcher) {
-				r := w.state()
-				go answer(conn, r)
-			})
-		}
-	}()
+	accept(ctx, listener, func(conn net.Conn) {
+		tell(func(w *watcher) {
+			r := w.state()
+			go answer(conn, r)
+		})
+	})
 	return nil
 }
 

@@ -102,20 +102,27 @@ func serveTrials(ctx context.Context, tell func(event)) error {
 	if err != nil {
 		return fmt.Errorf("the socket by which watch is told of a trial: %w", err)
 	}
+	accept(ctx, listener, func(conn net.Conn) {
+		context.AfterFunc(ctx, func() { _ = conn.Close() })
+		go takePart(conn, tell)
+	})
+	return nil
+}
+
+// accept hands on who connects, until ctx ends.
+func accept(ctx context.Context, listener net.Listener, serve func(net.Conn)) {
 	context.AfterFunc(ctx, func() { _ = listener.Close() })
 	go func() {
 		for {
 			conn, err := listener.Accept()
-			if ctx.Err() != nil {
+			switch {
+			case ctx.Err() != nil:
 				return
-			}
-			if err == nil {
-				context.AfterFunc(ctx, func() { _ = conn.Close() })
-				go takePart(conn, tell)
+			case err == nil:
+				serve(conn)
 			}
 		}
 	}()
-	return nil
 }
 
 // ListenAt listens at a socket that only root can use, in place of one that nobody listens at.
