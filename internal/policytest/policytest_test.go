@@ -60,6 +60,7 @@ func TestEntries(t *testing.T) {
 		{"", `cannot = ["192.168.2.48/28 tcp/22"]`, "> 192.168.2.53, TCP 40000 > 22"},
 		{"allow = [\"router\", \"dns udp/53\"]", `cannot = ["192.168.2.48/28 tcp/22"]`, ""},
 		{"allow = [\"router\", \"dns udp/53\"]", `cannot = ["dns"]`, "UDP 40000 > 53"},
+		{"dhcp = \"server\"", `cannot = ["192.168.2.77"]`, ""}, // but for DHCP
 		{"", `cannot = ["tcp/25"]`, "TCP 40000 > 25"},
 		{"outbound = [\"udp/53\", \"tcp/443\"]", `cannot = ["tcp/25"]`, ""},
 		{"outbound = [\"tcp/24-26\"]", `cannot = ["tcp/26-30"]`, "TCP 40000 > 26"},
